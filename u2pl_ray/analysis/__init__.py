@@ -1,0 +1,1 @@
+"""Floor 5: reads a finished or running experiment."""

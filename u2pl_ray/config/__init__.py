@@ -1,0 +1,1 @@
+"""Floor 1: the configuration schema, presets, overrides, and metric names."""

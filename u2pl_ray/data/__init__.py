@@ -1,0 +1,1 @@
+"""Floor 2: datasets, splits, transforms, loaders, and the generated set."""

@@ -1,0 +1,1 @@
+"""Floor 2: the student (segmentor) and the teacher (its EMA)."""

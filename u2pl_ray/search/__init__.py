@@ -1,0 +1,1 @@
+"""Floor 4: Ray Tune with Optuna over dotted config paths."""

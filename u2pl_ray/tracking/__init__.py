@@ -1,0 +1,1 @@
+"""Floor 3: W&B; knows reported metrics, not training."""

@@ -1,0 +1,1 @@
+"""Floor 3: the worker loop, with and without Ray Train."""
