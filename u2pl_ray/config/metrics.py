@@ -1,0 +1,24 @@
+"""Names of what is reported, in one place. Written by `train/`, read by everything above it."""
+
+VAL_MIOU = "val/miou"
+VAL_TEACHER_MIOU = "val/teacher/miou"
+EPOCH = "training_iteration"
+"""Epochs done. Always reported, so that it survives restarts."""
+
+ENTROPY_BINS = 32
+"""Bins of `diag/entropy/hist`, equally wide on [0, ln(number of classes)] (natural log, in nats)."""
+
+
+def val_iou(class_name: str, teacher: bool = False) -> str:
+    """Name of one class's IoU."""
+    return f"val/teacher/iou/{class_name}" if teacher else f"val/iou/{class_name}"
+
+
+def loss(term: str) -> str:
+    """Name of a training loss: total, supervised, unsupervised, or contrastive."""
+    return f"train/loss/{term}"
+
+
+def per_class(group: str, class_name: str) -> str:
+    """Name of a per-class diagnostic, such as `diag/bank/fill/<class>`."""
+    return f"diag/{group}/{class_name}"
