@@ -15,9 +15,7 @@ from u2pl_ray.config.schema import Config
 def presets() -> list[str]:
     """Names of the shipped presets, sorted."""
     folder = resources.files("u2pl_ray.config") / "presets"
-    return sorted(
-        entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml")
-    )
+    return sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
 
 
 def load(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Config:
@@ -106,10 +104,10 @@ def get(config: Config, path: str) -> Any:
     node: Any = config
     for part in path.split("."):
         known = (
-            isinstance(node, Mapping)
-            and part in node
-            or isinstance(node, BaseModel)
-            and part in type(node).model_fields
+            (isinstance(node, Mapping)
+            and part in node)
+            or (isinstance(node, BaseModel)
+            and part in type(node).model_fields)
         )
         if not known:
             raise UserError(f"{path}: no such setting{nearest(path, paths())}")
@@ -129,14 +127,10 @@ def dump(config: Config) -> str:
 
 def _read(name: str) -> tuple[str, str]:
     if name in presets():
-        return f"preset {name}", (resources.files("u2pl_ray.config") / "presets" / f"{name}.yaml").read_text(
-            "utf-8"
-        )
+        return f"preset {name}", (resources.files("u2pl_ray.config") / "presets" / f"{name}.yaml").read_text("utf-8")
     path = Path(name).expanduser()
     if path.is_dir():
-        raise UserError(
-            f"{name}: is a folder; give a YAML file, or one of the presets {', '.join(presets())}"
-        )
+        raise UserError(f"{name}: is a folder; give a YAML file, or one of the presets {', '.join(presets())}")
     try:
         return str(name), path.read_text("utf-8")
     except UnicodeDecodeError:

@@ -56,8 +56,8 @@ class DataConfig(Section):
     """Split file of test ids: looked at by `evaluate` only."""
     classes: tuple[str, ...] = ()
     """Class names in label order; empty: read from root/classes.json."""
-    crop: Annotated[int, Field(ge=32)] = 513
-    """Side of the training crops, in pixels. Padding is labeled 255."""
+    crop: Annotated[int, Field(ge=32, multiple_of=32)] = 512
+    """Side of the square training crops, in pixels, a multiple of 32 (the paper: 513). Padding is labeled 255."""
     scale: tuple[Positive, Positive] = (0.5, 2.0)
     """Range of the random rescaling."""
     flip: Fraction = 0.5

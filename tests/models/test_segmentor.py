@@ -1,0 +1,75 @@
+import pytest
+import torch
+from torch import nn
+
+from u2pl_ray.config.errors import UserError
+from u2pl_ray.config.schema import ModelConfig
+from u2pl_ray.models.segmentor import Segmentor, check_model
+
+ARCHITECTURES = [
+    "Unet", "UnetPlusPlus", "MAnet", "Linknet", "FPN", "PSPNet",
+    "DeepLabV3", "DeepLabV3Plus", "PAN", "UPerNet", "Segformer",
+]  # fmt: skip
+
+
+def config(**values: object) -> ModelConfig:
+    return ModelConfig.model_validate({"encoder": "resnet18", "representation_dim": 16, **values})
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_every_architecture_gives_both_heads_at_one_resolution(architecture: str) -> None:
+    model = Segmentor(config(architecture=architecture), num_classes=5).eval()
+    out = model(torch.randn(1, 3, 128, 128))
+    assert out.logits.shape[:2] == (1, 5)
+    assert out.representation.shape == (1, 16, *out.logits.shape[2:])
+
+
+@pytest.mark.parametrize("encoder", ["mobilenet_v2", "tu-mobilenetv3_small_050", "efficientnet-b0"])
+def test_other_encoders(encoder: str) -> None:
+    out = Segmentor(config(encoder=encoder), num_classes=3).eval()(torch.randn(2, 3, 64, 96))
+    assert out.logits.shape == (2, 3, 16, 24)
+
+
+def test_without_representation_head() -> None:
+    model = Segmentor(config(), num_classes=3, representation=False)
+    assert model.eval()(torch.randn(1, 3, 64, 64)).representation is None
+
+
+@pytest.mark.parametrize("encoder", ["resnet18", "tu-mobilenetv3_small_050"])
+def test_group_normalization_leaves_no_batch_statistics(encoder: str) -> None:
+    model = Segmentor(config(encoder=encoder, normalization="group"), num_classes=3).train()
+    assert not any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in model.modules())
+    both = torch.randn(2, 3, 64, 64)
+    model.eval()
+    alone = model(both[:1]).logits
+    torch.testing.assert_close(model(both).logits[:1], alone, rtol=1e-4, atol=1e-5)
+
+
+def test_frozen_normalization_is_the_same_in_training_and_evaluation() -> None:
+    model = Segmentor(config(normalization="frozen", dropout=0.0, options={"decoder_aspp_dropout": 0.0}), num_classes=3)
+    images = torch.randn(2, 3, 64, 64)
+    torch.testing.assert_close(model.train()(images).logits, model.eval()(images).logits)
+
+
+def test_parameter_groups_cover_every_parameter_once() -> None:
+    model = Segmentor(config(), num_classes=3)
+    encoder, heads = model.parameter_groups(lr=0.1, head_multiplier=10)
+    assert encoder["lr"] == 0.1
+    assert heads["lr"] == pytest.approx(1.0)
+    ids = [id(parameter) for group in (encoder, heads) for parameter in group["params"]]
+    assert sorted(ids) == sorted(id(parameter) for parameter in model.parameters())
+
+
+@pytest.mark.parametrize(
+    ("values", "word"),
+    [
+        ({"architecture": "DeepLabV3Pluss"}, "did you mean 'DeepLabV3Plus'"),
+        ({"encoder": "resnet19"}, "did you mean 'resnet1"),
+        ({"encoder": "tu-nonsense"}, "tu-nonsense"),
+        ({"options": {"no_such_option": 1}}, "no_such_option"),
+    ],
+)
+def test_wrong_names_are_one_line(values: dict[str, object], word: str) -> None:
+    with pytest.raises(UserError, match=word) as caught:
+        check_model(config(**values))
+    assert "\n" not in str(caught.value)
