@@ -15,8 +15,8 @@ class Outputs(Protocol):
         """[B,C,H,W], any floating dtype."""
 
     @property
-    def representation(self) -> Tensor:
-        """[B,D,H,W], any floating dtype, not normalised."""
+    def representation(self) -> Tensor | None:
+        """[B,D,H,W], any floating dtype, not normalised; only the contrastive loss needs it."""
 
 
 Network = Callable[[Tensor], Outputs]
@@ -54,8 +54,11 @@ class Clock:
 
 @dataclass(frozen=True)
 class Losses:
-    """0-dim float32 tensors whose MEAN over the workers is the loss of the global batch (data-parallel training
-    averages gradients). `total` carries the gradient: the other three, weighted, summed; they are detached and unweighted.
+    """0-dim float32 tensors whose MEAN over the workers is the loss of the global batch.
+
+    Data-parallel training averages gradients, so this is what makes them those of the global batch. `total` carries
+    the gradient: supervised + method.unsupervised_weight * unsupervised + method.contrastive.weight * contrastive.
+    The three parts are detached; a part that the step did not compute is 0.
     """
 
     total: Tensor

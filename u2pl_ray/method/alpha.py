@@ -1,0 +1,29 @@
+"""Schedules of the method: alpha_t, the fraction of pixels called unreliable, and the teacher's momentum."""
+
+import math
+
+from u2pl_ray.config.schema import AlphaConfig
+
+
+def alpha_at(config: AlphaConfig, epoch: int, epochs: int) -> float:
+    """alpha_t = end + (start - end) * s(t / T), with t = `epoch` (0-based) and T = `epochs`.
+
+    s is 1 - x (linear; U2PL, eq. 4 and section 4), (1 - x)**power (polynomial), (1 + cos(pi x)) / 2 (cosine) or 1
+    (constant). `end` is what the schedule tends to: the last epoch, at t = T - 1, is one step short of it.
+    """
+    x = epoch / epochs
+    shape = {
+        "constant": 1.0,
+        "linear": 1.0 - x,
+        "polynomial": (1.0 - x) ** config.power,
+        "cosine": (1.0 + math.cos(math.pi * x)) / 2.0,
+    }[config.kind]
+    return config.end + (config.start - config.end) * shape
+
+
+def teacher_momentum(steps: int, limit: float) -> float:
+    """EMA momentum min(1 - 1 / (k + 1), limit), k = `steps` the teacher has made since the warm-up ended.
+
+    0 at k = 0: the teacher starts as a copy of the student; until `limit` it is the plain mean of the students so far.
+    """
+    return min(1.0 - 1.0 / (steps + 1), limit)

@@ -1,0 +1,60 @@
+"""Which pixels to trust: entropy, its quantile gamma_t, and the partition they make (U2PL, eqs. 3-5)."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+def entropy(logits: Tensor) -> Tensor:
+    """H(p) = -sum_c p_c ln p_c of the softmax prediction, in nats: [B,C,h,w] -> [B,h,w] float32 in [0, ln C]."""
+    log_prob = logits.float().log_softmax(1)
+    return -(log_prob.exp() * log_prob).sum(1)
+
+
+def gamma(entropies: Tensor, alpha: float) -> Tensor:
+    """gamma_t: the (1 - alpha_t) quantile of the entropies that are not NaN, linearly interpolated; 0-dim float32.
+
+    Args:
+        entropies: any shape, float32; NaN marks pixels that do not count (ignored ones).
+        alpha: fraction to be called unreliable, in [0, 1].
+
+    0 if no pixel counts. On CUDA all shapes are static and the host never waits; on CPU, selecting two order statistics
+    takes a tenth of the time of a sort.
+    """
+    if entropies.device.type == "cpu":
+        return _gamma_by_selection(entropies, alpha)
+    ordered = entropies.detach().flatten().sort().values  # NaN last
+    count = (~ordered.isnan()).sum()
+    position = (count - 1).clamp(min=0).double() * (1.0 - alpha)
+    low = position.long()
+    high = torch.minimum(low + 1, (count - 1).clamp(min=0))
+    value = torch.lerp(ordered[low].double(), ordered[high].double(), position - low)
+    return torch.where(count > 0, value, 0.0).float()
+
+
+def _gamma_by_selection(entropies: Tensor, alpha: float) -> Tensor:
+    values = entropies.detach().numpy().ravel()
+    values = values[~np.isnan(values)]
+    if not values.size:
+        return entropies.new_zeros(())
+    position = (values.size - 1) * (1.0 - alpha)
+    low = int(position)
+    high = min(low + 1, values.size - 1)
+    ordered = np.partition(values, (low, high))
+    first, second = float(ordered[low]), float(ordered[high])
+    return entropies.new_tensor(first + (second - first) * (position - low))
+
+
+def partition(entropies: Tensor, threshold: Tensor, alpha: float) -> tuple[Tensor, Tensor]:
+    """Reliable (H < gamma_t) and unreliable (H > gamma_t) pixels; NaN, an ignored pixel, is neither.
+
+    Args:
+        entropies: any shape, float32.
+        threshold: gamma_t of the whole global batch, 0-dim.
+        alpha: with 0, gamma_t is the greatest entropy and no pixel is unreliable: all are reliable, that one too.
+
+    Returns:
+        Two bool tensors of the shape of `entropies`. A pixel exactly at gamma_t is neither (unless alpha is 0).
+    """
+    reliable = entropies <= threshold if alpha == 0.0 else entropies < threshold
+    return reliable, entropies > threshold
