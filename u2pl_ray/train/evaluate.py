@@ -1,0 +1,73 @@
+"""Scoring a network on whole images: one confusion matrix, summed over workers, nothing counted twice."""
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torchmetrics.classification import MulticlassConfusionMatrix
+
+from u2pl_ray.config.metrics import val_iou
+from u2pl_ray.config.schema import IGNORE
+
+if TYPE_CHECKING:
+    from u2pl_ray.data.loaders import EvaluationBatch
+
+
+@torch.inference_mode()
+def predict(model: nn.Module, images: Tensor) -> Tensor:
+    """Class of every pixel: images [B, 3, h, w] to int64 [B, h, w] (argmax of the upsampled logits)."""
+    logits = F.interpolate(model(images).logits.float(), size=images.shape[-2:], mode="bilinear", align_corners=False)
+    return logits.argmax(dim=1)
+
+
+@torch.inference_mode()
+def confusion(
+    models: Sequence[nn.Module], batches: Iterable["EvaluationBatch"], num_classes: int, device: torch.device
+) -> list[Tensor]:
+    """Confusion matrices of `models` over one pass through this worker's share of a split.
+
+    Returns:
+        For each model int64 [C, C] on `device`: rows are true classes, columns predicted ones; pixels labeled 255 are
+        not counted. Sum them over workers before scoring.
+    """
+    matrices = [
+        MulticlassConfusionMatrix(num_classes, ignore_index=IGNORE, validate_args=False).to(device) for _ in models
+    ]
+    modes = [model.training for model in models]
+    for model in models:
+        model.eval()
+    for batch in batches:
+        images = batch.images.to(device, non_blocking=True)
+        labels = batch.labels.to(device, non_blocking=True).long()
+        for model, matrix in zip(models, matrices, strict=True):
+            matrix.update(predict(model, images), labels)
+    for model, mode in zip(models, modes, strict=True):
+        model.train(mode)
+    # The state itself: compute() would normalise, and would synchronise by torchmetrics' own collectives.
+    return [matrix.confmat.long() for matrix in matrices]
+
+
+def iou(matrix: Tensor) -> Tensor:
+    """IoU of each class, [C] float64: intersection over union; NaN for a class that no label shows.
+
+    Pixels wrongly given to such a class still count against the class they belong to.
+    """
+    matrix = matrix.double()
+    intersection = matrix.diagonal()
+    values = intersection / (matrix.sum(0) + matrix.sum(1) - intersection)
+    return values.masked_fill(matrix.sum(1) == 0, torch.nan)
+
+
+def scores(matrix: Tensor, classes: Sequence[str], teacher: bool = False) -> dict[str, float]:
+    """`val/miou` (mean over the classes that the labels show) and `val/iou/<class>` of each of them. With `teacher`, the names under `val/teacher/`.
+    """
+    values = iou(matrix)
+    found = ~values.isnan()
+    prefix = "val/teacher" if teacher else "val"
+    result = {f"{prefix}/miou": float(values[found].mean()) if bool(found.any()) else 0.0}
+    for name, value, there in zip(classes, values.tolist(), found.tolist(), strict=True):
+        if there:
+            result[val_iou(name, teacher)] = value
+    return result

@@ -1,0 +1,124 @@
+"""Ray Train around the worker loop: processes, devices, storage, and where reports and checkpoints go."""
+
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from u2pl_ray.config.schema import Config
+from u2pl_ray.train.session import Metrics
+
+# Ray polls its workers every 2 s by default, which is when reports arrive: the largest cost of short epochs.
+_POLL_SECONDS = "0.25"
+
+WORKER_ENVIRONMENT = {
+    # glibc returns freed activations to the system and faults them in again at every step: page faults dominate CPU
+    # training unless large blocks stay in the heap.
+    "MALLOC_MMAP_THRESHOLD_": "4294967296",
+    "MALLOC_TRIM_THRESHOLD_": "4294967296",
+    "NO_ALBUMENTATIONS_UPDATE": "1",
+}
+
+
+class RaySession:
+    """A Ray Train worker's `Session`."""
+
+    def __init__(self) -> None:
+        from ray import train
+
+        context = train.get_context()
+        self.rank: int = context.get_world_rank()
+        self.world_size: int = context.get_world_size()
+
+    def report(self, metrics: Metrics, checkpoint: Path | None, name: str | None) -> None:
+        """See `Session`; Ray uploads the folder to the run's storage, waits for that, and deletes it."""
+        from ray import train
+
+        stored = None if checkpoint is None else train.Checkpoint.from_directory(str(checkpoint))
+        train.report(metrics, checkpoint=stored, checkpoint_dir_name=name)
+
+    @contextmanager
+    def checkpoint(self) -> Iterator[Path | None]:
+        """See `Session`."""
+        from ray import train
+
+        latest = train.get_checkpoint()
+        if latest is None:
+            yield None
+        else:
+            with latest.as_directory() as folder:
+                yield Path(folder)
+
+    def progress(self, line: str) -> None:
+        """See `Session`; Ray shows workers' output in the driver's terminal."""
+        print(line, flush=True)
+
+
+def train_worker(arguments: dict[str, Any]) -> None:
+    """What every Ray Train worker runs: `arguments` holds the resolved `config` and `reported_epochs`."""
+    import torch
+    from ray.train.torch import get_device
+
+    from u2pl_ray.data.registry import resolve
+    from u2pl_ray.train.loop import Worker
+
+    # Resolved again: the generated set may not be in this machine's cache yet.
+    config = resolve(Config.model_validate(arguments["config"]))
+    torch.set_num_threads(max(1, int(config.resources.cpus_per_worker)))
+    logging.getLogger("torch.nn.parallel").setLevel(logging.ERROR)
+    Worker(config, RaySession(), get_device()).run(arguments["reported_epochs"])
+
+
+def uses_gpu(config: Config) -> bool:
+    """Whether each worker gets a GPU: as configured, or (auto) if the connected cluster has any."""
+    import ray
+
+    if config.resources.device != "auto":
+        return config.resources.device == "cuda"
+    return ray.cluster_resources().get("GPU", 0) > 0
+
+
+def worker_resources(config: Config, gpu: bool) -> dict[str, float]:
+    """What one worker takes from the cluster, in Ray's terms."""
+    resources = {"CPU": float(config.resources.cpus_per_worker)}
+    if gpu:
+        resources["GPU"] = float(config.resources.gpus_per_worker)
+    return resources
+
+
+def build_trainer(
+    config: Config, storage_path: str, name: str, callbacks: Sequence[Any] = (), reported_epochs: int = 0
+) -> Any:
+    """A `TorchTrainer` for one training; `fit()` on the same storage_path and name continues from its checkpoints.
+
+    Args:
+        config: resolved configuration.
+        storage_path: folder (or URI) that every node reaches; checkpoints go to `<storage_path>/<name>/`.
+        name: the run's name below it.
+        callbacks: Ray Train `UserCallback`s.
+        reported_epochs: see `Worker.run`.
+    """
+    os.environ.setdefault("RAY_TRAIN_V2_ENABLED", "1")
+    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", _POLL_SECONDS)
+    from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
+    from ray.train.torch import TorchConfig, TorchTrainer
+
+    gpu = uses_gpu(config)
+    return TorchTrainer(
+        train_worker,
+        train_loop_config={"config": config.model_dump(mode="json"), "reported_epochs": reported_epochs},
+        torch_config=TorchConfig(backend="nccl" if gpu else "gloo"),
+        scaling_config=ScalingConfig(
+            num_workers=config.workers, use_gpu=gpu, resources_per_worker=worker_resources(config, gpu)
+        ),
+        run_config=RunConfig(
+            name=name,
+            storage_path=storage_path,
+            callbacks=list(callbacks),
+            checkpoint_config=CheckpointConfig(num_to_keep=config.train.keep_checkpoints),
+            failure_config=FailureConfig(max_failures=0),
+            worker_runtime_env={"env_vars": dict(WORKER_ENVIRONMENT)},
+        ),
+    )

@@ -1,0 +1,262 @@
+"""The worker: one process of a data-parallel U2PL training. Runs the same under Ray Train and without Ray."""
+
+import contextlib
+import math
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim.lr_scheduler import LambdaLR
+
+from u2pl_ray.config import metrics as names
+from u2pl_ray.config.schema import Config
+from u2pl_ray.data.loaders import EvaluationBatches, TrainingBatches, TrainingBatch
+from u2pl_ray.method.collectives import Collectives
+from u2pl_ray.method.objective import build_objective
+from u2pl_ray.method.teacher_momentum import teacher_momentum
+from u2pl_ray.method.types import Batch, Clock
+from u2pl_ray.models.normalization import synchronize
+from u2pl_ray.models.segmentor import Outputs, Segmentor
+from u2pl_ray.models.teacher import Teacher
+from u2pl_ray.train import checkpoint as checkpoints
+from u2pl_ray.train.diagnostics import Diagnostics
+from u2pl_ray.train.errors import NonFiniteLoss
+from u2pl_ray.train.evaluate import confusion, scores
+from u2pl_ray.train.session import Metrics, Session
+
+_PROGRESS_SECONDS = 15.0
+
+
+@dataclass
+class Position:
+    """How far a training has come: `epochs_done`, what each reported, and the best."""
+
+    epochs_done: int
+    history: list[Metrics]
+    best: float
+    best_epoch: int
+
+
+class Worker:
+    """One rank of a training: builds its parts from the configuration, trains epochs, reports after each.
+
+    Args:
+        config: resolved (`data.registry.resolve`), so that classes and split files are known.
+        session: who this worker is, and where its reports go.
+        device: CPU or the GPU that is this worker's own.
+    """
+
+    def __init__(self, config: Config, session: Session, device: torch.device) -> None:
+        self.config, self.session, self.device = config, session, device
+        self.collectives = Collectives.from_process_group(device)
+        self.classes = config.data.classes
+        seed_everything(config.seed, epoch=-1, rank=0)  # the same initial weights on every rank
+        contrasts = config.method.name == "u2pl"
+        student: nn.Module = Segmentor(config.model, len(self.classes), representation=contrasts).to(device)
+        if device.type == "cuda" and session.world_size > 1 and config.model.normalization == "batch":
+            student = synchronize(student)
+        if config.train.channels_last:
+            student = student.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.student = student
+        self.teacher = Teacher(student)
+        self.objective = build_objective(
+            config.method, len(self.classes), config.model.representation_dim, config.seed, self.collectives, device
+        )
+        groups = student.parameter_groups(config.optim.lr, config.optim.head_multiplier)  # type: ignore[operator]
+        self.optimizer = torch.optim.SGD(
+            groups, lr=config.optim.lr, momentum=config.optim.momentum, weight_decay=config.optim.weight_decay
+        )
+        share, pin = (session.rank, session.world_size), device.type == "cuda"
+        self.train_data = TrainingBatches(config, *share, pin_memory=pin)
+        self.val_data = EvaluationBatches(config, "val", *share, pin_memory=pin)
+        self.steps = self.train_data.steps
+        total, power = self.steps * config.train.epochs, config.optim.poly_power
+        self.schedule = LambdaLR(self.optimizer, lambda step: max(0.0, 1.0 - step / total) ** power)
+        self.scaler = torch.amp.GradScaler(device.type, enabled=config.train.amp == "fp16")
+        self.position = Position(0, [], -math.inf, 0)
+        compiled = config.train.compile
+        self._student_forward: nn.Module = torch.compile(student) if compiled else student  # type: ignore[assignment]
+        self._teacher_forward = torch.compile(self.teacher.module) if compiled else self.teacher.module
+        self._buffers = self._shared_buffers()
+        self._parallel: DistributedDataParallel | None = None
+
+    def run(self, reported_epochs: int = 0) -> None:
+        """Train to the end, from the newest checkpoint if there is one.
+
+        Args:
+            reported_epochs: epochs whose metrics the caller already has; later ones that the checkpoint knows of are
+                reported again, without training.
+        """
+        with self.session.checkpoint() as folder:
+            if folder is not None:
+                self.load_state(checkpoints.load(folder, self.device))
+        for past in self.position.history[reported_epochs:]:
+            self.session.report(past, None, None)
+        while self.position.epochs_done < self.config.train.epochs:
+            metrics = self.train_epoch()
+            self._remember(metrics)
+            self._report(metrics)
+
+    def train_epoch(self) -> Metrics:
+        """Train one epoch and evaluate; the epoch's metrics, reduced over workers (the same on each)."""
+        epoch, config = self.position.epochs_done, self.config
+        warming_up = epoch < config.method.warmup_epochs
+        supervised = warming_up or config.method.name == "supervised"
+        seed_everything(config.seed, epoch, self.session.rank)
+        forward = self._wrap(find_unused=warming_up)
+        diagnostics = Diagnostics(self.classes, self.device)
+        self.student.train()
+        started = last_word = time.monotonic()
+        for index, loaded in enumerate(self.train_data.epoch(epoch, unlabeled=not supervised)):
+            step = epoch * self.steps + index
+            batch = self._to_device(loaded)
+            clock = Clock(epoch=epoch, epochs=config.train.epochs, step=step, warming_up=warming_up)
+            losses, stats = self.objective(forward, self._teacher, batch, clock)
+            self.optimizer.zero_grad(set_to_none=True)
+            self.scaler.scale(losses.total).backward()
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
+            self.schedule.step()
+            self._average_buffers()
+            past_warmup = step - config.method.warmup_epochs * self.steps
+            self.teacher.update(
+                self.student, 0.0 if warming_up else teacher_momentum(past_warmup, config.method.teacher_momentum)
+            )
+            diagnostics.add(losses, stats)
+            if time.monotonic() - last_word > _PROGRESS_SECONDS and self.session.rank == 0:
+                last_word = time.monotonic()
+                pace = (last_word - started) / (index + 1)
+                left = pace * (self.steps - index - 1)
+                self.session.progress(
+                    f"epoch {epoch + 1}/{config.train.epochs}: step {index + 1}/{self.steps}, "
+                    f"{pace:.2f} s a step, {left:.0f} s of this epoch left"
+                )
+        metrics = diagnostics.read(self.collectives)  # waits for the device: so that the timing below is real
+        trained = time.monotonic()
+        if not math.isfinite(metrics[names.loss("total")]):
+            raise NonFiniteLoss(f"the training loss is {metrics[names.loss('total')]} in epoch {epoch + 1}")
+        metrics["train/lr"] = self.schedule.get_last_lr()[0]
+        metrics |= self.evaluate()
+        finished = time.monotonic()
+        metrics["perf/step_seconds"] = (trained - started) / self.steps
+        metrics["perf/images_per_second"] = (
+            (config.train.batch_size + config.train.unlabeled_batch_size) * self.steps / (trained - started)
+        )
+        metrics["perf/evaluation_seconds"] = finished - trained
+        if self.device.type == "cuda":
+            metrics["perf/memory_gib"] = torch.cuda.max_memory_allocated(self.device) / 2**30
+        metrics[names.EPOCH] = epoch + 1
+        return metrics
+
+    def evaluate(self) -> Metrics:
+        """`val/...` of student and teacher over the whole validation split, summed over workers."""
+        models = [self.student, self.teacher.module]
+        matrices = confusion(models, self.val_data, len(self.classes), self.device)
+        # Gathered and added as integers: `Collectives.sum` is float32, exact only up to 2**24 pixels.
+        gathered = self.collectives.gather(*(matrix.unsqueeze(0) for matrix in matrices))
+        student, teacher = (matrix.sum(0) for matrix in gathered)
+        return scores(student, self.classes) | scores(teacher, self.classes, teacher=True)
+
+    def state(self) -> dict[str, Any]:
+        """Everything `load_state` continues from: tensors, numbers, strings, lists, dicts."""
+        return {
+            "config": self.config.model_dump(mode="json"),
+            "student": self.student.state_dict(),
+            "teacher": self.teacher.module.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": {key: value for key, value in self.schedule.state_dict().items() if key != "lr_lambdas"},
+            "scaler": self.scaler.state_dict(),
+            "objective": self.objective.state_dict(),
+            "epochs_done": self.position.epochs_done,
+            "history": self.position.history,
+            "best": {"value": self.position.best, "epoch": self.position.best_epoch},
+        }
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Continue from what `state` returned, bit for bit on CPU with the same number of workers."""
+        self.student.load_state_dict(state["student"])
+        self.teacher.module.load_state_dict(state["teacher"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.schedule.load_state_dict(state["schedule"])
+        self.scaler.load_state_dict(state["scaler"])
+        self.objective.load_state_dict(state["objective"])
+        best = state["best"]
+        self.position = Position(state["epochs_done"], list(state["history"]), best["value"], best["epoch"])
+
+    def _remember(self, metrics: Metrics) -> None:
+        self.position.epochs_done += 1
+        self.position.history.append(metrics)
+        if metrics[names.VAL_MIOU] > self.position.best:
+            self.position.best, self.position.best_epoch = metrics[names.VAL_MIOU], self.position.epochs_done
+        metrics["val/best_miou"] = self.position.best
+
+    def _report(self, metrics: Metrics) -> None:
+        if self.session.rank != 0:
+            self.session.report(metrics, None, None)
+            return
+        folder = Path(tempfile.mkdtemp(prefix="u2pl_ray_"))
+        checkpoints.save(folder, self.state())
+        self.session.report(metrics, folder, checkpoints.directory_name(self.position.epochs_done))
+
+    def _wrap(self, find_unused: bool) -> Any:
+        """The student's forward as the objective calls it: data-parallel, under autocast.
+
+        Wrapped anew after the warm-up, in which the representation head gets no gradient.
+        """
+        if self.session.world_size == 1:
+            return lambda images: self._autocast(self._student_forward, images)
+        if self._parallel is None or self._parallel.find_unused_parameters != find_unused:
+            self._parallel = None  # its hooks must go before the next wrapper's come
+            self._parallel = DistributedDataParallel(
+                self._student_forward,
+                broadcast_buffers=False,  # `_average_buffers` keeps them equal
+                find_unused_parameters=find_unused,
+                gradient_as_bucket_view=True,
+            )
+        return lambda images: self._autocast(self._parallel, images)
+
+    def _teacher(self, images: Tensor) -> Outputs:
+        with torch.no_grad():
+            return self._autocast(self._teacher_forward, images)
+
+    def _autocast(self, network: Any, images: Tensor) -> Outputs:
+        if self.config.train.channels_last:
+            images = images.contiguous(memory_format=torch.channels_last)
+        kind = self.config.train.amp
+        context: contextlib.AbstractContextManager[Any] = contextlib.nullcontext()
+        if kind != "none":
+            context = torch.autocast(self.device.type, dtype=torch.bfloat16 if kind == "bf16" else torch.float16)
+        with context:
+            outputs: Outputs = network(images)
+        return outputs
+
+    def _to_device(self, loaded: TrainingBatch) -> Batch:
+        move = {"device": self.device, "non_blocking": True}
+        return Batch(*(value.to(**move) for value in loaded))
+
+    def _shared_buffers(self) -> list[Tensor]:
+        """Floating-point buffers (BatchNorm statistics) that differ between workers after a forward pass."""
+        if self.session.world_size == 1 or any(
+            isinstance(module, nn.SyncBatchNorm) for module in self.student.modules()
+        ):
+            return []
+        return [value for value in self.student.buffers() if value.is_floating_point()]
+
+    def _average_buffers(self) -> None:
+        """Give every worker the mean of all workers' running statistics, so that teachers stay equal too."""
+        if self._buffers:
+            for own, total in zip(self._buffers, self.collectives.sum(*self._buffers), strict=True):
+                own.copy_(total / self.session.world_size)
+
+
+def seed_everything(seed: int, epoch: int, rank: int) -> None:
+    """Seed torch's global generators (dropout draws from them) as a function of seed, epoch and rank alone.
+
+    So a resumed training needs no saved generator state. Everything else draws from `method.rng` generators.
+    """
+    torch.manual_seed((seed * 1_000_003 + epoch + 1) * 65_537 + rank)
