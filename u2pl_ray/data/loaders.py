@@ -1,0 +1,267 @@
+"""Batches of a training and of an evaluation, as torch tensors on the CPU."""
+
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from u2pl_ray.config.errors import UserError
+from u2pl_ray.config.schema import Config
+from u2pl_ray.data.sampling import Draw, Stream, StreamSampler
+from u2pl_ray.data.transforms import WeakAugmentation, normalise, pad_label
+from u2pl_ray.data.voc import Item, open_split, open_training_splits, read_classes, read_item, read_size
+
+CACHE_BYTES = 512 * 2**20
+"""Decoded images kept in memory by a training or an evaluation that loads in its own process."""
+
+
+class TrainingBatch(NamedTuple):
+    """One rank's share of a step. b = batch_size / workers, u = unlabeled_batch_size / workers (or 0)."""
+
+    labeled_images: Tensor
+    """float32 [b, 3, crop, crop], normalised."""
+    labels: Tensor
+    """uint8 [b, crop, crop], 255 where padded or ignored."""
+    unlabeled_images: Tensor
+    """float32 [u, 3, crop, crop], normalised."""
+    unlabeled_labels: Tensor
+    """uint8 [u, crop, crop], for diagnostics only; all 255 where the image has no label file."""
+
+
+class EvaluationBatch(NamedTuple):
+    """Whole images of one size, padded at bottom and right to a multiple of 32."""
+
+    images: Tensor
+    """float32 [b, 3, H, W], normalised; padding is the mean colour."""
+    labels: Tensor
+    """uint8 [b, H, W], 255 in the padding."""
+    size: tuple[int, int]
+    """(height, width) without the padding."""
+    ids: tuple[str, ...]
+
+
+def steps_per_epoch(config: Config, unlabeled: int) -> int:
+    """Optimizer steps per epoch: the configured number, else once through the `unlabeled` images."""
+    return config.train.steps_per_epoch or -(-unlabeled // config.train.unlabeled_batch_size)
+
+
+class TrainingBatches:
+    """The batches of one rank of a training.
+
+    Which images a step sees, and how they are augmented, is a pure function of (config.seed, epoch, step): not of
+    the number of workers or loader processes, nor of where a training was interrupted. Loader processes are kept
+    from epoch to epoch.
+
+    Args:
+        config: resolved (`u2pl_ray.data.registry.resolve`).
+        rank: of this worker.
+        world_size: number of workers; both batch sizes must divide by it.
+        pin_memory: page-locked tensors, for asynchronous copies to a GPU.
+
+    Raises:
+        UserError: on anything wrong with the files, also while iterating.
+    """
+
+    def __init__(
+        self, config: Config, rank: int = 0, world_size: int = 1, *, pin_memory: bool = False
+    ) -> None:
+        labeled, unlabeled = open_training_splits(config.data)
+        self.steps = steps_per_epoch(config, len(unlabeled))
+        """Steps per epoch."""
+        sizes = config.train.batch_size, config.train.unlabeled_batch_size
+        self._sampler = _StepSampler(
+            StreamSampler("labeled", len(labeled), sizes[0], self.steps, config.seed),
+            StreamSampler("unlabeled", len(unlabeled), sizes[1], self.steps, config.seed),
+            rank,
+            world_size,
+        )
+        processes = config.data.loader_workers
+        self._loader: DataLoader[TrainingBatch | UserError] = DataLoader(
+            _TrainingDataset(config, labeled, unlabeled),
+            batch_sampler=self._sampler,  # type: ignore[arg-type]
+            collate_fn=_Collate(config.data.crop),
+            num_workers=processes,
+            persistent_workers=processes > 0,
+            pin_memory=pin_memory,
+            generator=torch.Generator(),  # else each epoch would advance the global one
+        )
+
+    def epoch(self, epoch: int, *, start_step: int = 0, unlabeled: bool = True) -> Iterator[TrainingBatch]:
+        """The batches of an epoch (0-based) from `start_step` on.
+
+        With `unlabeled=False` (supervised epochs) no unlabeled image is read, and both unlabeled tensors hold 0
+        images; the labeled ones are the same either way. Start one epoch after another has been used up or
+        dropped: the loader processes serve one at a time.
+        """
+        self._sampler.set(epoch, start_step, unlabeled)
+        yield from _unwrap(self._loader)
+
+
+class EvaluationBatches:
+    """The whole images of a split that one rank evaluates: images rank::world_size, none padded in, none twice.
+
+    Iterable any number of times. Images are grouped by size into batches of `train.eval_batch_size`.
+
+    Args:
+        config: resolved.
+        split: `val` or `test` (or `labeled`); every image needs its label.
+        rank: of this worker.
+        world_size: number of workers.
+        pin_memory: page-locked tensors.
+    """
+
+    def __init__(
+        self, config: Config, split: str, rank: int = 0, world_size: int = 1, *, pin_memory: bool = False
+    ) -> None:
+        items = open_split(config.data, split)[rank::world_size]
+        groups: dict[tuple[int, int], list[Item]] = {}
+        for item in items:
+            groups.setdefault(read_size(item.image), []).append(item)
+        count = config.train.eval_batch_size
+        batches = [group[i : i + count] for group in groups.values() for i in range(0, len(group), count)]
+        processes = config.data.loader_workers
+        self.images = len(items)
+        """Images of this rank."""
+        self._loader: DataLoader[EvaluationBatch | UserError] = DataLoader(
+            _EvaluationDataset(config, batches),
+            batch_size=None,
+            collate_fn=_as_is,
+            num_workers=processes,
+            persistent_workers=processes > 0,
+            pin_memory=pin_memory,
+            generator=torch.Generator(),
+        )
+
+    def __len__(self) -> int:
+        return len(self._loader)
+
+    def __iter__(self) -> Iterator[EvaluationBatch]:
+        return _unwrap(self._loader)
+
+
+T = TypeVar("T")
+
+
+def _unwrap(loader: Iterable[T | UserError]) -> Iterator[T]:
+    """Raise the errors among the batches: torch would wrap one raised in a loader process in its own traceback."""
+    for batch in loader:
+        if isinstance(batch, UserError):
+            raise batch
+        yield batch
+
+
+def _as_is(batch: T) -> T:
+    """Instead of torch's default, which makes lists of tuples."""
+    return batch
+
+
+class _Reader:
+    """Reads items; in the training process itself it keeps the decoded ones up to `CACHE_BYTES`.
+
+    A loader process does not: each would hold its own copy.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self._classes = len(read_classes(config.data))
+        self._free = CACHE_BYTES if config.data.loader_workers == 0 else 0
+        self._kept: dict[Item, tuple[np.ndarray, np.ndarray]] = {}
+
+    def __call__(self, item: Item) -> tuple[np.ndarray, np.ndarray]:
+        found = self._kept.get(item)
+        if found is None:
+            found = read_item(item, self._classes)
+            size = found[0].nbytes + found[1].nbytes
+            if size <= self._free:
+                self._free -= size
+                self._kept[item] = found
+        return found
+
+
+class _StepSampler(Sampler[list[Draw]]):
+    """Yields, for each step of the epoch that was set, the draws of this rank."""
+
+    def __init__(self, labeled: StreamSampler, unlabeled: StreamSampler, rank: int, world_size: int) -> None:
+        self._labeled, self._unlabeled = labeled, unlabeled
+        self._share = rank, world_size
+        self._epoch, self._start, self._both = 0, 0, True
+
+    def set(self, epoch: int, start_step: int, unlabeled: bool) -> None:
+        """Choose what the next iteration yields."""
+        self._epoch, self._start, self._both = epoch, start_step, unlabeled
+
+    def __len__(self) -> int:
+        return self._labeled.steps - self._start
+
+    def __iter__(self) -> Iterator[list[Draw]]:
+        epoch, both = self._epoch, self._both
+        for step in range(self._start, self._labeled.steps):
+            draws = self._labeled.draws(epoch, step, *self._share)
+            yield draws + (self._unlabeled.draws(epoch, step, *self._share) if both else [])
+
+
+Sample = tuple[Stream, Tensor, Tensor]
+
+
+class _TrainingDataset(Dataset[Sample | UserError]):
+    """Augmented samples, by draw."""
+
+    def __init__(self, config: Config, labeled: tuple[Item, ...], unlabeled: tuple[Item, ...]) -> None:
+        self._items = {"labeled": labeled, "unlabeled": unlabeled}
+        self._read = _Reader(config)
+        self._augment = WeakAugmentation(config.data)
+
+    def __getitem__(self, draw: Draw) -> Sample | UserError:
+        try:
+            image, label = self._read(self._items[draw.stream][draw.item])
+        except UserError as error:
+            return error
+        return draw.stream, *self._augment(image, label, draw.seed)
+
+
+class _EvaluationDataset(Dataset[EvaluationBatch | UserError]):
+    """Batches of whole images of one size."""
+
+    def __init__(self, config: Config, batches: list[list[Item]]) -> None:
+        self._data, self._batches = config.data, batches
+        self._read = _Reader(config)
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    def __getitem__(self, index: int) -> EvaluationBatch | UserError:
+        items = self._batches[index]
+        try:
+            pairs = [self._read(item) for item in items]
+        except UserError as error:
+            return error
+        return EvaluationBatch(
+            torch.stack([normalise(image, self._data) for image, _ in pairs]),
+            torch.stack([pad_label(label) for _, label in pairs]),
+            (pairs[0][1].shape[0], pairs[0][1].shape[1]),
+            tuple(item.id for item in items),
+        )
+
+
+class _Collate:
+    """Stacks the samples of a step, labeled and unlabeled apart."""
+
+    def __init__(self, crop: int) -> None:
+        self._crop = crop
+
+    def __call__(self, results: list[Sample | UserError]) -> TrainingBatch | UserError:
+        samples: list[Sample] = []
+        for result in results:
+            if isinstance(result, UserError):
+                return result
+            samples.append(result)
+        return TrainingBatch(*self._stack(samples, "labeled"), *self._stack(samples, "unlabeled"))
+
+    def _stack(self, samples: list[Sample], stream: Stream) -> tuple[Tensor, Tensor]:
+        images = [image for name, image, _ in samples if name == stream]
+        if not images:
+            shape = (self._crop, self._crop)
+            return torch.empty(0, 3, *shape), torch.empty(0, *shape, dtype=torch.uint8)
+        return torch.stack(images), torch.stack([label for name, _, label in samples if name == stream])
