@@ -1,4 +1,4 @@
-"""Schedules of the method: alpha_t, the fraction of pixels called unreliable, and the teacher's momentum."""
+"""The schedule of alpha_t, the fraction of pixels called unreliable."""
 
 import math
 
@@ -19,11 +19,3 @@ def alpha_at(config: AlphaConfig, epoch: int, epochs: int) -> float:
         "cosine": (1.0 + math.cos(math.pi * x)) / 2.0,
     }[config.kind]
     return config.end + (config.start - config.end) * shape
-
-
-def teacher_momentum(steps: int, limit: float) -> float:
-    """EMA momentum min(1 - 1 / (k + 1), limit), k = `steps` the teacher has made since the warm-up ended.
-
-    0 at k = 0: the teacher starts as a copy of the student; until `limit` it is the plain mean of the students so far.
-    """
-    return min(1.0 - 1.0 / (steps + 1), limit)
