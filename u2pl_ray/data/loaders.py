@@ -80,8 +80,8 @@ class TrainingBatches:
         )
         processes = config.data.loader_workers
         self._loader: DataLoader[TrainingBatch | UserError] = DataLoader(
-            _TrainingDataset(config, labeled, unlabeled),
-            batch_sampler=self._sampler,  # type: ignore[arg-type]
+            _TrainingDataset(config, labeled, unlabeled),  # type: ignore[arg-type]
+            batch_sampler=self._sampler,
             collate_fn=_Collate(config.data.crop),
             num_workers=processes,
             persistent_workers=processes > 0,

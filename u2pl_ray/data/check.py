@@ -1,0 +1,158 @@
+"""Looking over a data set before anything is started on it."""
+
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from u2pl_ray.config.schema import IGNORE, Config
+from u2pl_ray.data.registry import resolve
+from u2pl_ray.data.voc import (
+    Item,
+    open_split,
+    open_training_splits,
+    read_item,
+    read_size,
+    refuse_sizes,
+)
+
+SMALL = 1000
+"""Sets of up to so many images are always checked in full: that takes a second or two."""
+_THREADS = 8
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class SplitReport:
+    """What is in one split."""
+
+    name: str
+    images: int
+    labels: int
+    """Images that have a label file."""
+    pixels: tuple[int, ...]
+    """Labeled pixels of each class; empty where the label values were not read."""
+    ignored: int
+    """Pixels labeled 255."""
+
+
+@dataclass(frozen=True)
+class DataReport:
+    """The outcome of `check`: what there is, and what is odd about it. What is wrong is raised instead."""
+
+    root: str
+    classes: tuple[str, ...]
+    splits: tuple[SplitReport, ...]
+    warnings: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+    def lines(self) -> list[str]:
+        """For people: the splits, then the share of each class among the labeled pixels of each split."""
+        lines = [f"{self.root}: {len(self.classes)} classes"]
+        lines += [
+            f"  {split.name:<10} {split.images:>6} images, {split.labels} labels" for split in self.splits
+        ]
+        counted = [split for split in self.splits if split.pixels]
+        if counted:
+            width = max(len(name) for name in self.classes)
+            lines.append(
+                "share of labeled pixels, %".ljust(width + 2) + _row(split.name for split in counted)
+            )
+            for index, name in enumerate(self.classes):
+                shares = (100.0 * split.pixels[index] / max(1, sum(split.pixels)) for split in counted)
+                lines.append(f"  {name:<{width}}" + _row(f"{share:.2f}" for share in shares))
+        return lines
+
+
+def check(config: Config, full: bool = True) -> DataReport:
+    """Check a data set; used by `u2pl-ray data check` (full), and before a training or a search (fast).
+
+    Full: every image and label is decoded. Fast: every file exists, sizes agree by their headers, the labeled
+    split is decoded; sets of at most `SMALL` images are decoded all the same.
+
+    Raises:
+        UserError: for the first thing that is wrong, naming the file.
+    """
+    config = resolve(config)
+    data, warnings = config.data, []
+    labeled, unlabeled = open_training_splits(data)
+    splits = {"labeled": labeled, "unlabeled": unlabeled, "val": open_split(data, "val")}
+    if (Path(data.root) / data.test).is_file():
+        splits["test"] = open_split(data, "test")
+    else:
+        warnings.append(
+            f"data.test: split file {data.test} is missing: `evaluate` will need it for its test score"
+        )
+    full = full or sum(len(items) for items in splits.values()) <= SMALL
+    reports = tuple(
+        _examine(name, items, len(data.classes), decode=full or name == "labeled")
+        for name, items in splits.items()
+    )
+    warnings += _overlaps(splits)
+    for report in reports:
+        missing = [name for name, count in zip(data.classes, report.pixels, strict=False) if count == 0]
+        if missing and report.name != "unlabeled":
+            warnings.append(
+                f"split file {getattr(data, report.name)}: no image has a pixel labeled {', '.join(missing)}: "
+                + ("it can't be learned" if report.name == "labeled" else "it does not count in the mIoU")
+            )
+    return DataReport(data.root, data.classes, reports, tuple(warnings))
+
+
+def _examine(name: str, items: Sequence[Item], classes: int, decode: bool) -> SplitReport:
+    labels = sum(item.label is not None for item in items)
+    if not decode:
+        _each(_compare_headers, items)
+        return SplitReport(name, len(items), labels, (), 0)
+    counts = sum(_each(lambda item: _count(item, classes), items), np.zeros(IGNORE + 1, np.int64))
+    pixels = tuple(int(count) for count in counts[:classes]) if labels else ()
+    return SplitReport(name, len(items), labels, pixels, int(counts[IGNORE]))
+
+
+def _each(function: Callable[[Item], T], items: Iterable[Item]) -> list[T]:
+    """In threads (decoding releases the interpreter lock); the first error in the order of items is raised."""
+    with ThreadPoolExecutor(_THREADS) as pool:
+        return list(pool.map(function, items))
+
+
+def _count(item: Item, classes: int) -> np.ndarray:
+    """Pixels by label value, int64 [256]; zeros for an image without a label."""
+    _, label = read_item(item, classes)
+    counted = label if item.label is not None else np.empty(0, np.uint8)
+    return np.bincount(counted.ravel(), minlength=IGNORE + 1)
+
+
+def _compare_headers(item: Item) -> None:
+    size = read_size(item.image)
+    if item.label is not None:
+        refuse_sizes(item, size, read_size(item.label))
+
+
+def _overlaps(splits: dict[str, tuple[Item, ...]]) -> list[str]:
+    """A warning for each pair of splits that share images, beyond labeled and unlabeled."""
+    ids = {name: {item.id for item in items} for name, items in splits.items()}
+    warnings = []
+    for first, second in (
+        ("labeled", "val"),
+        ("unlabeled", "val"),
+        ("labeled", "test"),
+        ("unlabeled", "test"),
+        ("val", "test"),
+    ):
+        shared = sorted(ids[first] & ids.get(second, set()))
+        if shared:
+            warnings.append(
+                f"{len(shared)} of the images in data.{second} are in data.{first} too (such as {shared[0]}): "
+                f"scores on {second} will be too good"
+            )
+    return warnings
+
+
+def _row(cells: Iterable[str]) -> str:
+    return "".join(f"{cell:>12}" for cell in cells)
