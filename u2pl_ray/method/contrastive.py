@@ -1,0 +1,221 @@
+"""The contrastive loss: pixel anchors, class prototypes as positives, unreliable pixels as negatives (eq. 5-11).
+
+Two collectives a step, whatever the number of classes: the caller gathers `Maps` (together with the entropies), and
+`ContrastiveLoss` sums the chosen keys and the prototypes. All draws are made for the global batch on every worker.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from u2pl_ray.config.schema import IGNORE, ContrastiveConfig, MemoryBankConfig
+from u2pl_ray.method import memory_bank
+from u2pl_ray.method.collectives import Collectives
+from u2pl_ray.method.info_nce import info_nce, pixel_features
+from u2pl_ray.method.memory_bank import MemoryBank
+from u2pl_ray.method.rng import generator
+from u2pl_ray.method.selection import Candidates, Share, one_hot, pack_bits, rank_window, unpack_bits
+from u2pl_ray.method.types import Clock, Stats
+
+
+class Maps(NamedTuple):
+    """What must be known of every pixel of the global batch to choose keys and anchors: ceil(C / 8) + 2 bytes a pixel.
+
+    Attributes:
+        window: [n, ceil(C / 8), H, W] uint8, bit words of `selection.rank_window`.
+        label: [n, H, W] uint8, label or pseudo-label, 255 = none.
+        confident: [n, H, W] bool, teacher probability of that label > delta_p.
+    """
+
+    window: Tensor
+    label: Tensor
+    confident: Tensor
+
+
+class ContrastiveLoss:
+    """Pixel-to-prototype InfoNCE against the memory bank.
+
+    For every class c with a reliable pixel in the global batch: M anchors drawn with replacement from the reliable
+    pixels of class c with p(c) > delta_p; the positive is the mean teacher representation of all these pixels; N
+    negatives per anchor are drawn with replacement from the class's queue, this step's keys included. A class without
+    anchors or keys counts 0; the sum over classes is divided by the number of classes present. With fewer than two
+    classes present the loss is 0.
+    """
+
+    def __init__(
+        self,
+        config: ContrastiveConfig,
+        bank_config: MemoryBankConfig,
+        num_classes: int,
+        dim: int,
+        seed: int,
+        collectives: Collectives,
+        device: torch.device | str,
+    ) -> None:
+        """An empty bank; `dim` is the length D of a representation, `seed` the training's."""
+        self.config = config
+        self.push_cap = bank_config.push_cap
+        self.num_classes = num_classes
+        self.seed = seed
+        self.collectives = collectives
+        self.device = torch.device(device)
+        self._capacities = memory_bank.capacities(bank_config, num_classes)
+        self.bank = MemoryBank(self._capacities, dim, getattr(torch, bank_config.key_dtype), device)
+
+    def local_maps(self, prob: Tensor, label: Tensor, n_labeled: int) -> Maps:
+        """This worker's maps, to be gathered (and put in global order: all labeled images, then all unlabeled).
+
+        Args:
+            prob: [n_local, C, H, W] float32, the teacher's softmax on the small map; labeled images first.
+            label: [n_local, H, W] uint8, labels, then pseudo-labels; 255 = none.
+            n_labeled: labeled images among them.
+        """
+        window = rank_window(prob, label, n_labeled, self.config.low_rank, self.config.high_rank)
+        own = prob.gather(1, label.long().clamp_max(self.num_classes - 1).unsqueeze(1)).squeeze(1)
+        confident = (own > self.config.anchor_threshold) & (label != IGNORE)
+        return Maps(pack_bits(window), label, confident)
+
+    def __call__(
+        self,
+        student: Tensor,
+        teacher: Tensor,
+        n_labeled: int,
+        maps: Maps,
+        reliable: Tensor,
+        unreliable: Tensor,
+        clock: Clock,
+        truth: Tensor | None = None,
+    ) -> tuple[Tensor, Stats]:
+        """Push this step's keys, then compute the loss.
+
+        Args:
+            student: [n_local, D, H, W], the student's representation; the gradient flows into it.
+            teacher: [n_local, D, H, W], the teacher's.
+            n_labeled: labeled images among the n_local.
+            maps: of the global batch of n images.
+            reliable: [n, H, W] bool: labeled and y != 255, or unlabeled with H < gamma.
+            unreliable: [n, H, W] bool: labeled and y != 255, or unlabeled with H > gamma.
+            clock: its `step` is the age of the keys and what the draws depend on.
+            truth: [n_local, H, W] true labels for diagnostics, 255 = unknown.
+
+        Returns:
+            The loss, 0-dim float32, whose mean over the workers is the loss of the global batch; and statistics, all
+            [C] float32. Shared: `bank/fill`, `bank/pushed`, `bank/key_age` (mean, in steps), `anchor/none` and
+            `negative/none` (1 where the class had none). Local, if `truth` is given: `negatives/known`, the pushed
+            keys whose true label is known, and `negatives/false`, those of them that truly are of the class.
+        """
+        with torch.autocast(self.device.type, enabled=False):
+            return self._step(
+                student, teacher.detach(), n_labeled, maps, reliable, unreliable, clock.step, truth
+            )
+
+    def _step(
+        self,
+        student: Tensor,
+        teacher: Tensor,
+        n_labeled: int,
+        maps: Maps,
+        reliable: Tensor,
+        unreliable: Tensor,
+        step: int,
+        truth: Tensor | None,
+    ) -> tuple[Tensor, Stats]:
+        config, bank = self.config, self.bank
+        rank, world_size = self.collectives.rank, self.collectives.world_size
+        share = Share(n_labeled, student.shape[0] - n_labeled, rank, world_size)
+        present = one_hot(maps.label, reliable, self.num_classes).flatten(2)  # [n, C, HW]
+        divisor = present.any(2).any(0).sum()
+        anchor_mask = present & maps.confident.flatten(1).unsqueeze(1)
+        anchors = Candidates(anchor_mask, share)
+        window = unpack_bits(maps.window, self.num_classes) & unreliable.unsqueeze(1)
+        key_candidates = Candidates(window.flatten(2), share)
+
+        pushed, classes, order = self._key_slots(
+            key_candidates.counts, window.shape[0] * window[0, 0].numel()
+        )
+        position = self._key_position(key_candidates.counts, pushed, classes, order, step)
+        key_pixel, key_owned = key_candidates.pick(classes, position)
+        key_owned &= order < pushed[classes]
+        keys = torch.nn.functional.normalize(pixel_features(teacher, key_pixel), dim=1, eps=1e-8)
+        keys *= key_owned.unsqueeze(1)
+        weights = share.of(anchor_mask).to(teacher.dtype)
+        prototypes = torch.bmm(weights, teacher.flatten(2).transpose(1, 2)).sum(0)
+        keys, prototypes = self.collectives.sum(keys, prototypes)
+        bank.push(keys, classes, order, pushed, step)
+
+        live = (anchors.counts > 0) & (bank.fill > 0) & (divisor > 1)
+        draws = self.draw_anchors(anchors.counts, step)
+        anchor_class = torch.arange(self.num_classes, device=self.device).repeat_interleave(config.anchors)
+        pixel, owned = anchors.pick(anchor_class, draws.flatten())
+        weight = (live[anchor_class] & owned) * (world_size / config.anchors) / divisor.clamp_min(1)
+        rows = bank.rows(self.draw_negatives(bank.fill, step)).flatten(0, 1)
+        positives = torch.nn.functional.normalize(prototypes, dim=1, eps=1e-8)
+        loss = info_nce(student, pixel, weight, anchor_class, positives, bank.keys, rows, config.temperature)
+        shared = {
+            "bank/fill": bank.fill.float(),
+            "bank/pushed": pushed.float(),
+            "bank/key_age": bank.ages(step),
+            "anchor/none": (anchors.counts == 0).float(),
+            "negative/none": (bank.fill == 0).float(),
+        }
+        local = {} if truth is None else self._false_keys(truth, key_pixel, key_owned, classes)
+        return loss, Stats(local, shared)
+
+    def _key_slots(self, counts: Tensor, pixels: int) -> tuple[Tensor, Tensor, Tensor]:
+        """How many keys each class pushes [C], and class and order [S] of the rows that hold them.
+
+        On CPU there are exactly as many rows as keys; on CUDA as many as there may ever be (static shapes).
+        """
+        cap = pixels if self.push_cap is None else self.push_cap
+        limits = [min(capacity, cap, pixels) for capacity in self._capacities]
+        limit = torch.tensor(limits, device=self.device)
+        pushed = torch.minimum(counts, limit)
+        slots, total = (pushed, None) if self.device.type == "cpu" else (limit, sum(limits))
+        classes = torch.repeat_interleave(slots, output_size=total)
+        order = torch.arange(len(classes), device=self.device) - (slots.cumsum(0) - slots)[classes]
+        return pushed, classes, order
+
+    def _key_position(
+        self, counts: Tensor, pushed: Tensor, classes: Tensor, order: Tensor, step: int
+    ) -> Tensor:
+        """Which candidates become keys: all; the newest that fit; or, above push_cap, a systematic sample."""
+        if self.push_cap is None:
+            position = (counts - pushed)[classes] + order
+        else:
+            draw = torch.rand(
+                self.num_classes,
+                generator=generator(self.device, self.seed, step, "keys"),
+                device=self.device,
+                dtype=torch.float64,
+            )
+            stride = counts / pushed.clamp_min(1).double()
+            position = ((order + draw[classes]) * stride[classes]).long()
+        return torch.minimum(position, (counts - 1)[classes]).clamp_min(0)
+
+    def draw_anchors(self, counts: Tensor, step: int) -> Tensor:
+        """M candidate numbers per class, uniform with replacement: [C, M] int64, below counts [C] (0 if that is 0)."""
+        return self._draw(counts, (self.num_classes, self.config.anchors), step, "anchors")
+
+    def draw_negatives(self, fill: Tensor, step: int) -> Tensor:
+        """N queue positions per anchor, uniform with replacement: [C, M, N] int64, below fill [C]."""
+        shape = (self.num_classes, self.config.anchors, self.config.negatives)
+        return self._draw(fill, shape, step, "negatives")
+
+    def _draw(self, below: Tensor, shape: tuple[int, ...], step: int, stream: str) -> Tensor:
+        uniform = torch.rand(
+            shape, generator=generator(self.device, self.seed, step, stream), device=self.device
+        )
+        bound = below.view(-1, *(1,) * (len(shape) - 1))
+        # float32 reaches n itself for u next to 1.
+        return torch.minimum((uniform * bound).long(), bound - 1).clamp_min(0)
+
+    def _false_keys(self, truth: Tensor, pixel: Tensor, owned: Tensor, classes: Tensor) -> dict[str, Tensor]:
+        """Of the keys this worker pushed: how many have a known true label, and how many are of the class itself."""
+        label = truth.flatten()[pixel]
+        known = owned & (label != IGNORE)
+        zero = torch.zeros(self.num_classes, device=self.device)
+        return {
+            "negatives/known": zero.index_add(0, classes, known.float()),
+            "negatives/false": zero.index_add(0, classes, (known & (label == classes)).float()),
+        }
