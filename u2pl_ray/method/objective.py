@@ -12,6 +12,7 @@ from torch import Tensor
 from u2pl_ray.config.schema import IGNORE, MethodConfig
 from u2pl_ray.method.alpha import alpha_at
 from u2pl_ray.method.collectives import Collectives
+from u2pl_ray.method.contrastive import ContrastiveLoss, Maps
 from u2pl_ray.method.losses import cross_entropy, ohem_cross_entropy, pseudo_label_loss
 from u2pl_ray.method.maps import downsample, upsample
 from u2pl_ray.method.mixing import mix
@@ -76,42 +77,47 @@ class Supervised:
 class PseudoLabel(Supervised):
     """L_s + lambda_u L_u: the unlabeled images with the teacher's reliable pseudo-labels."""
 
+    contrasts = False
+    """Whether there is a contrastive loss, and so the teacher has to see the labeled images too."""
+
     def __call__(self, student: Network, teacher: Network, batch: Batch, clock: Clock) -> tuple[Losses, Stats]:
         """One step; supervised while warming up."""
         if clock.warming_up:
             return super().__call__(student, teacher, batch, clock)
-        config, world_size, n_labeled = self.config, self.collectives.world_size, len(batch.labels)
-        size = batch.labels.shape[-2:]
+        config, size, n_labeled = self.config, batch.labels.shape[-2:], len(batch.labels)
         alpha = alpha_at(config.alpha, clock.epoch, clock.epochs)
 
         with torch.no_grad():
-            # The teacher's pseudo-labels on the weak view, mixed together with their images.
+            # The teacher's pseudo-labels on the weak view are mixed together with their images.
             images, pseudo_labels, truth = self.mixed_pseudo_labels(teacher, batch, clock.step)
-            # Reliability is judged on the mixed images: entropy, its quantile over the global batch, the partition.
-            predicted = self.predict(teacher, batch.labeled_images, images)
+            # What it makes of the mixed images says which pixels to trust; labeled images give anchors and keys.
+            seen = torch.cat([batch.labeled_images, images]) if self.contrasts else images
+            predicted = teacher(seen)
             entropies = entropy(upsample(predicted.logits[-len(images) :], size))
             entropies.masked_fill_(pseudo_labels == IGNORE, torch.nan)
-            total, entropies_everywhere, *maps = self.collectives.gather(
-                _labeled_pixels(batch), entropies, *self.maps(predicted, batch.labels, pseudo_labels, truth)
-            )
-            gamma_t = gamma(entropies_everywhere, alpha)
+            # First collective: gamma is a quantile over the global batch.
+            maps = self.local_maps(predicted, batch.labels, pseudo_labels)
+            total, all_entropies, *all_maps = self.collectives.gather(_labeled_pixels(batch), entropies, *maps)
+            gamma_t = gamma(all_entropies, alpha)
             reliable, _ = partition(entropies, gamma_t, alpha)
-            reliable_everywhere, unreliable_everywhere = partition(entropies_everywhere, gamma_t, alpha)
+            everywhere = partition(all_entropies, gamma_t, alpha)
             targets = pseudo_labels.masked_fill(~reliable, IGNORE)
 
         outputs = student(torch.cat([batch.labeled_images, images]))
         supervised = self.supervised_loss(outputs.logits[:n_labeled], batch.labels, total.sum())
         student_logits = upsample(outputs.logits[n_labeled:], size)
-        unsupervised = pseudo_label_loss(student_logits, targets, reliable_everywhere.sum(), world_size)
-        contrastive, stats = self.contrast(outputs, predicted, maps, reliable_everywhere, unreliable_everywhere, clock)
+        n_reliable = everywhere[0].sum()
+        unsupervised = pseudo_label_loss(student_logits, targets, n_reliable, self.collectives.world_size)
+        contrastive, stats = self.contrast(outputs, predicted, all_maps, everywhere, batch.labels, truth, clock)
+
+        loss = supervised + config.unsupervised_weight * unsupervised + config.contrastive.weight * contrastive
+        losses = Losses(loss, supervised.detach(), unsupervised.detach(), contrastive.detach())
 
         stats.local["pixels"] = pixel_counts(pseudo_labels, reliable, truth, entropies, self.num_classes)
         stats.local["entropy"] = entropies.nansum(dtype=torch.float64)
         stats.shared["steps"] = torch.ones_like(gamma_t)
         stats.shared["alpha"] = torch.full_like(gamma_t, alpha)
         stats.shared["gamma"] = gamma_t
-        total_loss = supervised + config.unsupervised_weight * unsupervised + config.contrastive.weight * contrastive
-        losses = Losses(total_loss, supervised.detach(), unsupervised.detach(), contrastive.detach())
         return losses, stats
 
     def mixed_pseudo_labels(self, teacher: Network, batch: Batch, step: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -131,12 +137,8 @@ class PseudoLabel(Supervised):
         )
         return images, pseudo_labels, truth
 
-    def predict(self, teacher: Network, labeled: Tensor, unlabeled: Tensor) -> Outputs:
-        """The teacher's outputs, of which the last are the mixed unlabeled images'."""
-        return teacher(unlabeled)
-
-    def maps(self, predicted: Outputs, labels: Tensor, pseudo_labels: Tensor, truth: Tensor) -> list[Tensor]:
-        """What must be known of every worker's images besides their entropies, to be gathered."""
+    def local_maps(self, predicted: Outputs, labels: Tensor, pseudo_labels: Tensor) -> list[Tensor]:
+        """What else every worker must know of this worker's images: nothing without a contrastive loss."""
         return []
 
     def contrast(
@@ -144,16 +146,19 @@ class PseudoLabel(Supervised):
         outputs: Outputs,
         predicted: Outputs,
         maps: list[Tensor],
-        reliable: Tensor,
-        unreliable: Tensor,
+        partitioned: tuple[Tensor, Tensor],
+        labels: Tensor,
+        truth: Tensor,
         clock: Clock,
     ) -> tuple[Tensor, Stats]:
-        """L_c; this method has none."""
-        return outputs.logits.new_zeros((), dtype=torch.float32), Stats()
+        """L_c: none."""
+        return torch.zeros((), device=labels.device), Stats()
 
 
 class U2PL(PseudoLabel):
     """L_s + lambda_u L_u + lambda_c L_c: unreliable pixels too, as negatives of the classes they rank last."""
+
+    contrasts = True
 
     def __init__(
         self,
@@ -164,8 +169,6 @@ class U2PL(PseudoLabel):
         collectives: Collectives,
         device: torch.device,
     ) -> None:
-        from u2pl_ray.method.contrastive import ContrastiveLoss
-
         super().__init__(config, num_classes, representation_dim, seed, collectives, device)
         self.contrastive = ContrastiveLoss(
             config.contrastive,
@@ -177,41 +180,32 @@ class U2PL(PseudoLabel):
             device,
         )
 
-    def predict(self, teacher: Network, labeled: Tensor, unlabeled: Tensor) -> Outputs:
-        """The teacher's outputs for the labeled images, then the mixed unlabeled ones."""
-        return teacher(torch.cat([labeled, unlabeled]))
-
-    def maps(self, predicted: Outputs, labels: Tensor, pseudo_labels: Tensor, truth: Tensor) -> list[Tensor]:
-        """Small maps of this worker's images, the labeled ones' before the unlabeled ones'."""
-        small = predicted.logits.shape[-2:]
-        label_small = torch.cat([downsample(map_, small).to(torch.uint8) for map_ in (labels, pseudo_labels)])
-        truth_small = torch.cat([label_small[: len(labels)], downsample(truth, small).to(torch.uint8)])
+    def local_maps(self, predicted: Outputs, labels: Tensor, pseudo_labels: Tensor) -> list[Tensor]:
+        """The small maps that choose anchors and keys: all the labeled images', then all the unlabeled ones'."""
         prob = predicted.logits.float().softmax(1)
-        maps = (label_small, truth_small, *self.contrastive.local_maps(prob, label_small, len(labels)))
-        return [*(map_[: len(labels)] for map_ in maps), *(map_[len(labels) :] for map_ in maps)]
+        maps = self.contrastive.local_maps(prob, _small((labels, pseudo_labels), prob), len(labels))
+        return [map_[: len(labels)] for map_ in maps] + [map_[len(labels) :] for map_ in maps]
 
     def contrast(
         self,
         outputs: Outputs,
         predicted: Outputs,
         maps: list[Tensor],
-        reliable: Tensor,
-        unreliable: Tensor,
+        partitioned: tuple[Tensor, Tensor],
+        labels: Tensor,
+        truth: Tensor,
         clock: Clock,
     ) -> tuple[Tensor, Stats]:
-        """L_c, from student and teacher representations and the gathered maps."""
-        half = len(maps) // 2
-        label_small, _truth_small, *compact = (torch.cat(pair) for pair in zip(maps[:half], maps[half:], strict=True))
-        small = label_small.shape[-2:]
-        valid = label_small[: len(maps[0])] != IGNORE  # of the labeled images
-        return self.contrastive(
-            outputs.representation,
-            predicted.representation,
-            tuple(compact),
-            torch.cat([valid, downsample(reliable, small)]),
-            torch.cat([valid, downsample(unreliable, small)]),
-            clock,
-        )
+        """L_c from both representations and the gathered maps; the second collective."""
+        student, teacher = outputs.representation, predicted.representation
+        assert student is not None
+        assert teacher is not None
+        halves = maps[: len(maps) // 2], maps[len(maps) // 2 :]
+        everywhere = Maps(*(torch.cat(pair) for pair in zip(*halves, strict=True)))
+        valid = halves[0][Maps._fields.index("label")] != IGNORE  # of the labeled images
+        reliable, unreliable = (torch.cat([valid, downsample(map_, teacher.shape[-2:])]) for map_ in partitioned)
+        true_labels = _small((labels, truth), teacher)
+        return self.contrastive(student, teacher, len(labels), everywhere, reliable, unreliable, clock, true_labels)
 
     def state_dict(self) -> dict[str, Any]:
         """The memory bank."""
@@ -220,6 +214,11 @@ class U2PL(PseudoLabel):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore the memory bank."""
         self.contrastive.bank.load_state_dict(state["memory_bank"])
+
+
+def _small(maps: tuple[Tensor, Tensor], like: Tensor) -> Tensor:
+    """Labels of the labeled, then of the unlabeled images, as one small map [Bl + Bu, H, W] uint8."""
+    return torch.cat([downsample(map_, like.shape[-2:]).to(torch.uint8) for map_ in maps])
 
 
 Objective = Supervised

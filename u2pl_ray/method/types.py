@@ -69,7 +69,30 @@ class Losses:
 
 @dataclass
 class Stats:
-    """Diagnostics of a step: detached tensors on the device, to be added up and read once per epoch."""
+    """Diagnostics of a step: detached tensors on the device, to be added up and read once per epoch.
+
+    A supervised step has none. Others have, per step:
+
+    | name | kind | shape, dtype | meaning |
+    |---|---|---|---|
+    | `pixels` | local | [C,2,3,32] int64 | unlabeled pixels by pseudo-label, reliability, truth, entropy (`statistics`) |
+    | `entropy` | local | [] float64 | sum of the entropies of these pixels, in nats |
+    | `steps` | shared | [] float32 | 1: what the sums of shared values are to be divided by |
+    | `alpha` | shared | [] float32 | alpha_t |
+    | `gamma` | shared | [] float32 | gamma_t, in nats |
+
+    and, with a contrastive loss, each [C] float32:
+
+    | name | kind | meaning |
+    |---|---|---|
+    | `bank/fill` | shared | keys in the queue after the push |
+    | `bank/pushed` | shared | keys pushed |
+    | `bank/key_age` | shared | mean age of the queue's keys, in steps |
+    | `anchor/none` | shared | 1 where the class had no anchor |
+    | `negative/none` | shared | 1 where its queue was empty |
+    | `negatives/known` | local | keys pushed whose true label is known |
+    | `negatives/false` | local | keys of class c among them whose true label is c |
+    """
 
     local: dict[str, Tensor] = field(default_factory=dict)
     """Sums over this worker's pixels: add over steps and workers."""
