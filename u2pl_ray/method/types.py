@@ -75,7 +75,7 @@ class Stats:
 
     | name | kind | shape, dtype | meaning |
     |---|---|---|---|
-    | `pixels` | local | [C,2,3,32] int64 | unlabeled pixels by pseudo-label, reliability, truth, entropy (`statistics`) |
+    | `pixels` | local | [C,2,3,32] int64 | unlabeled pixels by class, reliability, truth, entropy: see `statistics` |
     | `entropy` | local | [] float64 | sum of the entropies of these pixels, in nats |
     | `steps` | shared | [] float32 | 1: what the sums of shared values are to be divided by |
     | `alpha` | shared | [] float32 | alpha_t |
