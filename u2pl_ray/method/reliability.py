@@ -21,19 +21,27 @@ def gamma(entropies: Tensor, alpha: float) -> Tensor:
     0 if no pixel counts. On CUDA all shapes are static and the host never waits; on CPU, selecting two order statistics
     takes a tenth of the time of a sort.
     """
-    if entropies.device.type == "cpu":
-        return _gamma_by_selection(entropies, alpha)
-    ordered = entropies.detach().flatten().sort().values  # NaN last
-    count = (~ordered.isnan()).sum()
-    position = (count - 1).clamp(min=0).double() * (1.0 - alpha)
+    way = gamma_by_selection if entropies.device.type == "cpu" else gamma_by_sort
+    return way(entropies.detach(), alpha)
+
+
+def gamma_by_sort(entropies: Tensor, alpha: float) -> Tensor:
+    """`gamma` with static shapes."""
+    if not entropies.numel():
+        return entropies.new_zeros(())
+    ordered = entropies.flatten().sort().values  # NaN last
+    last = (~ordered.isnan()).sum() - 1
+    position = last.clamp(min=0).double() * (1.0 - alpha)
     low = position.long()
-    high = torch.minimum(low + 1, (count - 1).clamp(min=0))
-    value = torch.lerp(ordered[low].double(), ordered[high].double(), position - low)
-    return torch.where(count > 0, value, 0.0).float()
+    high = torch.minimum(low + 1, last.clamp(min=0))
+    first, second = ordered.index_select(0, torch.stack([low, high])).double().unbind()
+    value = first + (second - first) * (position - low)
+    return torch.where(last >= 0, value, 0.0).float()
 
 
-def _gamma_by_selection(entropies: Tensor, alpha: float) -> Tensor:
-    values = entropies.detach().numpy().ravel()
+def gamma_by_selection(entropies: Tensor, alpha: float) -> Tensor:
+    """`gamma` by introselect on the CPU."""
+    values = entropies.numpy().ravel()
     values = values[~np.isnan(values)]
     if not values.size:
         return entropies.new_zeros(())
