@@ -1,7 +1,7 @@
 """The student: a segmentation-models-pytorch network with a classifier and a representation head."""
 
 import inspect
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -50,10 +50,10 @@ class Segmentor(nn.Module):
     def __init__(self, config: ModelConfig, num_classes: int, representation: bool = True) -> None:
         super().__init__()
         network = _create(config, num_classes)
-        self.encoder = network.encoder
-        self.decoder = network.decoder
+        self.encoder: nn.Module = network.encoder
+        self.decoder: nn.Module = network.decoder
         # The head's first layer classifies; what follows it in smp is the upsampling that the losses do themselves.
-        self.classifier = network.segmentation_head[0]
+        self.classifier: nn.Conv2d = network.segmentation_head[0]
         channels, width = self.classifier.in_channels, config.representation_dim
         self.dropout = nn.Dropout2d(config.dropout)
         self.representation: nn.Sequential | None = None
@@ -85,7 +85,7 @@ def _block(channels: int, width: int, dropout: float) -> list[nn.Module]:
     return [conv, nn.BatchNorm2d(width), nn.ReLU(inplace=True), nn.Dropout2d(dropout)]
 
 
-def _create(config: ModelConfig, num_classes: int) -> nn.Module:
+def _create(config: ModelConfig, num_classes: int) -> Any:
     import segmentation_models_pytorch as smp
     from segmentation_models_pytorch.encoders import get_encoder_names
 
@@ -108,7 +108,7 @@ def _create(config: ModelConfig, num_classes: int) -> nn.Module:
                 f"(it takes {', '.join(sorted(options))})"
             )
     try:
-        network: nn.Module = known[config.architecture](
+        network = known[config.architecture](
             encoder_name=config.encoder,
             encoder_weights=config.encoder_weights,
             classes=num_classes,

@@ -1,8 +1,8 @@
 """A checkpoint: everything a training continues from, in one file with a checksum.
 
-It holds student, teacher, optimizer, learning-rate schedule, AMP scaler, memory bank, the epochs done (every random draw
-and the sampler's position are functions of seed, epoch and step, so this is their state), the metrics of every epoch, the
-best one, and the resolved configuration. Loaded with `weights_only`.
+It holds student, teacher, optimizer, learning-rate schedule, AMP scaler, memory bank, the number of epochs done, the
+metrics of each, the best of them, and the resolved configuration. Every random draw and the sampler's position are
+functions of seed, epoch, step and rank, so no generator has a state to save. Loaded with `weights_only`.
 """
 
 import hashlib
@@ -79,7 +79,11 @@ def load_for_user(path: str, device: torch.device | str = "cpu") -> dict[str, An
 
 def _digest(file: Path) -> str:
     with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _digest_310(stream)
+        return (
+            hashlib.file_digest(stream, "sha256").hexdigest()
+            if hasattr(hashlib, "file_digest")
+            else _digest_310(stream)
+        )
 
 
 def _digest_310(stream: Any) -> str:

@@ -61,7 +61,9 @@ def iou(matrix: Tensor) -> Tensor:
 
 
 def scores(matrix: Tensor, classes: Sequence[str], teacher: bool = False) -> dict[str, float]:
-    """`val/miou` (mean over the classes that the labels show) and `val/iou/<class>` of each of them. With `teacher`, the names under `val/teacher/`.
+    """`val/miou`, the mean over the classes that the labels show, and `val/iou/<class>` of each of them.
+
+    With `teacher`, the names are those under `val/teacher/`.
     """
     values = iou(matrix)
     found = ~values.isnan()

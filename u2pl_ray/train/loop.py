@@ -11,11 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
-from torch.optim.lr_scheduler import LambdaLR
+from torch.optim.lr_scheduler import PolynomialLR
 
 from u2pl_ray.config import metrics as names
 from u2pl_ray.config.schema import Config
-from u2pl_ray.data.loaders import EvaluationBatches, TrainingBatches, TrainingBatch
+from u2pl_ray.data.loaders import EvaluationBatches, TrainingBatch, TrainingBatches
 from u2pl_ray.method.collectives import Collectives
 from u2pl_ray.method.objective import build_objective
 from u2pl_ray.method.teacher_momentum import teacher_momentum
@@ -57,17 +57,17 @@ class Worker:
         self.classes = config.data.classes
         seed_everything(config.seed, epoch=-1, rank=0)  # the same initial weights on every rank
         contrasts = config.method.name == "u2pl"
-        student: nn.Module = Segmentor(config.model, len(self.classes), representation=contrasts).to(device)
+        student: Any = Segmentor(config.model, len(self.classes), representation=contrasts).to(device)
         if device.type == "cuda" and session.world_size > 1 and config.model.normalization == "batch":
             student = synchronize(student)
         if config.train.channels_last:
-            student = student.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.student = student
+            student = student.to(memory_format=torch.channels_last)
+        self.student: nn.Module = student
         self.teacher = Teacher(student)
         self.objective = build_objective(
             config.method, len(self.classes), config.model.representation_dim, config.seed, self.collectives, device
         )
-        groups = student.parameter_groups(config.optim.lr, config.optim.head_multiplier)  # type: ignore[operator]
+        groups = student.parameter_groups(config.optim.lr, config.optim.head_multiplier)
         self.optimizer = torch.optim.SGD(
             groups, lr=config.optim.lr, momentum=config.optim.momentum, weight_decay=config.optim.weight_decay
         )
@@ -75,8 +75,7 @@ class Worker:
         self.train_data = TrainingBatches(config, *share, pin_memory=pin)
         self.val_data = EvaluationBatches(config, "val", *share, pin_memory=pin)
         self.steps = self.train_data.steps
-        total, power = self.steps * config.train.epochs, config.optim.poly_power
-        self.schedule = LambdaLR(self.optimizer, lambda step: max(0.0, 1.0 - step / total) ** power)
+        self.schedule = PolynomialLR(self.optimizer, self.steps * config.train.epochs, config.optim.poly_power)
         self.scaler = torch.amp.GradScaler(device.type, enabled=config.train.amp == "fp16")
         self.position = Position(0, [], -math.inf, 0)
         compiled = config.train.compile
@@ -169,7 +168,7 @@ class Worker:
             "student": self.student.state_dict(),
             "teacher": self.teacher.module.state_dict(),
             "optimizer": self.optimizer.state_dict(),
-            "schedule": {key: value for key, value in self.schedule.state_dict().items() if key != "lr_lambdas"},
+            "schedule": self.schedule.state_dict(),
             "scaler": self.scaler.state_dict(),
             "objective": self.objective.state_dict(),
             "epochs_done": self.position.epochs_done,
@@ -236,8 +235,7 @@ class Worker:
         return outputs
 
     def _to_device(self, loaded: TrainingBatch) -> Batch:
-        move = {"device": self.device, "non_blocking": True}
-        return Batch(*(value.to(**move) for value in loaded))
+        return Batch(*(value.to(self.device, non_blocking=True) for value in loaded))
 
     def _shared_buffers(self) -> list[Tensor]:
         """Floating-point buffers (BatchNorm statistics) that differ between workers after a forward pass."""

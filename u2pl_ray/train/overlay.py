@@ -21,7 +21,9 @@ def overlay(image: np.ndarray, labels: np.ndarray, opacity: float = 0.55) -> np.
 def with_legend(picture: np.ndarray, labels: np.ndarray, classes: Sequence[str]) -> np.ndarray:
     """`picture` with the names and colours of the classes that `labels` shows, at its right."""
     shown = [index for index in np.unique(labels).tolist() if index < len(classes)]
-    longest = max((cv2.getTextSize(classes[index], cv2.FONT_HERSHEY_SIMPLEX, 0.4, 1)[0][0] for index in shown), default=0)
+    longest = max(
+        (cv2.getTextSize(classes[index], cv2.FONT_HERSHEY_SIMPLEX, 0.4, 1)[0][0] for index in shown), default=0
+    )
     width = _SWATCH + 3 * _MARGIN + longest
     height = max(picture.shape[0], _ROW * len(shown) + _MARGIN)
     sheet = np.full((height, picture.shape[1] + width, 3), 255, np.uint8)

@@ -1,0 +1,135 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tests.train.conftest import folder_of, tiny, without_timing
+from u2pl_ray.config.schema import Config
+from u2pl_ray.train import checkpoint
+from u2pl_ray.train.errors import NonFiniteLoss
+from u2pl_ray.train.loop import Worker
+from u2pl_ray.train.session import LocalSession
+
+CPU = torch.device("cpu")
+
+
+def train(config: Config, folder: Path | None = None, reported: int = 0) -> tuple[Worker, list[dict[str, Any]]]:
+    reports: list[dict[str, Any]] = []
+    worker = Worker(config, LocalSession(folder, reports.append), CPU)
+    worker.run(reported)
+    return worker, reports
+
+
+def flat(tree: Any, prefix: str = "") -> dict[str, Any]:
+    """Every leaf of a checkpoint by its path."""
+    if isinstance(tree, dict):
+        return {k: v for key, value in tree.items() for k, v in flat(value, f"{prefix}/{key}").items()}
+    if isinstance(tree, list):
+        return {k: v for i, value in enumerate(tree) for k, v in flat(value, f"{prefix}/{i}").items()}
+    return {prefix: tree}
+
+
+def assert_same_state(one: dict[str, Any], other: dict[str, Any]) -> None:
+    left, right = flat(one), flat(other)
+    assert left.keys() == right.keys()
+    for path, value in left.items():
+        if "/perf/" in path or path.endswith("checkpoint_path"):
+            continue
+        same = torch.equal(value, right[path]) if isinstance(value, torch.Tensor) else value == right[path]
+        assert same, path
+
+
+@pytest.mark.parametrize("name", ["supervised", "pseudo_label", "u2pl"])
+def test_every_method_trains_and_reports_what_the_design_lists(name: str) -> None:
+    _, reports = train(tiny(f"method.name={name}"))
+    assert [report["training_iteration"] for report in reports] == [1, 2, 3]
+    last = reports[-1]
+    assert {"val/miou", "val/teacher/miou", "train/loss/total", "train/loss/supervised", "train/lr"} <= last.keys()
+    assert 0.0 < last["val/miou"] <= 1.0
+    assert ("diag/gamma" in last) == (name != "supervised")
+    assert any(key.startswith("diag/bank/fill/") for key in last) == (name == "u2pl")
+    assert reports[0]["train/loss/unsupervised"] == 0.0  # the warm-up epoch
+    assert (last["train/loss/unsupervised"] > 0.0) == (name != "supervised")
+    assert (last["train/loss/contrastive"] > 0.0) == (name == "u2pl")
+
+
+def test_two_runs_are_bit_identical() -> None:
+    (one, first), (two, second) = train(tiny()), train(tiny())
+    assert [without_timing(report) for report in first] == [without_timing(report) for report in second]
+    assert_same_state(one.state(), two.state())
+
+
+def test_another_seed_is_another_training() -> None:
+    _, first = train(tiny("train.epochs=2"))
+    _, second = train(tiny("train.epochs=2", "seed=1"))
+    assert first[-1]["train/loss/total"] != second[-1]["train/loss/total"]
+
+
+@pytest.mark.parametrize("stop_after", [1, 2])
+def test_continued_equals_never_stopped(tmp_path: Path, stop_after: int) -> None:
+    whole, reports = train(tiny())
+
+    class Stopped(Exception):
+        pass
+
+    seen: list[dict[str, Any]] = []
+
+    def stop(metrics: dict[str, Any]) -> None:
+        seen.append(metrics)
+        if len(seen) == stop_after:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        Worker(tiny(), LocalSession(tmp_path, stop), CPU).run()
+    continued, rest = train(tiny(), tmp_path, reported=stop_after)
+    assert [without_timing(r) for r in seen + rest] == [without_timing(r) for r in reports]
+    assert_same_state(continued.state(), whole.state())
+
+
+def test_epochs_the_caller_missed_are_reported_again_without_training(tmp_path: Path) -> None:
+    _, reports = train(tiny(), tmp_path)
+    _, again = train(tiny(), tmp_path, reported=1)
+    assert [without_timing(r) for r in again] == [without_timing(r) for r in reports[1:]]
+
+
+def test_checkpoint_is_loaded_with_weights_only_and_old_ones_go(tmp_path: Path) -> None:
+    train(tiny(), tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["epoch_00002", "epoch_00003"]
+    state = torch.load(folder_of(tmp_path, 3) / checkpoint.FILE, weights_only=True)
+    assert state["epochs_done"] == 3
+    assert state["objective"]["memory_bank"]
+
+
+def test_divergence_is_named() -> None:
+    with pytest.raises(NonFiniteLoss, match="epoch"):
+        train(tiny("optim.lr=1e30", "method.name=supervised"))
+
+
+def test_learning_rates_follow_the_polynomial() -> None:
+    config = tiny("optim.lr=0.01", "optim.head_multiplier=10", "method.name=supervised")
+    worker, reports = train(config)
+    total = 3 * 2
+    expected = [0.01 * (1 - done / total) ** 0.9 for done in (2, 4, 6)]
+    assert [report["train/lr"] for report in reports] == pytest.approx(expected)
+    assert [group["initial_lr"] for group in worker.optimizer.param_groups] == pytest.approx([0.01, 0.1])
+
+
+FIRST_STEP = ["method.warmup_epochs=0", "train.epochs=1", "train.steps_per_epoch=1"]
+
+
+@pytest.mark.parametrize(
+    ("option", "tolerance"),
+    [
+        ("train.channels_last=true", 1e-3),
+        ("train.amp=bf16", 0.1),
+        pytest.param("train.compile=true", 1e-3, marks=pytest.mark.slow),
+    ],
+)
+def test_numerical_options_give_the_same_losses(option: str, tolerance: float) -> None:
+    """On the first step, from equal weights; later ones amplify rounding."""
+    _, (plain,) = train(tiny(*FIRST_STEP))
+    worker, (changed,) = train(tiny(*FIRST_STEP, option))
+    for term in ("supervised", "unsupervised", "contrastive"):
+        assert changed[f"train/loss/{term}"] == pytest.approx(plain[f"train/loss/{term}"], rel=tolerance)
+    assert all(parameter.dtype == torch.float32 for parameter in worker.student.parameters())
