@@ -1,0 +1,70 @@
+"""Trainings without a model, for tests of the search: a curve computed from the configuration.
+
+`alpha.end` chooses an accident: 0.91 raises, 0.92 diverges, 0.93 runs out of memory, 0.94 ends early.
+"""
+
+import json
+import math
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from u2pl_ray.config.schema import Config
+from u2pl_ray.train.errors import NonFiniteLoss
+
+RAISES, DIVERGES, TOO_LARGE, ENDS_EARLY = 0.91, 0.92, 0.93, 0.94
+
+
+def miou(config: Config, epoch: int) -> float:
+    """Best at temperature 0.5, and rising with the epochs."""
+    distance = abs(math.log(config.method.contrastive.temperature / 0.5))
+    return (1.0 - math.exp(-3.0 * epoch / config.train.epochs)) * math.exp(-distance) * 0.8
+
+
+class PlainTraining:
+    """Trains in the trial's own process; keeps the epochs done in `<storage_path>/<name>/state.json`."""
+
+    def __init__(
+        self, config: Config, storage_path: str, name: str, callbacks: list[Any], reported_epochs: int
+    ) -> None:
+        self.config, self.callbacks, self.reported = config, callbacks, reported_epochs
+        self.state = Path(storage_path) / name / "state.json"
+
+    def fit(self) -> None:
+        """Train; an epoch takes FAKE_EPOCH_SECONDS."""
+        done = json.loads(self.state.read_text()) if self.state.exists() else 0
+        for epoch in range(self.reported + 1, done + 1):
+            self._report(epoch)
+        for epoch in range(done + 1, self.config.train.epochs + 1):
+            time.sleep(float(os.environ.get("FAKE_EPOCH_SECONDS", "0.01")))
+            self._accident(epoch)
+            if self.config.method.alpha.end == ENDS_EARLY and epoch == 2:
+                return
+            self.state.parent.mkdir(parents=True, exist_ok=True)
+            self.state.write_text(str(epoch))
+            self._report(epoch)
+
+    def _accident(self, epoch: int) -> None:
+        end = self.config.method.alpha.end
+        if end == TOO_LARGE:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes")
+        if end == RAISES and epoch == 2:
+            raise ValueError("something in the training broke")
+        if end == DIVERGES and epoch == 2:
+            raise NonFiniteLoss("the training loss is nan in epoch 2")
+
+    def _report(self, epoch: int) -> None:
+        metrics = {
+            "training_iteration": epoch,
+            "val/miou": miou(self.config, epoch),
+            "val/iou/none": math.nan,
+            "diag/entropy/hist": [1, 2, 3],
+        }
+        for callback in self.callbacks:
+            callback.after_report(None, [metrics], None)
+
+
+def build_plain(**arguments: Any) -> PlainTraining:
+    """Like `u2pl_ray.train.launch.build_trainer`."""
+    return PlainTraining(**arguments)

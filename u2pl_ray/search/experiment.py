@@ -1,0 +1,398 @@
+"""Experiments: a search with everything it needs to be continued, in one folder.
+
+<storage_path>/<name>/
+    experiment.json   options and versions
+    config.yaml       the configuration the trials start from
+    space.yaml        the search space, as it was written
+    study.journal     the study (Optuna)
+    trials/<id>/      config.yaml, epochs.jsonl, train/ (Ray Train's run: checkpoints)
+    best.yaml         the best configuration so far, which `train` accepts
+    tune/             Ray Tune's own; disposable
+"""
+
+import json
+import os
+import platform
+import re
+import shutil
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from u2pl_ray.config import overrides
+from u2pl_ray.config.errors import UserError, nearest
+from u2pl_ray.config.schema import Config
+from u2pl_ray.search.driver import Driver
+from u2pl_ray.search.events import Listener, Listeners
+from u2pl_ray.search.paper import paper_setting
+from u2pl_ray.search.records import State, TrialRecord, read_epochs
+from u2pl_ray.search.resources import Fit, connect, fit, nodes
+from u2pl_ray.search.rungs import RungPruner
+from u2pl_ray.search.samplers import SamplerChoice
+from u2pl_ray.search.schedulers import SchedulerChoice, from_early_terminate
+from u2pl_ray.search.space import Space, parse_space
+from u2pl_ray.search.study import TrialStudy
+from u2pl_ray.search.tuning import run_tune
+
+FORMAT = 1
+TRAINER = "u2pl_ray.train.launch:build_trainer"
+_VERSIONS = ("u2pl_ray", "ray", "optuna", "torch")
+
+
+@dataclass(frozen=True)
+class Options:
+    """How an experiment searches.
+
+    Attributes:
+        trials: trials in all.
+        sampler, scheduler: what proposes, and what stops early.
+        max_concurrent: upper limit of trials at once, or None for what the cluster holds.
+        trainer: `module:function` that builds a trial's trainer.
+    """
+
+    trials: int
+    sampler: SamplerChoice
+    scheduler: SchedulerChoice
+    max_concurrent: int | None = None
+    trainer: str = TRAINER
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A search that has been checked and not been started; nothing is written yet."""
+
+    name: str
+    folder: Path
+    config: Config
+    space: Space
+    options: Options
+    fit: Fit
+    paper: Mapping[str, Any]
+    notes: Sequence[str] = ()
+
+    def lines(self) -> list[str]:
+        """The plan for people."""
+        epochs = self.config.train.epochs
+        pruner = self.options.scheduler.build(epochs)
+        rungs = pruner.rungs(0, epochs) if isinstance(pruner, RungPruner) else []
+        stops = f", trials may stop after {', '.join(map(str, rungs))} epochs" if rungs else ""
+        width = max(len(path) for path in self.space.parameters)
+        goal = "maximize" if self.space.metric.maximize else "minimize"
+        return [
+            f"experiment   {self.folder}",
+            f"search       {self.options.trials} trials of at most {epochs} epochs, {goal} {self.space.metric.name}",
+            f"sampler      {self.options.sampler.name}, seed {self.options.sampler.seed}",
+            f"scheduler    {self.options.scheduler.name}{stops}",
+            f"cluster      {self.fit.arithmetic}",
+            f"storage      {free_space(self.folder)}",
+            f"space        {self.space.source}",
+            *(
+                f"  {path:<{width}}  {parameter.extent()}" + (f"   first: {self.paper[path]}" if self.paper else "")
+                for path, parameter in self.space.parameters.items()
+            ),
+            *(f"  {path:<{width}}  {value} (fixed)" for path, value in self.space.constants.items()),
+            *(f"note         {note}" for note in self.notes),
+        ]
+
+    def create(self) -> "Experiment":
+        """Write the experiment: all of it, or nothing.
+
+        Raises:
+            UserError: the name was taken meanwhile, or the storage cannot be written.
+        """
+        partial = self.folder.with_name(f".{self.name}.{uuid.uuid4().hex[:8]}")
+        try:
+            partial.mkdir(parents=True)
+            (partial / "trials").mkdir()
+            (partial / "config.yaml").write_text(overrides.dump(self.config), "utf-8")
+            (partial / "space.yaml").write_text(self.space.text, "utf-8")
+            (partial / "experiment.json").write_text(json.dumps(_describe(self.name, self.options), indent=2), "utf-8")
+            study = TrialStudy.create(partial / "study.journal", self.name, self.space, *_choices(self))
+            if self.paper:
+                study.enqueue(self.paper, "paper")
+            if self.folder.exists():
+                raise UserError(_taken(self.name))
+            partial.rename(self.folder)
+        except OSError as error:
+            raise UserError(f"{self.folder}: {error.strerror or error}; use another --storage-path") from None
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+        return Experiment.open(self.name, self.folder.parent)
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a run of a search came to.
+
+    Attributes:
+        trials: all trials, in the order of their creation.
+        best: the best one, None if none reported a value.
+        finished: whether nothing is left to do; else `resume` continues.
+        reason: why it ended early, if it did.
+    """
+
+    trials: list[TrialRecord]
+    best: TrialRecord | None
+    finished: bool
+    reason: str = ""
+
+
+@dataclass
+class Experiment:
+    """An experiment on disk."""
+
+    name: str
+    folder: Path
+    config: Config
+    space: Space
+    options: Options
+    created: str = ""
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+    @staticmethod
+    def plan(
+        config: Config,
+        space: Space,
+        *,
+        name: str,
+        trials: int,
+        storage_path: str | Path | None = None,
+        sampler: str | None = None,
+        sampler_options: Mapping[str, Any] | None = None,
+        scheduler: str | None = None,
+        scheduler_options: Mapping[str, Any] | None = None,
+        seed: int = 0,
+        max_concurrent: int | None = None,
+        trainer: str = TRAINER,
+    ) -> Plan:
+        """Check a search against the configuration, the storage and the cluster (connects to Ray; writes nothing).
+
+        Args:
+            config: resolved configuration the trials start from.
+            space: what is searched.
+            name: the experiment's; must be new in the storage.
+            trials: how many.
+            storage_path: folder that every node reaches; default: `default_storage()`.
+            sampler, sampler_options: default: what the space's `method` says, else TPE.
+            scheduler, scheduler_options: default: what the space's `early_terminate` says, else ASHA.
+            seed: of the proposals.
+            max_concurrent: upper limit of trials at once.
+            trainer: `module:function`, see `Options`.
+
+        Raises:
+            UserError: one line naming what is wrong.
+        """
+        if trials < 1:
+            raise UserError(f"--trials {trials}: give at least 1")
+        folder = experiment_folder(name, storage_path)
+        if folder.exists():
+            raise UserError(_taken(name))
+        space.check(config)
+        by_method = "random" if space.method == "random" else "tpe"
+        choice = SamplerChoice(sampler or by_method, seed, dict(sampler_options or {}))
+        choice.check()
+        epochs = config.train.epochs
+        if scheduler is None and not scheduler_options and space.early_terminate is not None:
+            stopping = from_early_terminate(space.early_terminate, epochs, space.source)
+        else:
+            stopping = SchedulerChoice(scheduler or "asha", dict(scheduler_options or {}))
+        stopping.build(epochs)
+        paper, notes = paper_setting(space, config)
+        notes += writable(folder.parent)
+        connect()
+        room = fit(config, nodes(), max_concurrent)
+        if len(nodes()) > 1:
+            notes.append(f"{len(nodes())} nodes: {folder.parent} must be storage that all of them share")
+        options = Options(trials, choice, stopping, max_concurrent, trainer)
+        return Plan(name, folder, config, space, options, room, paper, notes)
+
+    @classmethod
+    def open(cls, name: str, storage_path: str | Path | None = None) -> "Experiment":
+        """The existing experiment `name`; `name` may be its folder instead.
+
+        Raises:
+            UserError: there is none, or one of its files is gone or damaged.
+        """
+        folder = Path(name).expanduser() if os.sep in name else experiment_folder(name, storage_path)
+        if not (folder / "experiment.json").exists():
+            names = [entry.name for entry in folder.parent.glob("*") if (entry / "experiment.json").exists()]
+            raise UserError(f"{folder}: no such experiment{nearest(folder.name, names)}")
+        try:
+            tree = json.loads((folder / "experiment.json").read_text("utf-8"))
+            options = _options(tree["options"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise UserError(f"{folder / 'experiment.json'}: damaged ({type(error).__name__} {error})") from None
+        if tree["format"] != FORMAT:
+            raise UserError(f"{folder}: written by another version (format {tree['format']}, this one reads {FORMAT})")
+        for file in ("config.yaml", "space.yaml"):
+            if not (folder / file).exists():
+                raise UserError(f"{folder / file}: is gone; the trials' config.yaml files still hold their settings")
+        config = overrides.load(folder / "config.yaml")
+        space = parse_space((folder / "space.yaml").read_text("utf-8"), str(folder / "space.yaml"))
+        return cls(tree["name"], folder.resolve(), config, space, options, tree["created"], tree["versions"])
+
+    def study(self, write: bool = False) -> TrialStudy:
+        """The experiment's study; `write` by the one driver that continues it."""
+        return TrialStudy.open(self.folder / "study.journal", self.name, self.space, *_choices(self), write=write)
+
+    def run(self, listeners: Sequence[Listener] = ()) -> Summary:
+        """Run what is left of the search, on the connected Ray cluster; then write best.yaml.
+
+        Also how an interrupted search goes on: running trials continue from their checkpoints.
+        """
+        study, told = self.study(write=True), Listeners(listeners)
+        driver = Driver(study, self.config, self.options.trials, self.folder / "trials", told)
+        reason = ""
+        try:
+            if driver.unfinished():
+                connect()
+                room = fit(self.config, nodes(), self.options.max_concurrent)
+                reason = run_tune(driver, room.concurrent, self.folder, self.options.trainer)
+        finally:
+            told.tell("close")
+        self.write_best(study)
+        reason = driver.given_up or reason
+        return Summary(study.records(), study.best(), not driver.unfinished(), reason)
+
+    def write_best(self, study: TrialStudy | None = None) -> Path | None:
+        """Write best.yaml: the best trial's whole configuration. None if no trial has a value."""
+        best = (study or self.study()).best()
+        if best is None:
+            return None
+        target = self.folder / "best.yaml"
+        partial = target.with_suffix(".partial")
+        comment = (
+            f"# Trial {best.id} of {self.name}: {self.space.metric.name} {best.latest} after {best.epochs} epochs.\n"
+        )
+        partial.write_text(comment + overrides.dump(self.space.configure(self.config, best.params)), "utf-8")
+        partial.replace(target)
+        return target
+
+    def epochs(self, trial: str) -> list[dict[str, Any]]:
+        """What a trial reported after each epoch."""
+        return read_epochs(self.folder / "trials" / trial / "epochs.jsonl")
+
+    def checkpoint(self, trial: str) -> Path | None:
+        """A trial's newest checkpoint, None if it has none on disk."""
+        folder = self.folder / "trials" / trial
+        for metrics in reversed(self.epochs(trial)):
+            if metrics.get("checkpoint") and (folder / metrics["checkpoint"]).exists():
+                return folder / metrics["checkpoint"]
+        return None
+
+    def status(self) -> dict[str, Any]:
+        """The experiment as plain data: name, best (an id), trials (id, state, epochs, params, metrics)."""
+        study = self.study()
+        best = study.best()
+        return {
+            "name": self.name,
+            "best": None if best is None else best.id,
+            "trials": [self._trial_status(record) for record in study.records()],
+        }
+
+    def _trial_status(self, record: TrialRecord) -> dict[str, Any]:
+        reported = self.epochs(record.id)
+        scalars = {
+            key: value
+            for key, value in (reported[-1] if reported else {}).items()
+            if isinstance(value, int | float) and not isinstance(value, bool)
+        }
+        status = {
+            "id": record.id,
+            "state": record.state.value,
+            "epochs": record.epochs,
+            "params": record.params,
+            "metrics": scalars,
+        }
+        if record.state in (State.FAILED, State.INFEASIBLE):
+            status |= {"reason": record.reason, "detail": record.detail}
+        return status
+
+
+def default_storage() -> Path:
+    """U2PL_RAY_STORAGE, else ~/u2pl-ray."""
+    return Path(os.environ.get("U2PL_RAY_STORAGE") or "~/u2pl-ray").expanduser()
+
+
+def experiment_folder(name: str, storage_path: str | Path | None) -> Path:
+    """Where the experiment `name` is, or would be.
+
+    Raises:
+        UserError: the name cannot be a folder's.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
+        raise UserError(f"--name {name!r}: use letters, digits, '.', '_' and '-', beginning with a letter or digit")
+    storage = default_storage() if storage_path is None else Path(storage_path).expanduser()
+    return storage.absolute() / name
+
+
+def experiments(storage_path: str | Path | None = None) -> list[str]:
+    """Names of the experiments in a storage, oldest first."""
+    storage = default_storage() if storage_path is None else Path(storage_path).expanduser()
+    found = [entry.parent for entry in storage.glob("*/experiment.json") if not entry.parent.name.startswith(".")]
+    return [folder.name for folder in sorted(found, key=lambda folder: (folder / "experiment.json").stat().st_mtime)]
+
+
+def writable(storage: Path) -> list[str]:
+    """Check that experiments can be created in `storage`; sentences worth saying about it.
+
+    Raises:
+        UserError: they cannot.
+    """
+    above = storage
+    while not above.exists() and above != above.parent:
+        above = above.parent
+    if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
+        raise UserError(f"--storage-path {storage}: {above} cannot be written; choose another, or set U2PL_RAY_STORAGE")
+    free = shutil.disk_usage(above).free / 2**30
+    return [f"only {free:.1f} GiB are free in {above}"] if free < 1 else []
+
+
+def free_space(folder: Path) -> str:
+    """How much room the file system of `folder` has, for people."""
+    above = folder
+    while not above.exists():
+        above = above.parent
+    return f"{shutil.disk_usage(above).free / 2**30:.0f} GiB free"
+
+
+def _taken(name: str) -> str:
+    return f"--name {name}: exists already; continue it with `u2pl-ray resume {name}`, or choose another name"
+
+
+def _choices(of: "Plan | Experiment") -> tuple[SamplerChoice, Any]:
+    return of.options.sampler, of.options.scheduler.build(of.config.train.epochs)
+
+
+def _describe(name: str, options: Options) -> dict[str, Any]:
+    return {
+        "format": FORMAT,
+        "name": name,
+        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "versions": {"python": platform.python_version(), **{name: metadata.version(name) for name in _VERSIONS}},
+        "options": {
+            "trials": options.trials,
+            "sampler": {
+                "name": options.sampler.name,
+                "seed": options.sampler.seed,
+                "options": dict(options.sampler.options),
+            },
+            "scheduler": {"name": options.scheduler.name, "options": dict(options.scheduler.options)},
+            "max_concurrent": options.max_concurrent,
+            "trainer": options.trainer,
+        },
+    }
+
+
+def _options(tree: Mapping[str, Any]) -> Options:
+    return Options(
+        tree["trials"],
+        SamplerChoice(**tree["sampler"]),
+        SchedulerChoice(**tree["scheduler"]),
+        tree["max_concurrent"],
+        tree["trainer"],
+    )

@@ -1,0 +1,61 @@
+"""Carries reports from the trainings' controllers to their trials: one small actor for the whole search.
+
+Ray's own `TuneReportCallback` starts a queue process per trial, and can block for ever on a report that arrives while
+the trial's function returns: the thread that reads the queue then waits for itself.
+"""
+
+import asyncio
+from collections import defaultdict
+from typing import Any
+
+import ray
+from ray.train import UserCallback
+
+END = None
+"""The last item of a box."""
+
+
+class Mailbox:
+    """One first-in, first-out box per training attempt."""
+
+    def __init__(self) -> None:
+        self._boxes: dict[str, asyncio.Queue[Any]] = defaultdict(asyncio.Queue)
+
+    async def put(self, box: str, item: Any) -> None:
+        """Add an item."""
+        self._boxes[box].put_nowait(item)
+
+    async def take(self, box: str) -> Any:
+        """The next item, as soon as there is one; a box that gave its END is gone."""
+        item = await self._boxes[box].get()
+        if item is END:
+            del self._boxes[box]
+        return item
+
+
+def start_mailbox() -> Any:
+    """The actor, on this process's node, which outlives the trials'."""
+    node = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(
+        ray.get_runtime_context().get_node_id(), soft=False
+    )
+    return ray.remote(num_cpus=0, max_concurrency=1000, scheduling_strategy=node)(Mailbox).remote()
+
+
+class ReportCallback(UserCallback):
+    """In a training's controller: passes on what rank 0 reports, with the checkpoint's folder.
+
+    Args:
+        mailbox: the actor.
+        box: the training attempt's box.
+        root: folder name that checkpoint paths are cut at, so that a record stays true when the storage moves.
+    """
+
+    def __init__(self, mailbox: Any, box: str, root: str) -> None:
+        self._mailbox, self._box, self._root = mailbox, box, root
+
+    def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any) -> None:
+        """Called by Ray Train when all workers have reported an epoch."""
+        report = dict(metrics[0])
+        if checkpoint is not None:
+            report["checkpoint"] = checkpoint.path.rpartition(f"{self._root}/")[2]
+        ray.get(self._mailbox.put.remote(self._box, report))

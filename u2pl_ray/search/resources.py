@@ -1,0 +1,109 @@
+"""How many trials a cluster holds at once, and why: the arithmetic that `--dry-run` prints and that refusals show."""
+
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from u2pl_ray.config.errors import UserError
+from u2pl_ray.config.schema import Config
+from u2pl_ray.train.launch import worker_resources
+
+TRIAL_MEMORY = 256 * 2**20
+"""Bytes of Ray's `memory` that a trial's own process asks for; no CPU or GPU, as the workers may need them all."""
+
+_ENVIRONMENT = {
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.25",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative paths in a configuration mean the directory of the command
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_GLOBAL_CHECKPOINT_S": "1000000000",  # Tune's own snapshots are not used
+    "TUNE_WARN_SLOW_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "1000000000",
+    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+}
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How trials fit a cluster.
+
+    Attributes:
+        concurrent: trials at once.
+        gpu: whether workers get GPUs.
+        arithmetic: one line that shows how `concurrent` came about.
+    """
+
+    concurrent: int
+    gpu: bool
+    arithmetic: str
+
+
+def connect() -> None:
+    """Connect to the Ray cluster that RAY_ADDRESS names, or start one on this machine; quiet either way."""
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    import ray
+
+    if ray.is_initialized():
+        return
+    options: dict[str, Any] = {}
+    if os.environ.get("RAY_ADDRESS"):  # processes of a cluster that runs already do not see our environment
+        options["runtime_env"] = {"env_vars": {name: os.environ[name] for name in _ENVIRONMENT}}
+    else:
+        options["include_dashboard"] = False
+    ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
+
+
+def nodes() -> list[Mapping[str, float]]:
+    """Total resources of every living node of the connected cluster."""
+    import ray
+
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+
+
+def fit(config: Config, cluster: Sequence[Mapping[str, float]], max_concurrent: int | None = None) -> Fit:
+    """How many trials of `config` the cluster holds at once.
+
+    Args:
+        config: every trial has its workers and resources.
+        cluster: total resources of each node, from `nodes`.
+        max_concurrent: upper limit, or None.
+
+    Raises:
+        UserError: one trial does not fit, or the limit is not positive.
+    """
+    if max_concurrent is not None and max_concurrent < 1:
+        raise UserError(f"--max-concurrent {max_concurrent}: give at least 1")
+    gpus = sum(node.get("GPU", 0.0) for node in cluster)
+    device = config.resources.device
+    gpu = gpus > 0 if device == "auto" else device == "cuda"
+    worker = worker_resources(config, gpu)
+    slots = [int(min(node.get(name, 0.0) / amount + 1e-9 for name, amount in worker.items())) for node in cluster]
+    need = " + ".join(f"{amount:g} {name}" for name, amount in worker.items())
+    have = ", ".join(
+        " + ".join(f"{node.get(name, 0.0):g} {name}" for name in worker) + f" -> {slot}"
+        for node, slot in zip(cluster, slots, strict=True)
+    )
+    arithmetic = (
+        f"a trial is {config.workers} worker{'s' * (config.workers > 1)} of {need}; "
+        f"{len(cluster)} node{'s' * (len(cluster) > 1)} with room for workers: {have or 'none'}; "
+        f"{sum(slots)} // {config.workers}"
+    )
+    concurrent = sum(slots) // config.workers
+    if concurrent < 1:
+        raise UserError(
+            f"workers={config.workers} does not fit this cluster: {arithmetic} = 0 trials; use fewer workers, smaller "
+            "resources.cpus_per_worker or resources.gpus_per_worker, or a larger cluster"
+        )
+    arithmetic += f" = {concurrent} at once"
+    memory, mebibytes = int(sum(node.get("memory", 0.0) // TRIAL_MEMORY for node in cluster)), TRIAL_MEMORY >> 20
+    if memory < 1:
+        raise UserError(f"no node of this cluster offers {mebibytes} MiB of Ray's memory resource to a trial")
+    if memory < concurrent:
+        concurrent, arithmetic = memory, f"{arithmetic}, of which {memory} find {mebibytes} MiB for their process"
+    if max_concurrent is not None and max_concurrent < concurrent:
+        concurrent, arithmetic = max_concurrent, f"{arithmetic}, limited to {max_concurrent}"
+    return Fit(concurrent, gpu, arithmetic)

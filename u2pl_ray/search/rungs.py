@@ -1,0 +1,58 @@
+"""Asynchronous successive halving whose rungs are the trials' intermediate values and nothing else.
+
+Optuna's `SuccessiveHalvingPruner` notes in the study that a trial has passed a rung before it says whether the trial
+goes on. A driver killed in between never learns the answer, and the trial is never asked again. Here a decision is a
+function of the reported values: asked again after any interruption, it comes out the same.
+"""
+
+import math
+
+from optuna import Study
+from optuna.pruners import BasePruner
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial
+
+
+class RungPruner(BasePruner):
+    """ASHA (Li et al., MLSys 2020), stopping variant: a trial at a rung goes on if it is in the top 1/factor there.
+
+    Rungs lie at `grace * factor**(bracket + k)` epochs, k = 0, 1, .... Among fewer than `factor` trials the best goes
+    on. Of several brackets a trial belongs to the one of its number modulo `brackets`; trials compete within theirs.
+
+    Args:
+        grace: epochs before a trial can be stopped (the first rung).
+        factor: a trial in `factor` goes on.
+        brackets: 1 for successive halving, more for HyperBand.
+    """
+
+    def __init__(self, grace: int, factor: int = 3, brackets: int = 1) -> None:
+        self.grace, self.factor, self.brackets = grace, factor, brackets
+
+    def rungs(self, number: int, epochs: int) -> list[int]:
+        """Epochs at which trial `number` of a training of `epochs` can be stopped."""
+        rung, result = self.grace * self.factor ** (number % self.brackets), []
+        while rung < epochs:
+            result.append(rung)
+            rung *= self.factor
+        return result
+
+    def prune(self, study: Study, trial: FrozenTrial) -> bool:
+        """Whether to stop `trial` after its latest reported epoch."""
+        epoch = trial.last_step
+        if epoch is None or epoch not in self.rungs(trial.number, epoch + 1):
+            return False
+        value = trial.intermediate_values[epoch]
+        if math.isnan(value):
+            return True
+        values = [
+            other.intermediate_values[epoch]
+            for other in study.get_trials(deepcopy=False)
+            if other.number % self.brackets == trial.number % self.brackets
+            and other.number != trial.number
+            and not math.isnan(other.intermediate_values.get(epoch, math.nan))
+        ]
+        values.append(value)
+        maximize = study.direction == StudyDirection.MAXIMIZE
+        values.sort(reverse=maximize)
+        worst_allowed = values[max(len(values) // self.factor, 1) - 1]
+        return value < worst_allowed if maximize else value > worst_allowed

@@ -1,0 +1,62 @@
+"""Ray Tune's view of the study: its searcher. An exception here would end the whole search, so none leaves."""
+
+import logging
+from typing import Any
+
+from ray.tune.search import Searcher
+
+from u2pl_ray.search.driver import Driver, Outcome
+from u2pl_ray.search.records import State
+
+logger = logging.getLogger(__name__)
+
+
+class StudySearcher(Searcher):
+    """Hands Tune the driver's trials, at most `slots` at a time.
+
+    Args:
+        driver: decides.
+        slots: trials that may run at once.
+    """
+
+    def __init__(self, driver: Driver, slots: int) -> None:
+        super().__init__()
+        self._driver, self._slots = driver, slots
+        self._live: dict[str, str] = {}
+        self.error: Exception | None = None
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        """The next trial; None while all slots are taken."""
+        if len(self._live) >= self._slots:
+            return None
+        try:
+            assignment = self._driver.next()
+        except Exception as error:
+            logger.exception("no further trials: the study cannot be read or written")
+            self.error = error
+            return Searcher.FINISHED
+        if assignment is None:
+            return Searcher.FINISHED
+        self._live[trial_id] = assignment.trial
+        return {
+            "trial": assignment.trial,
+            "config": assignment.config.model_dump_json(),
+            "reported_epochs": assignment.reported_epochs,
+        }
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """A Tune trial is over. Its outcome was reported before; one that has none has lost its process."""
+        trial = self._live.pop(trial_id, None)
+        if trial is None:
+            return
+        try:
+            self._driver.finish(trial, Outcome(State.FAILED, "lost", "its process died and could not be restarted"))
+        except Exception as problem:
+            logger.exception("the end of trial %s could not be recorded; resume will take it up again", trial)
+            self.error = problem
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing to save: the study is the state."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing to restore: the study is the state."""

@@ -1,0 +1,57 @@
+"""Ray Tune, started for a driver: its processes and placement are used, its files, output and snapshots are not."""
+
+import logging
+import shutil
+from pathlib import Path
+
+from u2pl_ray.search.driver import Driver
+from u2pl_ray.search.resources import TRIAL_MEMORY
+
+_RESTARTS = 3
+
+
+def run_tune(driver: Driver, slots: int, folder: Path, trainer: str) -> str:
+    """Run the driver's trials to the end, `slots` at once; why it ended early, or an empty string.
+
+    Args:
+        driver: decides what runs.
+        slots: trials at once.
+        folder: the experiment's.
+        trainer: `module:function`, see `run_trial`.
+    """
+    from ray import tune
+
+    from u2pl_ray.search.mailbox import start_mailbox
+    from u2pl_ray.search.scheduler import StudyScheduler
+    from u2pl_ray.search.searcher import StudySearcher
+    from u2pl_ray.search.trial import run_trial
+
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
+    scratch = folder / "tune"
+    shutil.rmtree(scratch, ignore_errors=True)
+    trainable = tune.with_resources(
+        tune.with_parameters(run_trial, mailbox=start_mailbox(), storage_path=str(folder / "trials"), trainer=trainer),
+        {"CPU": 0, "memory": TRIAL_MEMORY},
+    )
+    searcher = StudySearcher(driver, slots)
+    tune.Tuner(
+        trainable,
+        tune_config=tune.TuneConfig(
+            search_alg=searcher,
+            scheduler=StudyScheduler(driver),
+            num_samples=-1,  # the searcher says when it is done
+            trial_name_creator=lambda trial: trial.config["trial"],
+            trial_dirname_creator=lambda trial: trial.config["trial"],
+        ),
+        run_config=tune.RunConfig(
+            name="run",
+            storage_path=str(scratch),
+            verbose=0,
+            # The trial's own process; a training's failure is an outcome, not a failure of the trial.
+            failure_config=tune.FailureConfig(max_failures=_RESTARTS),
+        ),
+    ).fit()
+    shutil.rmtree(scratch, ignore_errors=True)
+    if searcher.error is not None:
+        return f"the study could not be read or written: {searcher.error}"
+    return "" if not driver.unfinished() else "interrupted"
