@@ -68,41 +68,42 @@ class Driver:
 
     def next(self) -> Assignment | None:
         """The next trial to run: interrupted ones first, then queued ones, then new ones; None if there is none."""
-        while self._interrupted:
-            record = self._catch_up(self.study.complete_proposal(self._interrupted.pop(0)))
+        while True:
+            if self._interrupted:
+                record = self._catch_up(self.study.complete_proposal(self._interrupted.pop(0)))
+            elif self._hopeless():
+                return None
+            else:
+                started = self.study.start_queued() or self._new()
+                if started is None:
+                    return None
+                record = self._introduce(started)
             if record.state == State.RUNNING:
-                return self._assign(record)
-        if self._hopeless():
-            return None
-        started = self.study.start_queued() or self._new()
-        return None if started is None else self._assign(started)
+                return Assignment(record.id, self.config(record), len(self._log(record).epochs))
 
     def report(self, trial: str, metrics: Mapping[str, Any]) -> bool:
         """Take an epoch's metrics; whether to stop the trial. Epochs on record already are passed over."""
         record = self.study.record(int(trial))
-        if record.state != State.RUNNING:
-            return record.state != State.COMPLETED
-        if not self._log(record).append(metrics):
-            return False
-        record = self._account(record, metrics)
-        self.listeners.tell("epoch_done", record, metrics, self._best_value())
-        if record.state.finished:
-            self.listeners.tell("trial_finished", record)
+        if record.state == State.RUNNING and self._log(record).append(metrics):
+            record = self._account(record)
+            self.listeners.tell("epoch_done", record, metrics, self.study.best())
+            self._announce_end(record)
         return record.state.finished and record.state != State.COMPLETED
 
     def finish(self, trial: str, outcome: Outcome) -> None:
         """Take a training's end; nothing happens if the trial has an end already."""
-        number = int(trial)
-        record = self.study.record(number)
+        record = self.study.record(int(trial))
         if record.state != State.RUNNING:
             return
-        if outcome.state == State.COMPLETED:
-            # The last epoch's report tells the study; a training that ended before it did not do what it was asked.
-            wanted = self._epochs(record)
-            self.study.fail(number, "error", f"ended after {record.epochs} of {wanted} epochs")
-        else:
-            self.study.fail(number, outcome.reason, outcome.detail)
-        self.listeners.tell("trial_finished", self.study.record(number))
+        self._log(record).write()
+        record = self._account(record)
+        if record.state == State.RUNNING:
+            if outcome.state == State.COMPLETED:
+                detail = f"ended after {record.epochs} of {self.config(record).train.epochs} epochs"
+                outcome = Outcome(State.FAILED, "error", detail)
+            self.study.fail(record.number, outcome.reason, outcome.detail)
+            record = self.study.record(record.number)
+        self._announce_end(record)
 
     def unfinished(self) -> int:
         """Trials still to be run or finished."""
@@ -116,48 +117,60 @@ class Driver:
 
     def _catch_up(self, record: TrialRecord) -> TrialRecord:
         """Tell the study what was on disk but not in it, and take the decisions a kill prevented."""
-        if record.reason:
+        record = self._introduce(record)
+        if record.state == State.RUNNING and record.reason:
             self.study.fail(record.number, record.reason, record.detail)
-            return self.study.record(record.number)
+            record = self.study.record(record.number)
         for metrics in self._log(record).epochs:
-            if record.state == State.RUNNING and metrics[names.EPOCH] >= record.epochs:
-                record = self._account(record, metrics)
-        if record.state.finished:
-            self.listeners.tell("trial_finished", record)
+            self.listeners.tell("epoch_known", record, metrics)
+        if record.state == State.RUNNING:
+            record = self._account(record, again=True)
+            self._announce_end(record)
         return record
 
-    def _account(self, record: TrialRecord, metrics: Mapping[str, Any]) -> TrialRecord:
-        """Tell the study of an epoch and decide: goes on, complete, stopped, or failed."""
-        study, number, epoch = self.study, record.number, metrics[names.EPOCH]
-        objective = study.space.metric.name
-        value = metrics.get(objective)
-        if objective not in metrics:
-            hint = nearest(objective, metrics)
-            study.fail(number, "error", f"the objective {objective} is not among the metrics{hint}")
-        elif not isinstance(value, int | float) or not math.isfinite(value):
-            study.fail(number, "nan", f"{objective} is {value} after epoch {epoch}")
-        else:
-            study.report(number, epoch, float(value))
-            if epoch >= self._epochs(record):
-                study.complete(number)
-            elif study.should_stop(number):
-                study.stop(number)
-        return study.record(number)
-
-    def _assign(self, record: TrialRecord) -> Assignment | None:
+    def _introduce(self, record: TrialRecord) -> TrialRecord:
+        """Write the trial's configuration and announce it; infeasible if its settings are not valid (any more)."""
         try:
             config = self.config(record)
         except UserError as error:
-            self.finish(record.id, Outcome(State.INFEASIBLE, "invalid", str(error)))
-            return self.next()
-        log = self._log(record)
-        path = log.path.with_name("config.yaml")
+            self.study.fail(record.number, "invalid", str(error).removeprefix("config: "))
+            return self.study.record(record.number)
+        path = self._log(record).path.with_name("config.yaml")
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(".partial")
         partial.write_text(overrides.dump(config), "utf-8")
         partial.replace(path)
         self.listeners.tell("trial_started", record, config)
-        return Assignment(record.id, config, len(log.epochs))
+        return record
+
+    def _account(self, record: TrialRecord, again: bool = False) -> TrialRecord:
+        """Tell the study of epochs it does not know, and decide after each; `again`: also after the last it knows."""
+        for metrics in self._log(record).epochs:
+            unknown = metrics[names.EPOCH] > record.epochs
+            if record.state == State.RUNNING and (unknown or (again and metrics[names.EPOCH] == record.epochs)):
+                record = self._decide(record, metrics)
+        return record
+
+    def _decide(self, record: TrialRecord, metrics: Mapping[str, Any]) -> TrialRecord:
+        """What becomes of a trial after an epoch: it goes on, is complete, is stopped, or has failed."""
+        study, number, epoch = self.study, record.number, metrics[names.EPOCH]
+        objective = study.space.metric.name
+        value = metrics.get(objective)
+        if objective not in metrics:
+            study.fail(number, "error", f"{objective} is not among the metrics{nearest(objective, metrics)}")
+        elif not isinstance(value, int | float) or not math.isfinite(value):
+            study.fail(number, "nan", f"{objective} is not a number after epoch {epoch}")
+        else:
+            study.report(number, epoch, float(value))
+            if epoch >= self.config(record).train.epochs:
+                study.complete(number)
+            elif study.should_stop(number):
+                study.stop(number)
+        return study.record(number)
+
+    def _announce_end(self, record: TrialRecord) -> None:
+        if record.state.finished:
+            self.listeners.tell("trial_finished", record)
 
     def _new(self) -> TrialRecord | None:
         """A new proposal that is valid and not known to be infeasible; None if the trials are used up."""
@@ -197,13 +210,6 @@ class Driver:
         if not self.given_up:
             self.given_up = why
             self.listeners.tell("note", f"no further trials: {why}")
-
-    def _epochs(self, record: TrialRecord) -> int:
-        return self.config(record).train.epochs
-
-    def _best_value(self) -> float | None:
-        best = self.study.best()
-        return None if best is None else best.latest
 
     def _log(self, record: TrialRecord) -> EpochLog:
         if record.number not in self._logs:

@@ -16,8 +16,11 @@ class Listener:
     def trial_started(self, trial: TrialRecord, config: Config) -> None:
         """A trial was handed to the cluster; `trial.epochs` is above 0 if it continues."""
 
-    def epoch_done(self, trial: TrialRecord, metrics: Mapping[str, Any], best: float | None) -> None:
-        """A trial reported an epoch; `best` is the best objective of the search so far, this one included."""
+    def epoch_known(self, trial: TrialRecord, metrics: Mapping[str, Any]) -> None:
+        """An epoch that an earlier session recorded, of a trial that continues."""
+
+    def epoch_done(self, trial: TrialRecord, metrics: Mapping[str, Any], best: TrialRecord | None) -> None:
+        """A trial reported an epoch; `best` is the best trial of the search so far."""
 
     def trial_finished(self, trial: TrialRecord) -> None:
         """A trial reached one of the finished states."""

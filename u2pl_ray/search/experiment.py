@@ -17,7 +17,7 @@ import re
 import shutil
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from importlib import metadata
 from pathlib import Path
@@ -28,6 +28,7 @@ from u2pl_ray.config.errors import UserError, nearest
 from u2pl_ray.config.schema import Config
 from u2pl_ray.search.driver import Driver
 from u2pl_ray.search.events import Listener, Listeners
+from u2pl_ray.search.lease import Lease
 from u2pl_ray.search.paper import paper_setting
 from u2pl_ray.search.records import State, TrialRecord, read_epochs
 from u2pl_ray.search.resources import Fit, connect, fit, nodes
@@ -235,28 +236,52 @@ class Experiment:
         space = parse_space((folder / "space.yaml").read_text("utf-8"), str(folder / "space.yaml"))
         return cls(tree["name"], folder.resolve(), config, space, options, tree["created"], tree["versions"])
 
-    def study(self, write: bool = False) -> TrialStudy:
-        """The experiment's study; `write` by the one driver that continues it."""
-        return TrialStudy.open(self.folder / "study.journal", self.name, self.space, *_choices(self), write=write)
+    def study(self) -> TrialStudy:
+        """The experiment's study."""
+        return TrialStudy.open(self.folder / "study.journal", self.name, self.space, *_choices(self))
 
     def run(self, listeners: Sequence[Listener] = ()) -> Summary:
-        """Run what is left of the search, on the connected Ray cluster; then write best.yaml.
+        """Run what is left of the search on the Ray cluster, then write best.yaml.
 
         Also how an interrupted search goes on: running trials continue from their checkpoints.
+
+        Args:
+            listeners: told of every event, and closed at the end.
+
+        Raises:
+            UserError: another process runs this experiment, or its trials do not fit the cluster.
         """
-        study, told = self.study(write=True), Listeners(listeners)
+        study = self.study()
+        told = Listeners(listeners)
         driver = Driver(study, self.config, self.options.trials, self.folder / "trials", told)
         reason = ""
         try:
             if driver.unfinished():
                 connect()
                 room = fit(self.config, nodes(), self.options.max_concurrent)
-                reason = run_tune(driver, room.concurrent, self.folder, self.options.trainer)
+                with Lease(self.folder / "driver.lease"):
+                    reason = run_tune(driver, room.concurrent, self.folder, self.options.trainer)
         finally:
             told.tell("close")
         self.write_best(study)
-        reason = driver.given_up or reason
-        return Summary(study.records(), study.best(), not driver.unfinished(), reason)
+        return Summary(study.records(), study.best(), not driver.unfinished(), driver.given_up or reason)
+
+    def extend(self, more: int) -> "Experiment":
+        """The experiment with `more` trials to come; `run` then runs them on the same study.
+
+        Raises:
+            UserError: fewer than 1.
+        """
+        if more < 1:
+            raise UserError(f"--trials +{more}: give at least +1")
+        options = replace(self.options, trials=self.options.trials + more)
+        target = self.folder / "experiment.json"
+        tree = json.loads(target.read_text("utf-8"))
+        tree["options"]["trials"] = options.trials
+        partial = target.with_suffix(".partial")
+        partial.write_text(json.dumps(tree, indent=2), "utf-8")
+        partial.replace(target)
+        return replace(self, options=options)
 
     def write_best(self, study: TrialStudy | None = None) -> Path | None:
         """Write best.yaml: the best trial's whole configuration. None if no trial has a value."""

@@ -82,35 +82,43 @@ def trial_id(number: int) -> str:
 class EpochLog:
     """The metrics of a trial's epochs, one JSON object a line, in order; only the driver of the search writes it.
 
-    A line cut short by a kill is dropped when the file is opened. NaN and infinities are written as null.
+    A line cut short by a kill is dropped when the file is next written. NaN and infinities are written as null.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.epochs = read_epochs(path)
-        if path.exists():
-            self._cut()
+        self._size = sum(len(_line(row)) for row in self.epochs)
+        self._unwritten: list[bytes] = []
 
     def append(self, metrics: Mapping[str, Any]) -> bool:
-        """Write the next epoch; True if it was new, False if it is there already or does not follow the last one."""
-        epoch = metrics[names.EPOCH]
-        if epoch != len(self.epochs) + 1:
+        """Take the next epoch and write it; True if it was new, False if it is there or does not follow the last one.
+
+        Raises:
+            OSError: it could not be written; it is kept, and written with the next one.
+        """
+        if metrics[names.EPOCH] != len(self.epochs) + 1:
             return False
         row = _plain(dict(metrics))
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("ab") as file:
-            file.write(_line(row))
-            file.flush()
-            os.fsync(file.fileno())
         self.epochs.append(row)
+        self._unwritten.append(_line(row))
+        self.write()
         return True
 
-    def _cut(self) -> None:
-        whole = b"".join(_line(row) for row in self.epochs)
-        if self.path.read_bytes() != whole:
-            partial = self.path.with_suffix(".partial")
-            partial.write_bytes(whole)
-            partial.replace(self.path)
+    def write(self) -> None:
+        """Write what could not be written before."""
+        if not self._unwritten:
+            return
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        lines = b"".join(self._unwritten)
+        with self.path.open("rb+" if self.path.exists() else "wb+") as file:
+            file.truncate(self._size)
+            file.seek(self._size)
+            file.write(lines)
+            file.flush()
+            os.fsync(file.fileno())
+        self._size += len(lines)
+        self._unwritten.clear()
 
 
 def read_epochs(path: Path) -> list[dict[str, Any]]:

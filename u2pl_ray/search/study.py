@@ -4,7 +4,6 @@ An Optuna study, in a journal file by default. Every change is one appended line
 the state before or after it: a proposal enters the study whole, and telling a thing twice changes nothing.
 """
 
-import logging
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -12,17 +11,14 @@ from typing import Any
 
 import optuna
 from optuna.storages import BaseStorage, JournalStorage, get_storage
-from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from u2pl_ray.config.errors import UserError
+from u2pl_ray.search.journal import Journal
 from u2pl_ray.search.records import State, TrialRecord, trial_id
 from u2pl_ray.search.samplers import SamplerChoice
 from u2pl_ray.search.space import Space
-
-logger = logging.getLogger(__name__)
-optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 _INFEASIBLE = ("memory", "refused", "invalid")
 _FIXED = "fixed_params"  # where Optuna keeps the settings of a queued trial
@@ -73,17 +69,14 @@ class TrialStudy:
         space: Space,
         sampler: SamplerChoice,
         pruner: optuna.pruners.BasePruner,
-        write: bool = False,
     ) -> "TrialStudy":
-        """The existing study; `write` by the one driver that continues it, which mends a torn journal.
+        """The existing study.
 
         Raises:
             UserError: there is none.
         """
         if isinstance(location, Path) and not location.exists():
             raise UserError(f"{location}: the study is gone; the trials' epochs.jsonl files still hold their metrics")
-        if write and isinstance(location, Path):
-            _mend(location)
         try:
             study = optuna.load_study(study_name=name, storage=_storage(location), pruner=pruner)
         except KeyError:
@@ -242,17 +235,4 @@ def _state(state: TrialState, reason: str) -> State:
 
 def _storage(location: Path | str) -> BaseStorage:
     """A journal file, or whatever an Optuna storage URL names."""
-    if isinstance(location, str):
-        return get_storage(location)
-    # Locks by O_EXCL creation: works on NFS (v3 and later), where POSIX locks may not.
-    return JournalStorage(JournalFileBackend(str(location), lock_obj=JournalFileOpenLock(str(location))))
-
-
-def _mend(journal: Path) -> None:
-    """Cut a line that a kill left unfinished at the end: the next one would be appended to it."""
-    with journal.open("rb+") as file:
-        content = file.read()
-        whole = content.rfind(b"\n") + 1
-        if whole < len(content):
-            logger.warning("%s: dropped a last entry that was written only in part", journal)
-            file.truncate(whole)
+    return get_storage(location) if isinstance(location, str) else JournalStorage(Journal(location))

@@ -3,6 +3,7 @@
 import logging
 import shutil
 from pathlib import Path
+from typing import Any
 
 from u2pl_ray.search.driver import Driver
 from u2pl_ray.search.resources import TRIAL_MEMORY
@@ -33,6 +34,11 @@ def run_tune(driver: Driver, slots: int, folder: Path, trainer: str) -> str:
         tune.with_parameters(run_trial, mailbox=start_mailbox(), storage_path=str(folder / "trials"), trainer=trainer),
         {"CPU": 0, "memory": TRIAL_MEMORY},
     )
+
+    class Restarts(tune.Callback):
+        def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+            driver.listeners.tell("note", f"{trial.config['trial']} lost its process and is started again")
+
     searcher = StudySearcher(driver, slots)
     tune.Tuner(
         trainable,
@@ -47,6 +53,7 @@ def run_tune(driver: Driver, slots: int, folder: Path, trainer: str) -> str:
             name="run",
             storage_path=str(scratch),
             verbose=0,
+            callbacks=[Restarts()],
             # The trial's own process; a training's failure is an outcome, not a failure of the trial.
             failure_config=tune.FailureConfig(max_failures=_RESTARTS),
         ),
