@@ -66,6 +66,10 @@ class Driver:
         self._logs: dict[int, EpochLog] = {}
         self._interrupted = [record.number for record in study.records() if record.state == State.RUNNING]
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing: Tune pickles its searcher into a snapshot of its own, which is never used."""
+        return {}
+
     def next(self) -> Assignment | None:
         """The next trial to run: interrupted ones first, then queued ones, then new ones; None if there is none."""
         while True:
