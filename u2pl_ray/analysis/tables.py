@@ -1,0 +1,104 @@
+"""What the command line prints of an experiment: trials, the best one, scores, and the command to type next."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from u2pl_ray.config.errors import UserError
+from u2pl_ray.search.console import number, results_table
+from u2pl_ray.search.experiment import Experiment, Summary
+from u2pl_ray.search.records import State
+
+
+def print_summary(experiment: Experiment, summary: Summary, console: Console | None = None) -> None:
+    """The end of a run: the table, the best trial, and what to do next."""
+    console = console or _console()
+    console.print()
+    objective = experiment.space.metric.name
+    console.print(results_table(summary.trials, summary.best, objective))
+    if summary.best is not None:
+        console.print(f"best trial {summary.best.id}: {objective} {number(summary.best.latest)}")
+        console.print(f"  config      {experiment.folder / 'best.yaml'}")
+        console.print(f"  checkpoint  {experiment.checkpoint(summary.best.id) or 'none on disk'}")
+    if not summary.finished:
+        console.print(f"[yellow]not finished[/]: {summary.reason or 'interrupted'}", highlight=False)
+        console.print(f"next: u2pl-ray resume {_where(experiment)}")
+    elif summary.best is not None and len(summary.trials) > 1:
+        console.print(f"next: u2pl-ray train {experiment.folder / 'best.yaml'}")
+    elif summary.best is not None:
+        console.print(f"next: u2pl-ray evaluate {experiment.checkpoint(summary.best.id)}")
+    else:
+        console.print("no trial reported a result; the reasons are in the lines above")
+
+
+def print_status(experiment: Experiment, console: Console | None = None) -> None:
+    """All trials of an experiment, and how many are in which state."""
+    console = console or _console()
+    study = experiment.study()
+    trials, best = study.records(), study.best()
+    counts = {state: sum(trial.state == state for trial in trials) for state in State}
+    told = ", ".join(f"{count} {state.value.lower()}" for state, count in counts.items() if count)
+    console.print(f"{experiment.name}: {len(trials)} of {experiment.options.trials} trials ({told or 'none yet'})")
+    console.print(results_table(trials, best, experiment.space.metric.name, top=len(trials)))
+
+
+def best_of(experiment: Experiment) -> dict[str, Any]:
+    """The best trial as plain data: id, state, epochs, params, metrics, checkpoint.
+
+    Raises:
+        UserError: no trial has a value yet.
+    """
+    status = experiment.status()
+    if status["best"] is None:
+        raise UserError(
+            f"{experiment.name}: no trial has reported a result yet; see `u2pl-ray status {experiment.name}`"
+        )
+    trial: dict[str, Any] = next(trial for trial in status["trials"] if trial["id"] == status["best"])
+    checkpoint = experiment.checkpoint(trial["id"])
+    return {"name": experiment.name, **trial, "checkpoint": None if checkpoint is None else str(checkpoint)}
+
+
+def print_best(experiment: Experiment, console: Console | None = None) -> None:
+    """The best trial: settings, score, checkpoint, and what to do with it."""
+    console = console or _console()
+    best = best_of(experiment)
+    objective = experiment.space.metric.name
+    state = best["state"].lower()
+    console.print(
+        f"trial {best['id']} ({state}, {best['epochs']} epochs): {objective} {number(best['metrics'][objective])}"
+    )
+    for path, value in best["params"].items():
+        console.print(f"  {path} = {number(value)}")
+    if best["checkpoint"] is not None:
+        console.print(f"checkpoint: {best['checkpoint']}")
+        console.print(f"next: u2pl-ray evaluate {best['checkpoint']}")
+
+
+def print_scores(result: Mapping[str, Any], classes: Sequence[str], console: Console | None = None) -> None:
+    """mIoU and per-class IoU of student and teacher."""
+    console = console or _console()
+    metrics = result["metrics"]
+    table = Table("class", title=f"IoU on {result['images']} {result['split']} images, after {result['epochs']} epochs")
+    for network in ("student", "teacher"):
+        table.add_column(network, justify="right")
+    for name in classes:
+        row = [metrics.get(f"{prefix}/iou/{name}") for prefix in ("val", "val/teacher")]
+        table.add_row(name, *("-" if value is None else f"{value:.4f}" for value in row))
+    table.add_section()
+    table.add_row("mean", f"{metrics['val/miou']:.4f}", f"{metrics['val/teacher/miou']:.4f}", style="bold")
+    console.print(table)
+
+
+def _where(experiment: Experiment) -> str:
+    from u2pl_ray.search.experiment import default_storage
+
+    if experiment.folder.parent == default_storage().absolute():
+        return experiment.name
+    return f"{experiment.name} --storage-path {experiment.folder.parent}"
+
+
+def _console() -> Console:
+    # Paths must not be broken over lines: people copy them.
+    return Console(soft_wrap=True, highlight=False)

@@ -1,0 +1,150 @@
+"""What this machine and the cluster can do, and what is missing: `u2pl-ray doctor`."""
+
+import os
+import platform
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from importlib import metadata
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+
+from u2pl_ray.config.errors import UserError
+
+_LIBRARIES = ("torch", "torchvision", "segmentation-models-pytorch", "ray", "optuna", "wandb", "albumentations")
+_LEAST_DISK = 5 * 2**30
+_LEAST_SHM = 2**30
+
+Finding = tuple[bool, str]
+"""Whether it is well, and what it is, in one line."""
+
+
+def examine(config: str | None, overrides: Sequence[str], storage_path: Path | None) -> list[str]:
+    """Look at everything a training needs, print a line for each, and return the problems."""
+    console = Console(soft_wrap=True, highlight=False)
+    problems: list[str] = []
+    parts: list[tuple[str, Callable[[], Iterator[Finding]]]] = [
+        ("software", _software),
+        ("machine", _machine),
+        ("cluster", _cluster),
+        ("storage", lambda: _storage(storage_path)),
+        ("W&B", _wandb),
+    ]
+    if config is not None:
+        parts.append((config, lambda: _config(config, overrides)))
+    for title, look in parts:
+        console.print(f"[bold]{escape(title)}[/bold]")
+        try:
+            findings = list(look())
+        except UserError as error:
+            findings = [(False, str(error))]
+        for well, line in findings:
+            console.print(f"  [{'green' if well else 'red'}]{'ok' if well else '!!'}[/]  {escape(line)}")
+            if not well:
+                problems.append(line)
+    console.print(f"{len(problems)} problem{'s' * (len(problems) != 1)} found" if problems else "all well")
+    return problems
+
+
+def _software() -> Iterator[Finding]:
+    yield True, f"Python {platform.python_version()}"
+    for name in _LIBRARIES:
+        try:
+            yield True, f"{name} {metadata.version(name)}"
+        except metadata.PackageNotFoundError:
+            yield False, f"{name} is not installed: pip install {name}"
+
+
+def _machine() -> Iterator[Finding]:
+    import torch
+
+    yield (
+        True,
+        f"{os.cpu_count()} CPU cores, {os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f} GiB",
+    )
+    for index in range(torch.cuda.device_count()):
+        properties = torch.cuda.get_device_properties(index)
+        precision = "bf16" if torch.cuda.is_bf16_supported() else "fp16"
+        yield True, f"GPU {index}: {properties.name}, {properties.total_memory / 2**30:.0f} GiB, train.amp={precision}"
+    if not torch.cuda.is_available():
+        yield True, "no GPU: trainings run on the CPU, which suits small images and networks only"
+    shared = Path("/dev/shm")
+    if shared.exists():
+        free = shutil.disk_usage(shared).free
+        yield (
+            free >= _LEAST_SHM,
+            f"/dev/shm has {free / 2**30:.1f} GiB free" + ("" if free >= _LEAST_SHM else ": loader workers need more"),
+        )
+
+
+def _cluster() -> Iterator[Finding]:
+    address = os.environ.get("RAY_ADDRESS")
+    if not address:
+        yield True, "RAY_ADDRESS is not set: searches start Ray on this machine alone"
+        return
+    import ray
+
+    from u2pl_ray.search.resources import connect, nodes
+
+    try:
+        connect()
+    except Exception as error:
+        yield False, f"RAY_ADDRESS={address}: cannot connect ({str(error).splitlines()[0]}); is the head running?"
+        return
+    living = nodes()
+    cpus, gpus = (sum(node.get(kind, 0) for node in living) for kind in ("CPU", "GPU"))
+    yield True, f"{len(living)} nodes, {cpus:g} CPUs, {gpus:g} GPUs at {address} (Ray {ray.__version__})"
+
+
+def _storage(storage_path: Path | None) -> Iterator[Finding]:
+    from u2pl_ray.search.experiment import default_storage, experiments, writable
+
+    storage = (storage_path or default_storage()).expanduser().absolute()
+    writable(storage)
+    above = next(folder for folder in (storage, *storage.parents) if folder.exists())
+    free = shutil.disk_usage(above).free
+    room = f"{free / 2**30:.0f} GiB free"
+    yield free >= _LEAST_DISK, f"{storage}: {room}" + ("" if free >= _LEAST_DISK else ", less than a search may need")
+    yield True, f"{len(experiments(storage))} experiments in it"
+
+
+def _wandb() -> Iterator[Finding]:
+    mode = os.environ.get("WANDB_MODE")
+    if mode:
+        yield True, f"WANDB_MODE={mode}"
+        return
+    import wandb
+
+    found = wandb.login(prompt=False, verify=False)
+    yield (
+        True,
+        "a key was found: runs go online" if found else "no key: runs are written offline, `wandb sync` uploads them",
+    )
+
+
+def _config(name: str, overrides: Sequence[str]) -> Iterator[Finding]:
+    from u2pl_ray.config.overrides import load
+    from u2pl_ray.data.check import check
+    from u2pl_ray.data.registry import resolve
+    from u2pl_ray.models.segmentor import Segmentor, check_model
+
+    settings = load(name, overrides)
+    yield True, f"{settings.method.name}, {settings.train.epochs} epochs, workers={settings.workers}"
+    check_model(settings.model)
+    try:
+        settings = resolve(settings)
+    except UserError as error:
+        yield False, str(error)
+        return
+    import torch
+
+    with torch.device("meta"):
+        network = Segmentor(settings.model.model_copy(update={"encoder_weights": None}), len(settings.data.classes))
+    size = sum(parameter.numel() for parameter in network.parameters())
+    yield True, f"{settings.model.architecture} with {settings.model.encoder}: {size / 1e6:.1f} M parameters"
+    report = check(settings, full=False)
+    for line in report.lines()[:4]:
+        yield True, line.strip()
+    for warning in report.warnings:
+        yield False, warning
