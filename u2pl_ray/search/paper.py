@@ -16,8 +16,8 @@ def paper_setting(space: Space, base: Config) -> tuple[dict[str, Any], list[str]
         base: the configuration the trials start from; its value stands in where no choice is near the paper's.
 
     Returns:
-        The settings by dotted path, and one sentence for each that is not the paper's. No settings if there is no choice, or if the moved ones
-        are not valid together; the sentence then says why.
+        The settings by dotted path, and one sentence for each that is not the paper's. No settings if there is nothing
+        to choose, or if the moved ones are not valid together; a sentence then says why.
     """
     if all(parameter.distribution.single() for parameter in space.parameters.values()):
         return {}, []  # nothing to choose

@@ -2,12 +2,14 @@
 
 import hashlib
 import inspect
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from optuna import Study, samplers
 from optuna.distributions import BaseDistribution
+from optuna.exceptions import ExperimentalWarning
 
 from u2pl_ray.config.errors import UserError, nearest
 
@@ -19,7 +21,9 @@ class NumberedQMC(samplers.QMCSampler):
     """
 
     def __init__(self, number: int, **options: Any) -> None:
-        super().__init__(**options)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            super().__init__(**options)
         self._number = number
 
     def _find_sample_id(self, study: Study, search_space: dict[str, BaseDistribution]) -> int:

@@ -29,10 +29,6 @@ class Metric:
     name: str = metrics.VAL_MIOU
     maximize: bool = True
 
-    def better(self, one: float, other: float) -> bool:
-        """Whether `one` beats `other`."""
-        return one > other if self.maximize else one < other
-
 
 @dataclass(frozen=True)
 class Space:

@@ -110,13 +110,12 @@ class TrialStudy:
     def propose(self, number: int, fixed: Mapping[str, Any] | None = None) -> FrozenTrial:
         """What trial `number` would be: a function of the seed, the number, and the study's other trials.
 
-        Asked of a copy of the study in memory; nothing is written.
+        Asked of a copy of the study in memory, which shows the sampler what to keep away from; nothing is written.
         """
         sampler = self.sampler.build(number)
         copy = optuna.create_study(direction=self.study.direction, sampler=sampler, pruner=optuna.pruners.NopPruner())
-        for trial in self._trials():
-            if trial.number != number and trial.state != TrialState.WAITING:
-                copy.add_trial(trial)
+        others = [trial for trial in self._trials() if trial.number != number and trial.state != TrialState.WAITING]
+        copy.add_trials(_with_warnings(others))
         if fixed:
             copy.enqueue_trial(dict(fixed))
         asked = copy.ask(self.space.distributions)
@@ -220,6 +219,28 @@ class TrialStudy:
             started=trial.datetime_start,
             finished=trial.datetime_complete,
         )
+
+
+def _with_warnings(trials: list[FrozenTrial]) -> list[FrozenTrial]:
+    """The trials, with those that failed by their settings' fault turned into ones that violate a constraint.
+
+    Samplers pass over failed trials, and would propose the like again.
+    """
+    to_blame = [trial for trial in trials if trial.user_attrs.get("reason") in (*_INFEASIBLE, "nan")]
+    useful = sum(trial.state in (TrialState.COMPLETE, TrialState.PRUNED) for trial in trials)
+    # TPE takes the best tenth for good ones: there must be enough others to fill it.
+    shown = {trial.number for trial in to_blame[max(0, len(to_blame) - 9 * useful) :]}
+    return [
+        optuna.trial.create_trial(
+            state=TrialState.PRUNED,
+            params=trial.params,
+            distributions=trial.distributions,
+            constraints={"feasible": 1.0},
+        )
+        if trial.number in shown
+        else trial
+        for trial in trials
+    ]
 
 
 def _state(state: TrialState, reason: str) -> State:

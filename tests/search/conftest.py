@@ -1,0 +1,41 @@
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from u2pl_ray.config import overrides
+from u2pl_ray.config.schema import Config
+from u2pl_ray.search.space import Space, parse_space
+
+SPACE = """
+metric: {name: val/miou, goal: maximize}
+parameters:
+  method.memory_bank.capacity: {distribution: q_log_uniform_values, q: 100, min: 1000, max: 20000}
+  method.contrastive.temperature: {distribution: log_uniform_values, min: 0.05, max: 2.0}
+  method.alpha.kind: {values: [linear, cosine]}
+"""
+
+
+@pytest.fixture
+def space() -> Space:
+    return parse_space(SPACE, "space.yaml")
+
+
+@pytest.fixture
+def base() -> Config:
+    return overrides.load("quickstart", ["workers=1", "tracking.wandb=disabled"])
+
+
+@pytest.fixture(scope="module")
+def ray_cluster() -> Iterator[None]:
+    """A local Ray with 2 CPUs whose workers can import this folder's modules."""
+    import ray
+
+    from u2pl_ray.search.resources import connect
+
+    os.environ["PYTHONPATH"] = str(Path(__file__).parent)
+    os.environ["RAY_NUM_CPUS"] = "2"
+    connect()
+    yield
+    ray.shutdown()

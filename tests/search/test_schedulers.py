@@ -1,0 +1,73 @@
+from typing import Any
+
+import pytest
+from optuna.pruners import MedianPruner, NopPruner
+
+from u2pl_ray.config.errors import UserError
+from u2pl_ray.search.rungs import RungPruner
+from u2pl_ray.search.schedulers import SchedulerChoice, from_early_terminate
+
+
+@pytest.mark.parametrize(("epochs", "rungs"), [(80, [16, 48]), (20, [4, 12]), (9, [2, 6]), (5, [1, 3]), (1, [])])
+def test_default_grace_is_a_fifth_of_the_epochs(epochs: int, rungs: list[int]) -> None:
+    pruner = SchedulerChoice().build(epochs)
+    assert isinstance(pruner, RungPruner)
+    assert pruner.rungs(0, epochs) == rungs
+
+
+def test_by_name() -> None:
+    assert isinstance(SchedulerChoice("none").build(9), NopPruner)
+    assert isinstance(SchedulerChoice("median").build(9), MedianPruner)
+    hyperband = SchedulerChoice("hyperband").build(80)
+    assert isinstance(hyperband, RungPruner)
+    assert [hyperband.rungs(number, 80) for number in range(hyperband.brackets)] == [[16, 48], [48]]
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "words"),
+    [
+        ("ash", {}, ["scheduler 'ash'", "did you mean 'asha'"]),
+        ("asha", {"gracee": 1}, ["no option 'gracee'", "did you mean 'grace'"]),
+        ("none", {"grace": 1}, ["it has none"]),
+        ("asha", {"grace": 0}, ["grace 0", "from 1 on"]),
+        ("asha", {"factor": 1}, ["factor 1", "from 2 on"]),
+        ("asha", {"factor": 2.5}, ["factor 2.5"]),
+    ],
+)
+def test_refused(name: str, options: dict[str, Any], words: list[str]) -> None:
+    with pytest.raises(UserError) as caught:
+        SchedulerChoice(name, options).build(20)
+    for word in words:
+        assert word in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("body", "options"),
+    [
+        ({"type": "hyperband", "min_iter": 3}, {"grace": 3, "factor": 3}),
+        ({"type": "hyperband", "min_iter": 3, "eta": 2}, {"grace": 3, "factor": 2}),
+        ({"type": "hyperband", "max_iter": 27, "s": 2}, {"grace": 3, "factor": 3}),
+    ],
+)
+def test_early_terminate(body: dict[str, Any], options: dict[str, int]) -> None:
+    assert from_early_terminate(body, 27, "space.yaml") == SchedulerChoice("asha", options)
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ({"type": "envelope"}, ["type 'envelope' is not supported"]),
+        ({"type": "hyperband"}, ["give min_iter, or max_iter and s"]),
+        ({"type": "hyperband", "min_iter": 3, "s": 2}, ["either min_iter"]),
+        ({"type": "hyperband", "min_itr": 3}, ["unknown key 'min_itr'", "did you mean 'min_iter'"]),
+        ({"type": "hyperband", "min_iter": 0}, ["min_iter 0"]),
+        ({"type": "hyperband", "min_iter": 3, "eta": 1}, ["eta 1"]),
+        ({"type": "hyperband", "min_iter": 30}, ["30 epochs is never reached", "train.epochs=27"]),
+    ],
+)
+def test_early_terminate_refused(body: dict[str, Any], words: list[str]) -> None:
+    with pytest.raises(UserError) as caught:
+        from_early_terminate(body, 27, "space.yaml")
+    assert str(caught.value).startswith("space.yaml: early_terminate: ")
+    for word in words:
+        assert word in str(caught.value)

@@ -1,0 +1,130 @@
+from pathlib import Path
+
+import pytest
+
+from u2pl_ray.config import overrides
+from u2pl_ray.config.errors import UserError
+from u2pl_ray.config.schema import Config
+from u2pl_ray.search.space import Metric, Space, load_space, parse_space
+
+SPACES = Path(__file__).parents[2] / "search_spaces"
+
+
+def parse(parameters: str, rest: str = "") -> Space:
+    return parse_space(f"{rest}\nparameters:\n  {parameters}", "space.yaml")
+
+
+@pytest.mark.parametrize("file", sorted(SPACES.glob("*.yaml")), ids=lambda file: file.stem)
+def test_shipped_spaces(file: Path) -> None:
+    first = file.read_text().splitlines()[0]
+    assert first.startswith("# ")
+    assert "?" in first
+    space = load_space(file, overrides.load("quickstart" if file.stem == "quickstart" else "camvid"))
+    assert space.metric == Metric("val/miou", maximize=True)
+
+
+def test_names_may_be_dotted_or_nested() -> None:
+    dotted = parse("method.alpha.start: {min: 0.1, max: 0.2}")
+    nested = parse("method: {parameters: {alpha: {parameters: {start: {min: 0.1, max: 0.2}}}}}")
+    assert dotted.parameters == nested.parameters
+
+
+def test_constants_are_not_searched(base: Config) -> None:
+    space = parse("{method.alpha.start: {min: 0.1, max: 0.2}, optim.lr: {value: 0.5}}")
+    assert set(space.distributions) == {"method.alpha.start"}
+    config = space.configure(base, {"method.alpha.start": 0.15})
+    assert (config.optim.lr, config.method.alpha.start) == (0.5, 0.15)
+
+
+def test_whole_numbers_are_known_from_the_schema() -> None:
+    with pytest.raises(UserError, match="takes whole numbers only"):
+        parse("method.memory_bank.capacity: {min: 1.0, max: 20.0}")
+    with pytest.raises(UserError, match="takes whole numbers only"):
+        parse("method.memory_bank.push_cap: {min: 1.0, max: 20.0}")  # optional
+    assert parse("optim.lr: {min: 1, max: 2}").parameters["optim.lr"].decode(1) == 1
+
+
+@pytest.mark.parametrize(
+    ("parameters", "words"),
+    [
+        ("method.alpha.strat: {min: 0.1, max: 0.2}", ["method.alpha.strat: no such setting", "'method.alpha.start'"]),
+        ("alpha.start: {min: 0.1, max: 0.2}", ["alpha.start: no such setting", "'method.alpha.start'"]),
+        ("method.alpha: {min: 0.1, max: 0.2}", ["method.alpha: is a section", "method.alpha.start"]),
+        ("optim.lr.x: {min: 0.1, max: 0.2}", ["optim.lr.x: no such setting"]),
+        ("workers: {values: [1, 2]}", ["workers: is the same for all trials"]),
+        ("resources.cpus_per_worker: {values: [1, 2]}", ["is the same for all trials"]),
+        ("tracking.project: {values: [a, b]}", ["is the same for all trials"]),
+        ("method.alpha.start: {min: 0.1, max: 1.5}", ["method.alpha.start: max 1.5", "less than or equal to 1"]),
+        ("method.alpha.start: {min: -0.1, max: 0.5}", ["method.alpha.start: min -0.1"]),
+        ("method.alpha.kind: {values: [linear, expo]}", ["method.alpha.kind: value 'expo'"]),
+        ("method.alpha.kind: {value: expo}", ["method.alpha.kind: value 'expo'"]),
+        ("method.alpha.start: 0.3", ["method.alpha.start: expected a mapping", "{value: ...}"]),
+        ("method: {parameters: {}, min: 1}", ["method: a nested parameter"]),
+        ("method.alpha.start: {value: 0.3}", ["all are constants"]),
+        ("{}", ["name at least one setting"]),
+        (
+            "{optim.lr: {min: 0.1, max: 0.2}, optim: {parameters: {lr: {min: 0.1, max: 0.2}}}}",
+            ["optim.lr: given twice"],
+        ),
+    ],
+)
+def test_refused_parameters(parameters: str, words: list[str]) -> None:
+    with pytest.raises(UserError) as caught:
+        parse(parameters)
+    assert str(caught.value).startswith("space.yaml: ")
+    for word in words:
+        assert word in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("rest", "words"),
+    [
+        ("metrc: {name: val/miou, goal: maximize}", ["unknown key 'metrc'", "did you mean 'metric'"]),
+        ("metric: {name: val/miou}", ["goal None: write maximize or minimize"]),
+        ("metric: {name: val/miou, goal: up}", ["goal 'up'"]),
+        ("metric: {name: val/miou, gaol: maximize}", ["unknown key 'gaol'", "did you mean 'goal'"]),
+        ("metric: val/miou", ["metric: expected"]),
+        ("method: grid", ["method 'grid' is not supported"]),
+        ("early_terminate: 3", ["early_terminate: expected a mapping"]),
+    ],
+)
+def test_refused_keys(rest: str, words: list[str]) -> None:
+    with pytest.raises(UserError) as caught:
+        parse("method.alpha.start: {min: 0.1, max: 0.2}", rest)
+    for word in words:
+        assert word in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["- a", "", "a: [", "parameters: 3"])
+def test_not_a_space(text: str) -> None:
+    with pytest.raises(UserError, match=r"^space.yaml: "):
+        parse_space(text, "space.yaml")
+
+
+def test_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"nothing.yaml: No such file"):
+        load_space(tmp_path / "nothing.yaml")
+
+
+def test_bounds_are_checked_with_the_rest_of_the_configuration(base: Config) -> None:
+    space = parse("method.contrastive.low_rank: {min: 1, max: 9}")  # high_rank is 6
+    with pytest.raises(UserError, match=r"method.contrastive.low_rank: max 9: .*low_rank 9 must be below high_rank 6"):
+        space.check(base)
+
+
+def test_bounds_may_depend_on_other_parameters(base: Config) -> None:
+    ranks = "{method.contrastive.low_rank: {min: 1, max: 9}, method.contrastive.high_rank: {min: 5, max: 20}}"
+    parse(ranks).check(base)
+
+
+def test_a_space_without_any_valid_setting(base: Config) -> None:
+    space = parse("{method.contrastive.low_rank: {min: 7, max: 9}}")
+    with pytest.raises(UserError, match="none of 64 random settings is valid"):
+        space.check(base)
+
+
+def test_free_form_options(base: Config) -> None:
+    space = parse("model.options.encoder_output_stride: {values: [8, 16]}")
+    space.check(base)
+    config = space.configure(base, {"model.options.encoder_output_stride": 8})
+    assert config.model.options == {"encoder_output_stride": 8}

@@ -1,0 +1,51 @@
+import pytest
+import torch
+from ray.exceptions import OutOfMemoryError, RayTaskError
+from ray.train import ControllerError, WorkerGroupError
+from ray.train.v2._internal.exceptions import UserExceptionWithTraceback
+
+from u2pl_ray.config.errors import UserError
+from u2pl_ray.search.records import State
+from u2pl_ray.search.trial import classify, load_callable
+from u2pl_ray.train.errors import CorruptCheckpoint, NonFiniteLoss
+
+CPU_ALLOCATION = RuntimeError(
+    "[enforce fail at alloc_cpu.cpp:121] err == 0. DefaultCPUAllocator: can't allocate memory"
+)
+
+
+@pytest.mark.parametrize(
+    ("error", "state", "reason"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"), State.INFEASIBLE, "memory"),
+        (CPU_ALLOCATION, State.INFEASIBLE, "memory"),
+        (MemoryError(), State.INFEASIBLE, "memory"),
+        (OutOfMemoryError("Task was killed due to the node running low on memory."), State.INFEASIBLE, "memory"),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling"), State.INFEASIBLE, "memory"),
+        (NonFiniteLoss("the training loss is nan in epoch 2"), State.FAILED, "nan"),
+        (UserError("model.encoder: no such encoder"), State.INFEASIBLE, "refused"),
+        (ValueError("shape mismatch"), State.FAILED, "error"),
+        (CorruptCheckpoint("checkpoint.pt: its content does not match"), State.FAILED, "error"),
+    ],
+)
+@pytest.mark.parametrize("wrapping", ["bare", "worker", "controller"])
+def test_what_ended_a_training(error: Exception, state: State, reason: str, wrapping: str) -> None:
+    last = str(error).splitlines()[-1] if str(error) else type(error).__name__
+    if wrapping == "worker":
+        text = f"Traceback (most recent call last):\n  ...\n{type(error).__module__}.{type(error).__name__}: {error}"
+        error = WorkerGroupError("rank 0 failed", {0: UserExceptionWithTraceback(error, text)})
+    elif wrapping == "controller":
+        error = ControllerError(error)
+    outcome = classify(error)
+    assert (outcome.state, outcome.reason) == (state, reason)
+    assert last in outcome.detail
+    assert "\n" not in outcome.detail
+
+
+def test_an_exception_that_came_through_ray() -> None:
+    cause = NonFiniteLoss("the training loss is nan")
+    assert classify(RayTaskError("f", "traceback", cause).as_instanceof_cause()).reason == "nan"
+
+
+def test_load_callable() -> None:
+    assert load_callable("u2pl_ray.search.trial:classify") is classify
