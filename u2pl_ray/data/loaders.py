@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from u2pl_ray.config.errors import UserError
-from u2pl_ray.config.schema import Config
+from u2pl_ray.config.schema import IGNORE, Config
 from u2pl_ray.data.sampling import Draw, Stream, StreamSampler
 from u2pl_ray.data.transforms import WeakAugmentation, normalise, pad_label
 from u2pl_ray.data.voc import Item, open_split, open_training_splits, read_classes, read_item, read_size
@@ -29,6 +29,8 @@ class TrainingBatch(NamedTuple):
     """float32 [u, 3, crop, crop], normalised."""
     unlabeled_labels: Tensor
     """uint8 [u, crop, crop], for diagnostics only; all 255 where the image has no label file."""
+    unlabeled_valid: Tensor
+    """bool [u, crop, crop], False where the crop is padding: no pseudo-label belongs there."""
 
 
 class EvaluationBatch(NamedTuple):
@@ -202,7 +204,8 @@ class _StepSampler(Sampler[list[Draw]]):
             yield draws + (self._unlabeled.draws(epoch, step, *self._share) if both else [])
 
 
-Sample = tuple[Stream, Tensor, Tensor]
+Sample = tuple[Stream, Tensor, Tensor, Tensor]
+"""Stream, image, label, and where the crop is image rather than padding."""
 
 
 class _TrainingDataset(Dataset[Sample | UserError]):
@@ -218,7 +221,10 @@ class _TrainingDataset(Dataset[Sample | UserError]):
             image, label = self._read(self._items[draw.stream][draw.item])
         except UserError as error:
             return error
-        return draw.stream, *self._augment(image, label, draw.seed)
+        # A second plane, 0 all over the image, goes through the same transforms: it is 255 where they padded.
+        planes = np.stack([label, np.zeros_like(label)], axis=2)
+        pixels, planes_out = self._augment(image, planes, draw.seed)
+        return draw.stream, pixels, planes_out[..., 0].contiguous(), planes_out[..., 1] != IGNORE
 
 
 class _EvaluationDataset(Dataset[EvaluationBatch | UserError]):
@@ -257,11 +263,13 @@ class _Collate:
             if isinstance(result, UserError):
                 return result
             samples.append(result)
-        return TrainingBatch(*self._stack(samples, "labeled"), *self._stack(samples, "unlabeled"))
+        labeled_images, labels, _ = self._stack(samples, "labeled")
+        return TrainingBatch(labeled_images, labels, *self._stack(samples, "unlabeled"))
 
-    def _stack(self, samples: list[Sample], stream: Stream) -> tuple[Tensor, Tensor]:
-        images = [image for name, image, _ in samples if name == stream]
-        if not images:
-            shape = (self._crop, self._crop)
-            return torch.empty(0, 3, *shape), torch.empty(0, *shape, dtype=torch.uint8)
-        return torch.stack(images), torch.stack([label for name, _, label in samples if name == stream])
+    def _stack(self, samples: list[Sample], stream: Stream) -> tuple[Tensor, Tensor, Tensor]:
+        chosen = [sample[1:] for sample in samples if sample[0] == stream]
+        if not chosen:
+            empty = torch.empty(0, self._crop, self._crop, dtype=torch.uint8)
+            return torch.empty(0, 3, self._crop, self._crop), empty, empty.bool()
+        images, labels, valid = zip(*chosen, strict=True)
+        return torch.stack(images), torch.stack(labels), torch.stack(valid)

@@ -60,11 +60,11 @@ class WeakAugmentation:
 
         Args:
             image: uint8 [h, w, 3], RGB.
-            label: uint8 [h, w].
+            label: uint8 [h, w], or [h, w, n] planes that share its fate.
             seed: of this draw.
 
         Returns:
-            float32 [3, crop, crop] normalised, uint8 [crop, crop].
+            float32 [3, crop, crop] normalised, uint8 [crop, crop] (or [crop, crop, n]).
         """
         # Not Compose.set_random_seed: it seeds every transform alike, so that scale, crop and flip would be one
         # and the same draw. One stream shared by all transforms keeps them independent.
