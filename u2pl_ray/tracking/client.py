@@ -1,15 +1,19 @@
-"""All dealings with the W&B client: its environment, its mode, opening runs. Used from the sink's threads only."""
+"""The W&B client inside the search's process: only ever offline, so that no server can hold it up.
 
+Every session of a run is one file that tells the run's whole history: a run that continues begins by logging again
+the rows of its earlier files. So the newest file of a run says all there is to upload.
+"""
+
+import contextlib
 import json
 import os
 import secrets
-import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from .payload import row_again
-from .reader import read_run, run_files
+from u2pl_ray.tracking.payload import row_again
+from u2pl_ray.tracking.reader import read_run, run_files
 
 PER_RUN_VARIABLES = (
     "WANDB_RUN_ID",
@@ -23,121 +27,98 @@ PER_RUN_VARIABLES = (
     "WANDB_SWEEP_PARAM_PATH",
     "WANDB_SERVICE",
 )
-"""Variables that describe one run. A search has many, and says all of this itself."""
+"""Variables that describe one run, or one process. A search has many runs, and says all of this itself."""
 
-OFFLINE_NOTE = (
-    "the server did not accept a run ({}): tracking goes on offline, `u2pl-ray wandb sync` uploads it"
-)
+
+def clean_environment(environment: "os._Environ[str] | dict[str, str]") -> None:
+    """Remove what would mislead the client: empty WANDB_* variables (it fails on them) and those of a single run."""
+    for name in [name for name, value in environment.items() if name.startswith("WANDB_") and not value]:
+        del environment[name]
+    for name in PER_RUN_VARIABLES:
+        environment.pop(name, None)
+    environment.setdefault("WANDB_ERROR_REPORTING", "false")  # the client's own telemetry
+
+
+class ExperimentFile:
+    """What is remembered of an experiment in W&B: `<experiment>/wandb/experiment.json`, written atomically."""
+
+    def __init__(self, directory: Path) -> None:
+        self.path = directory / "wandb" / "experiment.json"
+
+    def read(self) -> dict[str, Any]:
+        """The file's content; empty if there is none yet, or it is damaged."""
+        try:
+            return dict(json.loads(self.path.read_text()))
+        except (OSError, ValueError):
+            return {}
+
+    def update(self, **values: Any) -> None:
+        """Add or replace values."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        partial = self.path.with_suffix(".part")
+        partial.write_text(json.dumps({**self.read(), **values}))
+        partial.replace(self.path)
+
+    def token(self) -> str:
+        """A random prefix of this experiment's run ids: experiments of one name must not share runs."""
+        if "token" not in self.read():
+            self.update(token=secrets.token_hex(4))
+        return str(self.read()["token"])
+
+    def run_id(self, trial_id: str) -> str:
+        """The id of a trial's run on the server."""
+        return f"{self.token()}-{trial_id}"
 
 
 class Client:
-    """One experiment's view of the W&B client. `open_online` may wait for the server; nothing else does."""
+    """Opens the runs of one experiment as local files."""
 
-    def __init__(
-        self,
-        directory: Path,
-        project: str,
-        entity: str | None,
-        group: str,
-        mode: str,
-        sweep: dict[str, Any] | None,
-        init_timeout: float,
-        finish_timeout: float,
-        note: Callable[[str], None],
-    ) -> None:
+    def __init__(self, directory: Path, project: str, entity: str | None, group: str) -> None:
         self._directory = directory
         self._project = project
         self._entity = entity
         self._group = group
-        self._mode = mode
-        self._sweep = sweep
-        self._init_timeout = init_timeout
-        self._finish_timeout = finish_timeout
-        self._note = note
-        self._token = ""
         self._owns_service = False
-        self._seen: set[str] = set()
-        self._open_lock = threading.Lock()
-        self.online = False
-        """Whether the next run is opened online."""
+        self.memory = ExperimentFile(directory)
 
-    @property
-    def mode_used(self) -> str:
-        """online, offline, mixed, or disabled (no run was opened)."""
-        return "mixed" if len(self._seen) > 1 else next(iter(self._seen), "disabled")
+    def connect(self, mode: str) -> bool:
+        """Load the client and settle the mode. No network.
 
-    def connect(self) -> None:
-        """Load the client, settle the mode, and get the experiment's token. No network."""
-        for name in [n for n, value in os.environ.items() if n.startswith("WANDB_") and not value]:
-            del os.environ[name]  # an empty variable makes the client fail
-        for name in PER_RUN_VARIABLES:
-            os.environ.pop(name, None)
-        os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
-        import wandb
+        Args:
+            mode: online, offline, or auto: online unless the client's settings say otherwise (`wandb offline`).
+
+        Returns:
+            Whether the session is online: wanted, and with a key.
+        """
+        clean_environment(os.environ)
         from wandb.sdk import wandb_setup
 
-        mode = self._mode
-        if mode == "auto":
-            mode = {"dryrun": "offline", "run": "online", "shared": "online"}.get(
-                (given := os.environ.get("WANDB_MODE", "")), given
-            )
+        import wandb
+
+        self.memory.token()
         self._owns_service = wandb_setup.singleton()._connection is None
-        if mode not in ("offline", "disabled"):
-            wandb.setup(wandb.Settings(mode="online", silent=True))
-            has_key = wandb.login(prompt=False, verify=False)
-            if mode == "online" and not has_key:
-                self._note("no key found: tracking is offline")
-            mode = "online" if has_key else "offline"
-        self.online = mode == "online"
-        self._token = self._experiment_token()
-
-    def _experiment_token(self) -> str:
-        """A random prefix of this experiment's run ids, so that experiments of one name never share a run."""
-        path = self._directory / "wandb" / "experiment.json"
-        if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            partial = path.with_suffix(".part")
-            partial.write_text(json.dumps({"token": secrets.token_hex(4)}))
-            partial.replace(path)
-        return str(json.loads(path.read_text())["token"])
-
-    def id_of(self, trial_id: str) -> str:
-        """The id of a trial's run on the server."""
-        return f"{self._token}-{trial_id}"
+        session = wandb.setup(wandb.Settings(silent=True))
+        if mode == "online":
+            session = wandb.setup(wandb.Settings(mode="online"))
+        if mode == "offline" or session.settings.mode != "online":
+            return False
+        return bool(wandb.login(prompt=False, verify=False))
 
     def logged_rows(self, trial_id: str) -> list[dict[str, Any]]:
         """Rows of the trial's earlier sessions, by step, each with the folder of its pictures under `_files`."""
         rows: dict[int, dict[str, Any]] = {}
-        for path in run_files(self._directory, self.id_of(trial_id)):
+        for path in run_files(self._directory, self.memory.run_id(trial_id)):
             for row in read_run(path).rows:
-                rows.setdefault(int(row["_step"]), {**row, "_files": str(path.parent / "files")})
+                rows.setdefault(int(row["_step"]), {**row, "_files": path.parent / "files"})
         return [rows[step] for step in sorted(rows)]
 
-    def row_again(self, row: dict[str, Any]) -> dict[str, Any]:
-        """A logged row, to be logged again elsewhere."""
-        return row_again(row, Path(row["_files"]))
-
-    def open_online(self, trial_id: str, name: str, config: dict[str, Any], tags: list[str]) -> Any:
-        """The trial's run on the server; None if the server does not take it. From then on all runs are offline."""
-        if not self.online:
-            return None
-        try:
-            return self._open("online", trial_id, name, config, tags)
-        except Exception as error:
-            self.online = False
-            self._note(OFFLINE_NOTE.format(type(error).__name__))
-            return None
-
-    def open_offline(self, trial_id: str, name: str, config: dict[str, Any], tags: list[str]) -> Any:
-        """The trial's run in local files."""
-        return self._open("offline", trial_id, name, config, tags)
-
-    def _open(self, mode: Any, trial_id: str, name: str, config: dict[str, Any], tags: list[str]) -> Any:
+    def open(self, trial_id: str, name: str, config: dict[str, Any], tags: Sequence[str]) -> Any:
+        """A new session of the trial's run."""
         import wandb
 
         settings = wandb.Settings(
-            mode=mode,
-            run_id=self.id_of(trial_id),
+            mode="offline",
+            run_id=self.memory.run_id(trial_id),
             run_name=name,
             run_group=self._group,
             run_tags=tuple(tags),
@@ -146,13 +127,12 @@ class Client:
             root_dir=str(self._directory),
             use_dot_wandb=False,
             symlink=False,
-            resume="allow",
             reinit="create_new",
             silent=True,
             console="off",
             host="",
-            init_timeout=self._init_timeout,
-            finish_timeout=self._finish_timeout,
+            init_timeout=20.0,
+            finish_timeout=20.0,
             x_transaction_log_flush_interval=0.5,
             x_disable_stats=True,
             x_disable_meta=True,
@@ -166,19 +146,26 @@ class Client:
         run = wandb.init(settings=settings, config=config)
         run.define_metric("training_iteration", hidden=True)
         run.define_metric("*", step_metric="training_iteration")
-        self._seen.add(mode)
         return run
 
-    def kill(self) -> None:
-        """End the client's background service, so that neither a thread nor the interpreter's exit waits for it."""
+    def log_again(self, run: Any, row: dict[str, Any]) -> None:
+        """Log a row of an earlier session."""
+        run.log(row_again(row, row["_files"]), step=int(row["_step"]), commit=True)
+
+    def kill(self, note: Callable[[str], None]) -> None:
+        """End the background service, so that neither a thread nor the interpreter's exit waits for it."""
         if not self._owns_service:
             return
         try:
             from wandb.sdk import wandb_setup
+            from wandb.sdk.lib.service import service_token
 
             connection = wandb_setup.singleton()._connection
-            process = connection._proc._process if connection and connection._proc else None
-            if process is not None:
-                process.kill()
+            if connection is not None and connection._proc is not None:
+                if connection._cleanup:
+                    connection._cleanup()  # its exit hook would talk to the dead service
+                connection._proc._process.kill()
+                with contextlib.suppress(Exception):
+                    service_token.clear_service_in_env()
         except Exception as error:
-            self._note(f"the client's service was left running ({type(error).__name__})")
+            note(f"the client's service was left running ({type(error).__name__})")

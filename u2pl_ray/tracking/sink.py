@@ -1,38 +1,56 @@
-"""Weights & Biases from the driver of a search: one run per trial, written by one background thread.
+"""Weights & Biases from the driver of a search: one run per trial.
 
-Telemetry must never end, slow or change a search. So every call returns at once and never raises: it puts a small
-JSON text on a queue, and a daemon thread (`writer.Writer`) that alone touches the W&B client works it off. What
-waits there is bounded in bytes; beyond that rows are dropped, counted and reported by `close`.
+Telemetry must never end, slow or change a search. So there are three steps, each cut off from the next:
+
+1. a call here puts a small JSON text on a queue, bounded in bytes, and returns;
+2. one daemon thread writes it to the trial's run in a local file (`writer`), where it survives a kill;
+3. if a key is known, a process of its own follows these files and uploads them (`uploader`).
+
+A server that is slow, down, or answers nonsense reaches only the third, which can be killed at any time.
 """
 
 import json
 import logging
 import os
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, Literal
 
-from .writer import Message, Writer
+from u2pl_ray.tracking.client import Client
+from u2pl_ray.tracking.uploader import Uploader
+from u2pl_ray.tracking.writer import Counts, Message, Writer
 
 Mode = Literal["auto", "online", "offline", "disabled"]
+ENVIRONMENT_MODES = {
+    "online": "online",
+    "run": "online",
+    "shared": "online",
+    "offline": "offline",
+    "dryrun": "offline",
+    "disabled": "disabled",
+}
+"""What WANDB_MODE may say, in our terms."""
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class SinkReport:
-    """What became of the rows. `dropped` is 0 unless something was wrong, and then `notes` says what."""
+    """What became of the rows. If `dropped` or `not_uploaded` is not 0, `notes` says why."""
 
     mode: str
-    """online, offline, disabled, or mixed (online until the server failed)."""
+    """online, offline or disabled."""
     rows: int
-    """Rows handed to the W&B client."""
+    """Rows written."""
     repeated: int
     """Rows skipped because an earlier session of the run had logged their step."""
     dropped: int
     """Rows lost."""
+    not_uploaded: int = 0
+    """Runs of an online session that the server does not have in full; `u2pl-ray wandb sync` uploads them."""
     notes: tuple[str, ...] = ()
 
 
@@ -44,14 +62,11 @@ class WandbSink:
         project: W&B project.
         entity: W&B user or team; None: the account's default.
         group: The experiment's name; its runs are grouped under it.
-        mode: `auto`: WANDB_MODE if set, else online when a key is found, else offline. A server that does not
-            answer turns the rest of the session offline (`u2pl-ray wandb sync` uploads it later).
+        mode: `auto`: WANDB_MODE if set, else online when a key is found, else offline.
         objective: Metric whose best value so far is logged as the plain scalar `best/<objective>`.
         maximize: Whether larger is better for the objective.
-        sweep: Search space in the W&B sweep grammar (`parameters`, `metric`); registered as a native Sweep that
-            the runs join, as soon as a server is reached.
-        init_timeout: Seconds the server has to accept a run before the session goes offline.
-        finish_timeout: Seconds a finished run may take to upload its rest.
+        sweep: Search space in the W&B sweep grammar (`parameters`, `metric`), registered as a native Sweep that the
+            runs join. Online: now; offline: by `u2pl-ray wandb sync`.
         max_pending_bytes: Bound on the rows waiting for the thread, as JSON text.
 
     Start Ray before the first `start`: the client's background service announces itself in the environment.
@@ -68,30 +83,20 @@ class WandbSink:
         objective: str = "val/miou",
         maximize: bool = True,
         sweep: Mapping[str, Any] | None = None,
-        init_timeout: float = 20.0,
-        finish_timeout: float = 30.0,
         max_pending_bytes: int = 64 * 2**20,
     ) -> None:
-        self._queue: SimpleQueue[Message] = SimpleQueue()
-        self._refused = 0
-        self._closed = False
+        wanted = ENVIRONMENT_MODES.get(os.environ.get("WANDB_MODE", ""), "auto") if mode == "auto" else mode
         self._max_pending_bytes = max_pending_bytes
+        self._refused = 0
+        self._closed = wanted == "disabled"
+        self._counts = Counts()
+        self._queue: SimpleQueue[Message] = SimpleQueue()
         self._writer: Writer | None = None
-        if mode == "disabled" or (mode == "auto" and os.environ.get("WANDB_MODE") == "disabled"):
+        if self._closed:
             return
-        self._writer = Writer(
-            self._queue,
-            directory=directory,
-            project=project,
-            entity=entity,
-            group=group,
-            mode=mode,
-            objective=objective,
-            maximize=maximize,
-            sweep=dict(sweep) if sweep else None,
-            init_timeout=init_timeout,
-            finish_timeout=finish_timeout,
-        )
+        client = Client(directory, project, entity, group)
+        self._uploader = Uploader(client.memory, project, entity, group, sweep, self._counts.note)
+        self._writer = Writer(self._queue, client, self._uploader, wanted, objective, maximize, self._counts)
         self._writer.start()
 
     def start(self, run_id: str, name: str, config: Mapping[str, Any], tags: Sequence[str] = ()) -> None:
@@ -110,9 +115,8 @@ class WandbSink:
 
         Args:
             run_id: A trial given to `start`.
-            metrics: Scalars; lists of counts (become histograms, with bin edges from the metric `<name>_edges`,
-                else one unit per bin); square matrices (lists of lists) of counts and paths of image files
-                (become pictures).
+            metrics: Scalars; lists of counts (become histograms; see `payload.edges` for their bins); matrices of
+                counts, as lists of lists, and paths of image files, alone or in lists (become pictures).
             step: Epochs done; logged as `training_iteration`, the axis of every metric.
         """
         self._put("log", run_id, {"metrics": dict(metrics), "step": int(step)})
@@ -129,53 +133,52 @@ class WandbSink:
         self._put("finish", run_id, {"state": state, "summary": dict(summary or {})})
 
     def close(self, timeout: float = 60.0) -> SinkReport:
-        """Finish all runs (those still open as interrupted) and wait for it, `timeout` seconds at most.
+        """Finish all runs (those still open as interrupted) and wait for their upload, `timeout` seconds at most.
 
         What is not uploaded by then stays on disk for `u2pl-ray wandb sync`. Further calls do nothing.
         """
-        writer = self._writer
+        writer, deadline = self._writer, time.monotonic() + timeout
         if writer is None:
             return SinkReport("disabled", 0, 0, 0)
         if not self._closed:
             self._closed = True
-            self._queue.put(("close", "", ""))
-        if not writer.done.wait(max(timeout, 0.0)):
-            writer.counts.note(f"did not finish within {timeout:g} s; what was logged is on disk")
-            writer.client.kill()
-        counts = writer.counts
-        dropped = counts.dropped + self._refused + writer.pending_rows
+            writer.expect(0, 2)
+            self._queue.put(("close", "", "{}"))
+        if not writer.done.wait(max(0.0, timeout)):
+            self._counts.note(f"the client did not write everything within {timeout:g} s")
+            writer.client.kill(self._counts.note)
+        not_uploaded = self._uploader.close(max(0.0, deadline - time.monotonic()))
+        dropped = self._counts.dropped + self._refused + writer.pending_rows
         if dropped:
-            logger.warning("%d rows of metrics did not reach W&B", dropped)
-        return SinkReport(writer.client.mode_used, counts.rows, counts.repeated, dropped, tuple(counts.notes))
+            logger.warning("W&B: %d rows of metrics were lost", dropped)
+        mode, counts = "online" if self._uploader.started else "offline", self._counts
+        return SinkReport(mode, counts.rows, counts.repeated, dropped, not_uploaded, tuple(counts.notes))
 
     def _put(self, kind: str, run_id: str, content: Mapping[str, Any]) -> None:
         """Queue a message as text: a snapshot, of known size. Never blocks, never raises."""
-        writer = self._writer
+        writer, row = self._writer, kind == "log"
         if writer is None or self._closed:
             return
-        row = kind == "log"
         try:
             text = json.dumps(content, default=_plain)
         except Exception as error:
             self._refused += row
-            writer.counts.note(f"{kind} of trial {run_id} is not plain data ({type(error).__name__})")
+            self._counts.note(f"{kind} of trial {run_id} is not plain data ({type(error).__name__})")
             return
         if row and writer.pending_bytes + len(text) > self._max_pending_bytes:
             self._refused += 1
-            writer.counts.note("the queue was full, rows were dropped")
+            self._counts.note("the queue was full, rows were dropped")
             return
         writer.expect(int(row), len(text))
         self._queue.put((kind, run_id, text))
 
 
 def _plain(value: Any) -> Any:
-    """JSON for what metrics may hold beside plain values: paths, numpy and torch scalars and arrays."""
+    """JSON for what metrics may hold beside plain values: paths, numpy and torch scalars and arrays, sets."""
     if isinstance(value, Path):
         return {"_path": str(value)}
     if hasattr(value, "tolist"):
         return value.tolist()
-    if isinstance(value, (set, frozenset, tuple)):
-        return list(value)
-    if hasattr(value, "item"):
-        return value.item()
+    if isinstance(value, (set, frozenset)):
+        return sorted(value)
     raise TypeError(f"{type(value).__name__} is not plain data")
