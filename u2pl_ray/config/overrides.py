@@ -103,11 +103,8 @@ def get(config: Config, path: str) -> Any:
     """
     node: Any = config
     for part in path.split("."):
-        known = (
-            (isinstance(node, Mapping)
-            and part in node)
-            or (isinstance(node, BaseModel)
-            and part in type(node).model_fields)
+        known = (isinstance(node, Mapping) and part in node) or (
+            isinstance(node, BaseModel) and part in type(node).model_fields
         )
         if not known:
             raise UserError(f"{path}: no such setting{nearest(path, paths())}")
@@ -162,4 +159,5 @@ def _first_problem(error: ValidationError) -> str:
     message = first["msg"].removeprefix("Value error, ")
     given = first["input"]
     shown = "" if isinstance(given, BaseModel | Mapping) else f" (given {given!r})"
-    return f"{path}: {message}{shown}" if path else message
+    # Validators of several settings name them by their whole paths.
+    return message if not path or message.startswith(f"{path}.") else f"{path}: {message}{shown}"

@@ -71,7 +71,7 @@ class DataConfig(Section):
     @model_validator(mode="after")
     def _scale_order(self) -> "DataConfig":
         if self.scale[0] > self.scale[1]:
-            raise ValueError(f"scale {list(self.scale)} is inverted: write the smaller bound first")
+            raise ValueError(f"data.scale={list(self.scale)} is inverted: write the smaller bound first")
         return self
 
 
@@ -144,7 +144,10 @@ class ContrastiveConfig(Section):
     @model_validator(mode="after")
     def _rank_order(self) -> "ContrastiveConfig":
         if self.low_rank >= self.high_rank:
-            raise ValueError(f"low_rank {self.low_rank} must be below high_rank {self.high_rank}")
+            raise ValueError(
+                f"method.contrastive.low_rank={self.low_rank} must be below "
+                f"method.contrastive.high_rank={self.high_rank}: no rank is left between them"
+            )
         return self
 
 

@@ -1,0 +1,85 @@
+from pathlib import Path
+
+import pytest
+import yaml
+
+from u2pl_ray.config import overrides
+from u2pl_ray.config.errors import UserError
+from u2pl_ray.config.schema import Config
+
+
+@pytest.mark.parametrize("name", overrides.presets())
+def test_every_preset_loads_and_survives_a_round_trip(name: str) -> None:
+    config = overrides.load(name)
+    assert overrides.validate(yaml.safe_load(overrides.dump(config))) == config
+
+
+def test_every_path_names_a_setting() -> None:
+    config = Config()
+    paths = overrides.paths()
+    assert len(paths) == len(set(paths)) > 50
+    for path in paths:
+        overrides.get(config, path)
+
+
+def test_the_defaults_are_the_papers() -> None:
+    method = Config().method
+    assert (method.alpha.start, method.alpha.end, method.alpha.kind) == (0.2, 0.0, "linear")
+    assert (method.memory_bank.capacity, method.memory_bank.background_capacity) == (30_000, 50_000)
+    contrastive = method.contrastive
+    assert (contrastive.temperature, contrastive.anchors, contrastive.negatives, contrastive.weight) == (
+        0.5,
+        50,
+        256,
+        0.1,
+    )
+    assert (contrastive.low_rank, contrastive.high_rank, contrastive.anchor_threshold) == (3, 20, 0.3)
+
+
+def test_overrides_merge_and_lists_replace() -> None:
+    config = overrides.load("camvid", ["data.scale=[0.8, 1.2]", "model.options.encoder_output_stride=8", "seed=3"])
+    assert config.data.scale == (0.8, 1.2)
+    assert config.model.options == {"encoder_output_stride": 8}
+    assert config.seed == 3
+    assert config.data.crop == 160  # the preset's, untouched
+
+
+def test_apply_validates_anew() -> None:
+    config = overrides.load("quickstart")
+    changed = overrides.apply(config, {"method.alpha.start": 0.4, "optim.lr": 0.1})
+    assert (changed.method.alpha.start, changed.optim.lr) == (0.4, 0.1)
+    assert config.method.alpha.start == 0.2
+    with pytest.raises(UserError, match=r"method\.alpha\.start"):
+        overrides.apply(config, {"method.alpha.start": 2})
+
+
+def test_scientific_notation_without_a_point_is_a_number() -> None:
+    assert overrides.load("quickstart", ["optim.weight_decay=1e-5"]).optim.weight_decay == 1e-5
+
+
+@pytest.mark.parametrize("value", [".nan", ".inf"])
+def test_nan_and_infinity_are_refused(value: str) -> None:
+    with pytest.raises(UserError, match=r"optim\.lr"):
+        overrides.load("quickstart", [f"optim.lr={value}"])
+
+
+@pytest.mark.parametrize(
+    ("content", "word"),
+    [
+        ("a: [1, 2", "not valid YAML"),
+        ("- 1\n- 2\n", "expected a mapping"),
+        ("!!python/object:os.system {}", "not valid YAML"),
+    ],
+)
+def test_files_that_are_no_configuration(tmp_path: Path, content: str, word: str) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text(content)
+    with pytest.raises(UserError, match=word) as caught:
+        overrides.load(file)
+    assert str(file) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_unknown_key_is_named_before_other_problems() -> None:
+    with pytest.raises(UserError, match="epohcs.*did you mean 'train.epochs'"):
+        overrides.load("quickstart", ["train.epohcs=3", "optim.lr=-1"])
