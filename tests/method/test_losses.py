@@ -3,12 +3,14 @@ import math
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
 from tests.method import golden
 from u2pl_ray.config.schema import OhemConfig
+from u2pl_ray.method import maps
 from u2pl_ray.method.collectives import Collectives
 from u2pl_ray.method.losses import cross_entropy, ohem_cross_entropy, pseudo_label_loss
 
@@ -86,6 +88,47 @@ class TestCrossEntropy:
         assert loss.item() == 0.0
         assert logits.grad is not None
         assert not logits.grad.any()
+
+
+class TestUpsampled:
+    """Losses take the small map's logits, and on CPU handle them in bands: the same as torch's, step by step."""
+
+    @pytest.mark.parametrize("band_bytes", [1, 3000, 1 << 20])
+    @pytest.mark.parametrize("size", [(6, 7), (24, 28), (25, 27), (3, 50)])
+    def test_cross_entropy(self, size: tuple[int, int], band_bytes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(maps, "BAND_BYTES", band_bytes)
+        draws = torch.Generator().manual_seed(0)
+        logits = (10 * torch.randn(3, 5, 6, 7, generator=draws)).requires_grad_()
+        labels = torch.randint(0, 5, (3, *size), generator=draws, dtype=torch.uint8)
+        labels.masked_fill_(torch.rand(labels.shape, generator=draws) < 0.2, 255)
+        got = cross_entropy(logits, labels, count(labels), world_size=1)
+        want = F.cross_entropy(maps.upsample(logits, size), labels.long(), ignore_index=255)
+        torch.testing.assert_close(got, want, atol=0, rtol=1e-6)
+        mine, other = (torch.autograd.grad(3 * loss, logits)[0] for loss in (got, want))
+        torch.testing.assert_close(mine, other, atol=1e-6, rtol=1e-5)
+
+    def test_ohem(self) -> None:
+        logits, _ = example()
+        labels = torch.randint(0, 5, (3, 24, 28), generator=torch.Generator().manual_seed(0))
+        each = F.cross_entropy(maps.upsample(logits, (24, 28)), labels, reduction="none").flatten()
+        got = ohem_cross_entropy(logits, labels, OhemConfig(threshold=0.0, min_kept=500), ALONE)
+        assert got.item() == pytest.approx(each.topk(500).values.mean().item(), rel=1e-5)
+
+    def test_gradient_has_the_precision_and_layout_of_the_logits(self) -> None:
+        logits, labels = example()
+        halved = logits.bfloat16().contiguous(memory_format=torch.channels_last).requires_grad_()
+        cross_entropy(halved, labels, count(labels), world_size=1).backward()
+        assert halved.grad is not None
+        assert halved.grad.dtype == torch.bfloat16
+        exact = halved.detach().float().requires_grad_()
+        cross_entropy(exact, labels, count(labels), world_size=1).backward()
+        torch.testing.assert_close(halved.grad, exact.grad.bfloat16() if exact.grad is not None else None)
+
+    def test_a_label_beyond_the_classes_is_refused(self) -> None:
+        logits, labels = example()
+        labels[0, 0, 0] = 5
+        with pytest.raises(RuntimeError, match="out of bounds"):
+            cross_entropy(logits, labels, count(labels), world_size=1)
 
 
 class TestOhem:

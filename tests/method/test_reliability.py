@@ -11,7 +11,14 @@ from torch import Tensor
 
 from tests.method import golden
 from u2pl_ray.method.maps import downsample
-from u2pl_ray.method.reliability import entropy, gamma, gamma_by_selection, gamma_by_sort, partition
+from u2pl_ray.method.reliability import (
+    entropy,
+    gamma,
+    gamma_by_selection,
+    gamma_by_sort,
+    most_likely,
+    partition,
+)
 
 Way = Callable[[Tensor, float], Tensor]
 WAYS: list[Way] = [gamma_by_selection, gamma_by_sort]
@@ -75,6 +82,19 @@ class TestEntropy:
                 for x in range(4):
                     want = plain_entropy(logits[image, :, y, x].numpy())
                     assert got[image, y, x].item() == pytest.approx(want, abs=1e-6)
+
+
+class TestMostLikely:
+    @given(values=hnp.arrays(np.float32, (2, 7, 3, 4), elements=st.sampled_from([-2.0, 0.0, 0.5, 3.0, -math.inf])))
+    def test_is_the_first_of_the_greatest(self, values: np.ndarray) -> None:
+        got = most_likely(torch.from_numpy(values))
+        assert got.dtype == torch.uint8
+        assert np.array_equal(got.numpy(), values.argmax(1))
+
+    def test_not_a_number_is_ignored(self) -> None:
+        values = torch.zeros(1, 3, 1, 2)
+        values[0, 1, 0, 0] = math.nan
+        assert most_likely(values).flatten().tolist() == [255, 0]
 
 
 class TestGamma:

@@ -4,25 +4,33 @@ Each function returns this worker's part of the global loss times the number of 
 workers, which is what data-parallel training takes of gradients, is the loss of the global batch.
 """
 
+from typing import Any
+
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from u2pl_ray.config.schema import IGNORE, OhemConfig
 from u2pl_ray.method.collectives import Collectives
+from u2pl_ray.method.maps import Bands, per_pixel, upsample
 
 
 def cross_entropy(logits: Tensor, labels: Tensor, total: Tensor, world_size: int) -> Tensor:
     """Mean cross entropy over the `total` labeled pixels of the global batch (U2PL, eq. 1); 0 if there is none.
 
     Args:
-        logits: [B,C,h,w], any floating dtype; taken as float32.
+        logits: [B,C,H,W], any floating dtype; taken as float32, and upsampled to the labels' size.
         labels: [B,h,w] uint8 or int64, 255 = ignore.
         total: 0-dim integer, number of labels != 255 over all workers.
         world_size: number of workers.
     """
-    summed = F.cross_entropy(logits.float(), labels.long(), ignore_index=IGNORE, reduction="sum")
+    if logits.device.type == "cpu":
+        summed = _BandedCrossEntropy.apply(logits, labels)
+    else:
+        upsampled = upsample(logits, labels.shape[-2:])
+        summed = F.cross_entropy(upsampled, labels.long(), ignore_index=IGNORE, reduction="sum")
     return summed * (world_size / total.clamp(min=1))
 
 
@@ -33,19 +41,23 @@ def ohem_cross_entropy(logits: Tensor, labels: Tensor, config: OhemConfig, colle
     fewer than min_kept labeled pixels all are kept.
 
     Args:
-        logits: [B,C,h,w], any floating dtype; taken as float32.
+        logits: [B,C,H,W], any floating dtype; taken as float32, and upsampled to the labels' size.
         labels: [B,h,w] uint8 or int64, 255 = ignore.
         config: threshold and min_kept, the latter for the global batch.
         collectives: one gather of a float per pixel.
     """
-    losses = F.cross_entropy(logits.float(), labels.long(), ignore_index=IGNORE, reduction="none")
-    # Ignored pixels sort last, as less hard than any other, and are left out by what is finite.
-    probability = torch.where(labels == IGNORE, torch.inf, (-losses.detach()).exp())
+    probability = per_pixel(_probability, logits, labels.shape[-2:], labels)
     (everywhere,) = collectives.gather(probability)
     limit = _smallest(everywhere, config.min_kept).clamp(min=config.threshold)
-    kept = (probability <= limit) & probability.isfinite()
-    total = ((everywhere <= limit) & everywhere.isfinite()).sum().clamp(min=1)
-    return torch.where(kept, losses, 0.0).sum() * (collectives.world_size / total)
+    total = ((everywhere <= limit) & everywhere.isfinite()).sum()
+    kept = labels.masked_fill(probability > limit, IGNORE)
+    return cross_entropy(logits, kept, total, collectives.world_size)
+
+
+def _probability(logits: Tensor, labels: Tensor) -> Tensor:
+    """Of each pixel's label; inf, so easier than any other, where it is 255."""
+    losses = F.cross_entropy(logits, labels.long(), ignore_index=IGNORE, reduction="none")
+    return torch.where(labels == IGNORE, torch.inf, (-losses).exp())
 
 
 def _smallest(values: Tensor, k: int) -> Tensor:
@@ -61,7 +73,7 @@ def pseudo_label_loss(logits: Tensor, targets: Tensor, reliable: Tensor, world_s
     """lambda_u * L_u (U2PL, eq. 2): mean cross entropy over reliable pixels, times all pixels / reliable pixels.
 
     Args:
-        logits: [B,C,h,w] of the student for this worker's mixed unlabeled images; taken as float32.
+        logits: [B,C,H,W] of the student for this worker's mixed unlabeled images, any floating dtype.
         targets: [B,h,w] uint8 pseudo-labels, 255 where they are ignored or unreliable.
         reliable: 0-dim integer, number of targets != 255 over all workers.
         world_size: number of workers; every one has as many pixels.
@@ -71,3 +83,39 @@ def pseudo_label_loss(logits: Tensor, targets: Tensor, reliable: Tensor, world_s
     pixels = targets.numel() * world_size
     weight = pixels / reliable.clamp(min=1)
     return weight * cross_entropy(logits, targets, reliable, world_size)
+
+
+class _BandedCrossEntropy(torch.autograd.Function):
+    """Summed cross entropy of upsampled logits on the CPU, whose gradient is made along with it.
+
+    Neither the upsampled logits nor their gradient exist as a whole: see `maps.Bands`.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, labels: Tensor) -> Tensor:
+        bands = Bands(logits, labels.shape[-2:])
+        summed = torch.zeros((), dtype=torch.float64)
+        for rows in bands:
+            # In place from here to the gradient: the band stays in the cache.
+            band = bands.read(rows)
+            band -= band.amax(1, keepdim=True)
+            label = labels[:, rows].long().unsqueeze(1)
+            valid = label != IGNORE
+            label = label.masked_fill_(~valid, 0)
+            own = band.gather(1, label)
+            total = band.exp_().sum(1, keepdim=True)
+            summed += torch.where(valid, total.log() - own, 0.0).sum()
+            if ctx.needs_input_grad[0]:  # softmax - one-hot
+                weight = valid.float()
+                gradient = band.mul_(weight / total).scatter_add_(1, label, -weight)
+                bands.add_gradient(rows, gradient)
+        if ctx.needs_input_grad[0]:
+            ctx.dtype = logits.dtype
+            ctx.save_for_backward(bands.gradient())
+        return summed.float()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        (gradient,) = ctx.saved_tensors
+        return (gradient * grad).to(ctx.dtype), None

@@ -14,9 +14,9 @@ from u2pl_ray.method.alpha import alpha_at
 from u2pl_ray.method.collectives import Collectives
 from u2pl_ray.method.contrastive import ContrastiveLoss, Maps
 from u2pl_ray.method.losses import cross_entropy, ohem_cross_entropy, pseudo_label_loss
-from u2pl_ray.method.maps import downsample, upsample
+from u2pl_ray.method.maps import downsample, per_pixel
 from u2pl_ray.method.mixing import mix
-from u2pl_ray.method.reliability import entropy, gamma, partition
+from u2pl_ray.method.reliability import entropy, gamma, most_likely, partition
 from u2pl_ray.method.statistics import pixel_counts
 from u2pl_ray.method.types import Batch, Clock, Losses, Network, Outputs, Stats
 
@@ -60,8 +60,7 @@ class Supervised:
         return Losses(supervised, supervised.detach(), zero, zero), Stats()
 
     def supervised_loss(self, logits: Tensor, labels: Tensor, total: Tensor) -> Tensor:
-        """L_s at the images' size, of `total` labeled pixels over all workers."""
-        logits = upsample(logits, labels.shape[-2:])
+        """L_s, of `total` labeled pixels over all workers."""
         if self.config.supervised_loss == "ohem":
             return ohem_cross_entropy(logits, labels, self.config.ohem, self.collectives)
         return cross_entropy(logits, labels, total, self.collectives.world_size)
@@ -93,7 +92,7 @@ class PseudoLabel(Supervised):
             # What it makes of the mixed images says which pixels to trust; labeled images give anchors and keys.
             seen = torch.cat([batch.labeled_images, images]) if self.contrasts else images
             predicted = teacher(seen)
-            entropies = entropy(upsample(predicted.logits[-len(images) :], size))
+            entropies = per_pixel(entropy, predicted.logits[-len(images) :], size)
             entropies.masked_fill_(pseudo_labels == IGNORE, torch.nan)
             # First collective: gamma is a quantile over the global batch.
             maps = self.local_maps(predicted, batch.labels, pseudo_labels)
@@ -105,9 +104,8 @@ class PseudoLabel(Supervised):
 
         outputs = student(torch.cat([batch.labeled_images, images]))
         supervised = self.supervised_loss(outputs.logits[:n_labeled], batch.labels, total.sum())
-        student_logits = upsample(outputs.logits[n_labeled:], size)
         n_reliable = everywhere[0].sum()
-        unsupervised = pseudo_label_loss(student_logits, targets, n_reliable, self.collectives.world_size)
+        unsupervised = pseudo_label_loss(outputs.logits[n_labeled:], targets, n_reliable, self.collectives.world_size)
         contrastive, stats = self.contrast(outputs, predicted, all_maps, everywhere, batch.labels, truth, clock)
 
         loss = supervised + config.unsupervised_weight * unsupervised + config.contrastive.weight * contrastive
@@ -123,7 +121,7 @@ class PseudoLabel(Supervised):
     def mixed_pseudo_labels(self, teacher: Network, batch: Batch, step: int) -> tuple[Tensor, Tensor, Tensor]:
         """Mixed unlabeled images, their pseudo-labels [Bu,h,w] uint8, and the truth mixed alike."""
         weak = teacher(batch.unlabeled_images)
-        pseudo_labels = upsample(weak.logits, batch.labels.shape[-2:]).argmax(1).to(torch.uint8)
+        pseudo_labels = per_pixel(most_likely, weak.logits, batch.labels.shape[-2:])
         if batch.unlabeled_valid is not None:
             pseudo_labels.masked_fill_(~batch.unlabeled_valid, IGNORE)
         images, pseudo_labels, (truth,) = mix(
