@@ -9,7 +9,7 @@ from torch import Tensor
 from tests.method import golden
 from u2pl_ray.config.schema import ContrastiveConfig, MemoryBankConfig
 from u2pl_ray.method.collectives import Collectives
-from u2pl_ray.method.contrastive import ContrastiveLoss, Maps
+from u2pl_ray.method.contrastive import ContrastiveLoss
 from u2pl_ray.method.types import Clock
 
 CPU = torch.device("cpu")

@@ -6,14 +6,17 @@ Two collectives a step, whatever the number of classes: the caller gathers `Maps
 
 from typing import NamedTuple
 
+import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from u2pl_ray.config.schema import IGNORE, ContrastiveConfig, MemoryBankConfig
 from u2pl_ray.method import memory_bank
 from u2pl_ray.method.collectives import Collectives
-from u2pl_ray.method.info_nce import info_nce, pixel_features
-from u2pl_ray.method.memory_bank import MemoryBank
+from u2pl_ray.method.info_nce import info_nce
+from u2pl_ray.method.memory_bank import EPS, MemoryBank
+from u2pl_ray.method.pixels import read_distinct
 from u2pl_ray.method.rng import generator
 from u2pl_ray.method.selection import Candidates, Share, one_hot, pack_bits, rank_window, unpack_bits
 from u2pl_ray.method.types import Clock, Stats
@@ -121,57 +124,79 @@ class ContrastiveLoss:
         step: int,
         truth: Tensor | None,
     ) -> tuple[Tensor, Stats]:
-        config, bank = self.config, self.bank
-        rank, world_size = self.collectives.rank, self.collectives.world_size
-        share = Share(n_labeled, student.shape[0] - n_labeled, rank, world_size)
-        present = one_hot(maps.label, reliable, self.num_classes).flatten(2)  # [n, C, HW]
-        divisor = present.any(2).any(0).sum()
-        anchor_mask = present & maps.confident.flatten(1).unsqueeze(1)
-        anchors = Candidates(anchor_mask, share)
-        window = unpack_bits(maps.window, self.num_classes) & unreliable.unsqueeze(1)
-        key_candidates = Candidates(window.flatten(2), share)
-
-        pushed, classes, order = self._key_slots(
-            key_candidates.counts, window.shape[0] * window[0, 0].numel()
+        share = Share(
+            n_labeled, student.shape[0] - n_labeled, self.collectives.rank, self.collectives.world_size
         )
-        position = self._key_position(key_candidates.counts, pushed, classes, order, step)
-        key_pixel, key_owned = key_candidates.pick(classes, position)
-        key_owned &= order < pushed[classes]
-        keys = torch.nn.functional.normalize(pixel_features(teacher, key_pixel), dim=1, eps=1e-8)
-        keys *= key_owned.unsqueeze(1)
-        weights = share.of(anchor_mask).to(teacher.dtype)
-        prototypes = torch.bmm(weights, teacher.flatten(2).transpose(1, 2)).sum(0)
-        keys, prototypes = self.collectives.sum(keys, prototypes)
-        bank.push(keys, classes, order, pushed, step)
+        anchors = Candidates(
+            one_hot(maps.label, reliable & maps.confident, self.num_classes).flatten(2), share
+        )
+        window = unpack_bits(maps.window, self.num_classes) & unreliable.unsqueeze(1)
+        keys = Candidates(window.flatten(2), share)
 
-        live = (anchors.counts > 0) & (bank.fill > 0) & (divisor > 1)
-        draws = self.draw_anchors(anchors.counts, step)
-        anchor_class = torch.arange(self.num_classes, device=self.device).repeat_interleave(config.anchors)
-        pixel, owned = anchors.pick(anchor_class, draws.flatten())
-        weight = (live[anchor_class] & owned) * (world_size / config.anchors) / divisor.clamp_min(1)
-        rows = bank.rows(self.draw_negatives(bank.fill, step)).flatten(0, 1)
-        positives = torch.nn.functional.normalize(prototypes, dim=1, eps=1e-8)
-        loss = info_nce(student, pixel, weight, anchor_class, positives, bank.keys, rows, config.temperature)
+        pushed, classes, order = self._key_slots(keys.counts, unreliable.numel())
+        position = self._key_position(keys.counts, pushed, classes, order, step)
+        pixel, owned = keys.pick(classes, position)
+        rows, source = read_distinct(teacher, pixel)
+        if share.world_size > 1:  # each worker fills in the keys it owns
+            rows = (rows if source is None else rows[source]) * owned.unsqueeze(1)
+            source = None
+        prototypes = torch.bmm(anchors.own.float(), teacher.float().flatten(2).transpose(1, 2)).sum(0)
+        rows, prototypes = self.collectives.sum(rows, prototypes)
+        self.bank.push(rows, classes, order, pushed, step, source)
+
+        loss = self._info_nce(
+            student, anchors, F.normalize(prototypes, dim=1, eps=EPS), maps.label, reliable, step
+        )
         shared = {
-            "bank/fill": bank.fill.float(),
+            "bank/fill": self.bank.fill.float(),
             "bank/pushed": pushed.float(),
-            "bank/key_age": bank.ages(step),
+            "bank/key_age": self.bank.ages(step),
             "anchor/none": (anchors.counts == 0).float(),
-            "negative/none": (bank.fill == 0).float(),
+            "negative/none": (self.bank.fill == 0).float(),
         }
-        local = {} if truth is None else self._false_keys(truth, key_pixel, key_owned, classes)
+        local = (
+            {}
+            if truth is None
+            else self._false_keys(truth, pixel, owned & (order < pushed[classes]), classes)
+        )
         return loss, Stats(local, shared)
+
+    def _info_nce(
+        self,
+        student: Tensor,
+        anchors: Candidates,
+        positives: Tensor,
+        label: Tensor,
+        reliable: Tensor,
+        step: int,
+    ) -> Tensor:
+        """The mean over classes present and anchors of InfoNCE, times the world size; this worker's anchors only."""
+        present = torch.zeros(256, device=self.device)
+        present.scatter_(0, label.masked_fill(~reliable, IGNORE).flatten().long(), 1)
+        divisor = present[: self.num_classes].sum()
+        live = (anchors.counts > 0) & (self.bank.fill > 0) & (divisor > 1)
+        count = self.config.anchors
+        classes = torch.arange(self.num_classes, device=self.device).repeat_interleave(count)
+        pixel, owned = anchors.pick(classes, self.draw_anchors(anchors.counts, step).flatten())
+        weight = (live[classes] & owned) * (self.collectives.world_size / count) / divisor.clamp_min(1)
+        rows = self.bank.rows(self.draw_negatives(self.bank.fill, step)).flatten(0, 1)
+        if self.device.type == "cpu":
+            counted = torch.from_numpy(np.flatnonzero(weight.numpy()))
+            pixel, weight, classes, rows = (each[counted] for each in (pixel, weight, classes, rows))
+        return info_nce(
+            student, pixel, weight, classes, positives, self.bank.keys, rows, self.config.temperature
+        )
 
     def _key_slots(self, counts: Tensor, pixels: int) -> tuple[Tensor, Tensor, Tensor]:
         """How many keys each class pushes [C], and class and order [S] of the rows that hold them.
 
         On CPU there are exactly as many rows as keys; on CUDA as many as there may ever be (static shapes).
         """
-        cap = pixels if self.push_cap is None else self.push_cap
-        limits = [min(capacity, cap, pixels) for capacity in self._capacities]
-        limit = torch.tensor(limits, device=self.device)
+        cap = pixels if self.push_cap is None else min(self.push_cap, pixels)
+        limit = self.bank.capacity.clamp_max(cap)
         pushed = torch.minimum(counts, limit)
-        slots, total = (pushed, None) if self.device.type == "cpu" else (limit, sum(limits))
+        static = sum(min(capacity, cap) for capacity in self._capacities)
+        slots, total = (pushed, None) if self.device.type == "cpu" else (limit, static)
         classes = torch.repeat_interleave(slots, output_size=total)
         order = torch.arange(len(classes), device=self.device) - (slots.cumsum(0) - slots)[classes]
         return pushed, classes, order

@@ -6,13 +6,10 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-_EPS = 1e-8  # of the norms, as in torch.cosine_similarity
-_CHUNK = 1 << 24  # bank elements gathered at a time
+from u2pl_ray.method.memory_bank import EPS
+from u2pl_ray.method.pixels import read_pixels, scatter_pixels
 
-
-def pixel_features(representation: Tensor, pixel: Tensor) -> Tensor:
-    """Features of pixels: representation [n, D, H, W], pixel [K] int64 (image * H * W + y * W + x): [K, D] float32."""
-    return representation.permute(0, 2, 3, 1)[_coordinates(pixel, representation)].float()
+_CHUNK = 1 << 22  # elements of the bank gathered at a time: 16 MiB
 
 
 def info_nce(
@@ -28,7 +25,11 @@ def info_nce(
     """Weighted sum over anchors a of -log exp(a.z+ / tau) / (exp(a.z+ / tau) + sum_j exp(a.z_j / tau)).
 
     a is the anchor's unit-norm feature, z+ the positive of its class, z_j its negatives. The gradient flows into
-    `representation` only. Memory beyond the arguments: O(A * (N + D)), and the dense gradient in the backward pass.
+    `representation` only.
+
+    Memory beyond the arguments, in bytes: forward 4 * A * (6 * D + N) + 4 * max(2**22, N * D) * (1 for float32 keys,
+    1.5 for bfloat16); kept for the backward pass 4 * A * D; the backward pass returns the dense gradient, n * D * H * W
+    elements of the dtype of `representation`.
 
     Args:
         representation: [n, D, H, W], any floating dtype.
@@ -61,44 +62,40 @@ class _InfoNCE(torch.autograd.Function):
         rows: Tensor,
         temperature: float,
     ) -> Tensor:
-        feature = pixel_features(representation, pixel)
-        norm = feature.norm(dim=1, keepdim=True).clamp_min(_EPS)
+        feature = read_pixels(representation, pixel)
+        norm = feature.norm(dim=1, keepdim=True).clamp_min(EPS)
         unit = feature / norm
-        positive = positives[classes]
-        similar = (unit * positive).sum(1, keepdim=True)
-        step = max(1, _CHUNK // max(1, rows.shape[1] * unit.shape[1]))
-        losses, pulls = [], []
-        for part in range(0, len(pixel), step):
-            chunk = slice(part, part + step)
-            negative = keys[rows[chunk]].float()
-            dissimilar = torch.bmm(negative, unit[chunk].unsqueeze(2)).squeeze(2)
-            logits = torch.cat([similar[chunk], dissimilar], 1) / temperature
-            total = logits.logsumexp(1, keepdim=True)
-            share = (logits - total).exp()
-            losses.append((total - logits[:, :1]).squeeze(1))
-            pull = torch.bmm(share[:, None, 1:], negative).squeeze(1) + (share[:, :1] - 1) * positive[chunk]
-            pulls.append(pull)
-        if not losses:
-            pulls.append(unit)
-            losses.append(weight)
-        pull = torch.cat(pulls) / temperature
-        tangent = (pull - (pull * unit).sum(1, keepdim=True) * unit) / norm
+        losses, pulls = _attraction(unit, positives[classes], keys, rows, temperature)
+        tangent = (pulls - (pulls * unit).sum(1, keepdim=True) * unit) / norm
         ctx.save_for_backward(pixel, tangent * weight.unsqueeze(1))
         ctx.like = torch.empty_like(representation, device="meta")
-        return (torch.cat(losses) * weight).sum()
+        return (losses * weight).sum()
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         pixel, gradient = ctx.saved_tensors
-        dense = torch.zeros_like(ctx.like, device=gradient.device)
-        rows = (grad * gradient).to(dense.dtype)
-        dense.permute(0, 2, 3, 1).index_put_(_coordinates(pixel, dense), rows, accumulate=True)
-        return dense, None, None, None, None, None, None, None
+        return scatter_pixels(ctx.like, pixel, grad * gradient), None, None, None, None, None, None, None
 
 
-def _coordinates(pixel: Tensor, representation: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Image, y and x of pixel numbers."""
-    height, width = representation.shape[2:]
-    line = pixel // width
-    return line // height, line % height, pixel % width
+def _attraction(
+    unit: Tensor, positive: Tensor, keys: Tensor, rows: Tensor, temperature: float
+) -> tuple[Tensor, Tensor]:
+    """InfoNCE of each anchor [A], and its gradient with respect to the anchor's unit-norm feature [A, D]."""
+    (count, negatives), dim = rows.shape, unit.shape[1]
+    losses, pulls = unit.new_empty(count), torch.empty_like(unit)
+    step = max(1, _CHUNK // (negatives * dim))
+    gathered = keys.new_empty(min(step, count) * negatives, dim)
+    for start in range(0, count, step):
+        part = slice(start, start + step)
+        row = rows[part].flatten()
+        negative = torch.index_select(keys, 0, row, out=gathered[: len(row)]).float().view(-1, negatives, dim)
+        similar = (unit[part] * positive[part]).sum(1, keepdim=True)
+        dissimilar = torch.bmm(negative, unit[part].unsqueeze(2)).squeeze(2)
+        logits = torch.cat([similar, dissimilar], 1) / temperature
+        total = logits.logsumexp(1, keepdim=True)
+        share = (logits - total).exp()
+        losses[part] = (total - logits[:, :1]).squeeze(1)
+        pull = torch.bmm(share[:, None, 1:], negative).squeeze(1)
+        pulls[part] = pull.addcmul_(share[:, :1] - 1, positive[part]) / temperature
+    return losses, pulls

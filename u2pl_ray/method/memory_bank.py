@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from u2pl_ray.config.errors import UserError
@@ -21,6 +22,11 @@ def capacities(config: MemoryBankConfig, num_classes: int) -> list[int]:
             )
         sizes[config.background_class] = config.background_capacity
     return sizes
+
+
+EPS = 1e-8
+"""Least norm of a feature, as in torch.cosine_similarity."""
+_CHUNK = 1 << 18  # elements normalised and written at a time: they stay in cache
 
 
 class MemoryBank:
@@ -72,15 +78,26 @@ class MemoryBank:
         self.keys = torch.zeros(self._total + 1, self.dim, dtype=dtype, device=device)
         self.steps = torch.zeros(self._total + 1, dtype=torch.int32, device=device)
 
-    def push(self, keys: Tensor, classes: Tensor, order: Tensor, counts: Tensor, step: int) -> None:
+    def push(
+        self,
+        keys: Tensor,
+        classes: Tensor,
+        order: Tensor,
+        counts: Tensor,
+        step: int,
+        source: Tensor | None = None,
+    ) -> None:
         """Append keys, the oldest of a full queue falling out; of more than a queue holds, the last ones stay.
 
         Args:
-            keys: [S, D] unit-norm rows, any floating dtype.
+            keys: [S, D] (or [U, D], with `source`), any floating dtype; they are normalised here.
             classes: [S] int64, the class of each row.
             order: [S] int64, the row's place among the rows of its class: 0, 1, 2, ... each once.
             counts: [C] int64; rows with order >= counts[class] are padding and are not pushed.
             step: optimizer step, for the age of the keys.
+            source: [S] int64, the row of `keys` that each pushed row is a copy of; None: keys has them all, in order.
+
+        Memory beyond the arguments: 60 * S bytes for indices, and 3 * 4 * max(2**18, D) bytes.
         """
         capacity, count = self.capacity[classes], counts[classes]
         kept = (order < count) & (order >= count - capacity)
@@ -90,7 +107,10 @@ class MemoryBank:
         row = torch.where(kept, row, self._total)
         change = kept * step - evicted * self.steps[row]
         self._step_sum.index_add_(0, classes, change)
-        self.keys.index_copy_(0, row, keys.to(self.keys.dtype))
+        for start in range(0, len(row), max(1, _CHUNK // self.dim)):
+            part = slice(start, start + max(1, _CHUNK // self.dim))
+            new = (keys[part] if source is None else keys.index_select(0, source[part])).float()
+            self.keys.index_copy_(0, row[part], F.normalize(new, dim=1, eps=EPS).to(self.keys.dtype))
         self.steps.index_fill_(0, row, step)
         self.head = (self.head + counts) % self.capacity
         self.fill = torch.minimum(self.fill + counts, self.capacity)

@@ -8,7 +8,9 @@ worker, and only the worker that owns this pixel finds it.
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 _STREAMED = 6  # up to this k, keeping the k largest class by class beats sorting
@@ -30,7 +32,7 @@ def kth_largest(prob: Tensor, k: int) -> Tensor:
         return torch.full_like(prob[:, 0], -torch.inf)
     if k > classes + 1 - k:  # nearer to the small end
         return -kth_largest(-prob, classes + 1 - k)
-    if k > _STREAMED:
+    if k > _STREAMED or prob.device.type != "cpu":
         return prob.topk(k, dim=1, sorted=True).values[:, -1]
     largest: list[Tensor] = []
     for value in prob.unbind(1):  # planes stay in cache: several times faster than a sort
@@ -132,51 +134,62 @@ class Candidates:
 
     Attributes:
         counts: [C] int64, candidates in the global batch.
+        own: [n_own, C, HW] bool, the mask of this worker's images.
     """
 
     def __init__(self, mask: Tensor, share: Share) -> None:
-        """From mask [n, C, HW] bool over the global batch. Memory: at most 4 * C * HW bytes per image owned."""
-        per_image = mask.sum(-1).T  # [C, n]
-        self.counts = per_image.sum(1)
-        before = torch.nn.functional.pad(per_image.cumsum(1), (1, 0))
-        labeled, unlabeled = share.first
-        # The worker's candidates are those numbered [first, first + number) of its two runs of images.
-        self._labeled_first = before[:, labeled]
-        self._labeled_number = before[:, labeled + share.labeled] - self._labeled_first
-        self._unlabeled_first = before[:, unlabeled]
-        self._unlabeled_number = before[:, unlabeled + share.unlabeled] - self._unlabeled_first
-        own = share.of(mask).transpose(0, 1).flatten(1)  # [C, pixels owned]
-        self._pixels = own.shape[1]
-        number = self._labeled_number + self._unlabeled_number
-        self._base = number.cumsum(0) - number
-        # All candidates owned, class after class: listed where shapes may depend on values, else searched for.
-        self._listed = own.flatten().nonzero().squeeze(1) if own.device.type == "cpu" else None
-        self._cumulative = own.flatten().cumsum(0, dtype=torch.int32) if self._listed is None else None
+        """From mask [n, C, HW] bool over the global batch.
+
+        Memory: C bytes per pixel of the global batch; beyond that, on CPU 8 bytes per candidate owned, on CUDA 4 * C
+        bytes per pixel owned.
+        """
+        self.own = share.of(mask)
+        own = self.own.transpose(0, 1).flatten(1)  # [C, pixels owned]
+        classes, self._pixels = own.shape
+        # All candidates owned, class after class: listed where shapes may depend on values, else to be searched for.
+        self._listed = self._cumulative = None
+        if own.device.type == "cpu":
+            self._listed = torch.from_numpy(np.flatnonzero(own.numpy()))
+            ends = torch.searchsorted(self._listed, torch.arange(1, classes + 1) * self._pixels)
+        else:
+            self._cumulative = own.flatten().cumsum(0, dtype=torch.int32)
+            ends = self._cumulative[self._pixels - 1 :: self._pixels].long()
+        self._base = F.pad(ends[:-1], (1, 0))
+        self._own_counts = self.counts = ends - self._base
+        self._first: tuple[Tensor, Tensor] | None = None
+        if share.world_size > 1:
+            per_image = mask.sum(-1).T  # [C, n]
+            self.counts = per_image.sum(1)
+            before = F.pad(per_image.cumsum(1), (1, 0))
+            labeled, unlabeled = share.first
+            # The worker's candidates are two runs of the global ones, from its labeled and its unlabeled images.
+            self._first = before[:, labeled], before[:, unlabeled]
+            self._labeled = before[:, labeled + share.labeled] - before[:, labeled]
 
     def pick(self, classes: Tensor, position: Tensor) -> tuple[Tensor, Tensor]:
         """Find candidates by number.
 
         Args:
             classes: [K] int64.
-            position: [K] int64, number of the wanted candidate of that class, 0 <= position < counts[class].
+            position: [K] int64, number of the wanted candidate of that class, not negative.
 
         Returns:
             pixel [K] int64, number of the pixel among this worker's own images (labeled, then unlabeled), and
-            owned [K] bool: whether it is this worker's; where it is not, pixel is 0.
+            owned [K] bool: whether there is such a candidate and it is this worker's; if not, pixel is any valid one.
         """
-        in_labeled = position - self._labeled_first[classes]
-        in_unlabeled = position - self._unlabeled_first[classes]
-        labeled_number = self._labeled_number[classes]
-        from_labeled = (in_labeled >= 0) & (in_labeled < labeled_number)
-        from_unlabeled = (in_unlabeled >= 0) & (in_unlabeled < self._unlabeled_number[classes])
-        owned = from_labeled | from_unlabeled
-        index = self._base[classes] + torch.where(from_labeled, in_labeled, in_unlabeled + labeled_number)
-        index = torch.where(owned, index, 0)
-        return torch.where(owned, self._place(index) - classes * self._pixels, 0), owned
+        owned = position < self.counts[classes]
+        if self._first is not None:
+            in_labeled, in_unlabeled = (position - first[classes] for first in self._first)
+            labeled, both = self._labeled[classes], self._own_counts[classes]
+            from_labeled = (in_labeled >= 0) & (in_labeled < labeled)
+            owned &= from_labeled | ((in_unlabeled >= 0) & (in_unlabeled < both - labeled))
+            position = torch.where(from_labeled, in_labeled, in_unlabeled + labeled) * owned
+        pixel = self._place(self._base[classes] + position) - classes * self._pixels
+        return pixel.clamp_(0, self._pixels - 1), owned
 
     def _place(self, index: Tensor) -> Tensor:
         """Where the set bit number `index` lies in the flat [C * pixels] mask (anything if there is none)."""
         if self._cumulative is not None:
             return torch.searchsorted(self._cumulative, (index + 1).int())
         assert self._listed is not None
-        return self._listed[index] if len(self._listed) else index
+        return self._listed[index.clamp_max(len(self._listed) - 1)] if len(self._listed) else index
