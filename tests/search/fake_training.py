@@ -68,3 +68,30 @@ class PlainTraining:
 def build_plain(**arguments: Any) -> PlainTraining:
     """Like `u2pl_ray.train.launch.build_trainer`."""
     return PlainTraining(**arguments)
+
+
+class SlowTraining(PlainTraining):
+    """Takes long enough to be killed; reports the process it runs in."""
+
+    def _report(self, epoch: int) -> None:
+        time.sleep(float(os.environ.get("FAKE_EPOCH_SECONDS", "0.1")))
+        metrics = {"training_iteration": epoch, "val/miou": miou(self.config, epoch), "process": os.getpid()}
+        for callback in self.callbacks:
+            callback.after_report(None, [metrics], None)
+
+
+class FatalTraining(PlainTraining):
+    """Takes its process with it."""
+
+    def fit(self) -> None:
+        os.kill(os.getpid(), 9)
+
+
+def build_slow(**arguments: Any) -> SlowTraining:
+    """Like `u2pl_ray.train.launch.build_trainer`."""
+    return SlowTraining(**arguments)
+
+
+def build_fatal(**arguments: Any) -> FatalTraining:
+    """Like `u2pl_ray.train.launch.build_trainer`."""
+    return FatalTraining(**arguments)

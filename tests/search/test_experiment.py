@@ -87,7 +87,7 @@ def test_bad_input_leaves_nothing(
 
 def test_more_workers_than_the_cluster_has(tmp_path: Path, space: Space) -> None:
     config = overrides.load("quickstart", ["workers=4"])
-    with pytest.raises(UserError, match="workers=4 does not fit this cluster: .* 2 // 4 = 0 trials"):
+    with pytest.raises(UserError, match=r"workers=4 does not fit this cluster: .* 2 // 4 = 0 trials"):
         plan(tmp_path, config, space)
     assert files(tmp_path) == set()
 

@@ -15,6 +15,7 @@ import os
 import platform
 import re
 import shutil
+import tempfile
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -371,8 +372,11 @@ def writable(storage: Path) -> list[str]:
     above = storage
     while not above.exists() and above != above.parent:
         above = above.parent
-    if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
-        raise UserError(f"--storage-path {storage}: {above} cannot be written; choose another, or set U2PL_RAY_STORAGE")
+    try:
+        tempfile.TemporaryDirectory(prefix=".u2pl-ray.", dir=above).cleanup()
+    except OSError as error:
+        why = f"{above} cannot be written ({error.strerror})"
+        raise UserError(f"--storage-path {storage}: {why}; choose another, or set U2PL_RAY_STORAGE") from None
     free = shutil.disk_usage(above).free / 2**30
     return [f"only {free:.1f} GiB are free in {above}"] if free < 1 else []
 

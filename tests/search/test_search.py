@@ -1,0 +1,235 @@
+"""Searches on a real local Ray, over trainings without a model."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fake_training import DIVERGES, ENDS_EARLY, RAISES, TOO_LARGE, miou
+from optuna.trial import TrialState
+
+from u2pl_ray.config import overrides
+from u2pl_ray.config.errors import UserError
+from u2pl_ray.config.schema import Config
+from u2pl_ray.search.driver import Driver, Outcome
+from u2pl_ray.search.events import Listener
+from u2pl_ray.search.experiment import Experiment
+from u2pl_ray.search.records import State, TrialRecord
+from u2pl_ray.search.space import Space, parse_space
+from u2pl_ray.search.study import TrialStudy
+
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
+
+PLAIN = "fake_training:build_plain"
+
+
+class Ends(Listener):
+    """What the search announced of each trial's end."""
+
+    def __init__(self) -> None:
+        self.ends: dict[str, TrialRecord] = {}
+        self.live: set[str] = set()
+        self.most_live = 0
+        self.closed = 0
+
+    def trial_started(self, trial: TrialRecord, config: Config) -> None:
+        self.live.add(trial.id)
+        self.most_live = max(self.most_live, len(self.live))
+
+    def trial_finished(self, trial: TrialRecord) -> None:
+        assert trial.id not in self.ends
+        self.ends[trial.id] = trial
+        self.live.discard(trial.id)
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+def test_every_end_is_told_as_it_was(tmp_path: Path, base: Config) -> None:
+    space = parse_space(
+        "parameters: {method.contrastive.temperature: {distribution: log_uniform_values, min: 0.05, max: 2.0}, "
+        f"method.alpha.end: {{values: {[0.0, RAISES, DIVERGES, TOO_LARGE, ENDS_EARLY]}}}}}",
+        "s",
+    )
+    plan = Experiment.plan(base, space, name="a", trials=7, storage_path=tmp_path, trainer=PLAIN)
+    made, ends = plan.create(), Ends()
+    fine, poor = 0.5, 0.06  # the best temperature, where the paper's setting is, and one that the scheduler stops
+    cases = [(fine, RAISES), (fine, DIVERGES), (fine, TOO_LARGE), (fine, ENDS_EARLY), (poor, 0.0), (poor, 0.0)]
+    for temperature, end in cases:
+        made.study().enqueue({"method.contrastive.temperature": temperature, "method.alpha.end": end}, "case")
+    summary = made.run([ends])
+    assert summary.finished
+    assert ends.closed == 1
+    assert ends.most_live == 2  # CPUs
+
+    records = summary.trials
+    assert [(record.state, record.reason, record.epochs) for record in records] == [
+        (State.COMPLETED, "", 9),
+        (State.FAILED, "error", 1),
+        (State.FAILED, "nan", 1),
+        (State.INFEASIBLE, "memory", 0),
+        (State.FAILED, "error", 1),
+        (State.STOPPED, "", 2),
+        (State.STOPPED, "", 2),
+    ]
+    for record, words in zip(
+        records[1:5], ("broke", "loss is nan", "can't allocate", "ended after 1 of 9"), strict=True
+    ):
+        assert words in record.detail
+    assert {record.id: record for record in records} == ends.ends
+    optuna_trials = made.study().study.trials
+    assert [trial.state for trial in optuna_trials] == [
+        TrialState.COMPLETE, *[TrialState.FAIL] * 4, TrialState.PRUNED, TrialState.PRUNED,
+    ]  # fmt: skip
+    for record, trial in zip(records, optuna_trials, strict=True):
+        reported = {metrics["training_iteration"]: metrics["val/miou"] for metrics in made.epochs(record.id)}
+        assert trial.intermediate_values == record.values == reported
+        assert trial.value == (None if trial.state == TrialState.FAIL else record.values[record.epochs])
+
+    assert summary.best is not None
+    assert summary.best.id == "0000"
+    assert overrides.load(tmp_path / "a" / "best.yaml").method.contrastive.temperature == 0.5
+    assert not (tmp_path / "a" / "tune").exists()
+    assert not (tmp_path / "a" / "driver.lease").exists()
+    assert made.run([ends]).trials == records  # nothing left to do
+
+
+def test_a_finished_search_goes_on_when_extended(
+    tmp_path: Path, base: Config, space: Space, capfd: pytest.CaptureFixture[str]
+) -> None:
+    plan = Experiment.plan(base, space, name="a", trials=1, storage_path=tmp_path, trainer=PLAIN)
+    first = plan.create().run().trials
+    both = Experiment.open("a", tmp_path).extend(1).run()
+    assert both.finished
+    assert both.trials[:1] == first
+    assert len(both.trials) == 2
+    assert both.trials[1].state.finished
+    assert capfd.readouterr() == ("", "")  # what people see is up to the listeners
+
+
+def story(records: list[TrialRecord]) -> list[Any]:
+    return [(record.id, record.state, record.params, record.values) for record in records]
+
+
+def test_a_trial_whose_process_dies_continues(tmp_path: Path, base: Config, space: Space) -> None:
+    class Assassin(Listener):
+        """Kills the trial's process, twice."""
+
+        def __init__(self) -> None:
+            self.kills, self.notes = 0, []
+
+        def epoch_done(self, trial: TrialRecord, metrics: Mapping[str, Any], best: TrialRecord | None) -> None:
+            if metrics["training_iteration"] in (3, 5) and self.kills < 2:
+                self.kills += 1
+                os.kill(metrics["process"], signal.SIGKILL)
+
+        def note(self, text: str) -> None:
+            self.notes.append(text)
+
+    assassin = Assassin()
+    plan = Experiment.plan(base, space, name="a", trials=1, storage_path=tmp_path, trainer="fake_training:build_slow")
+    (record,) = plan.create().run([assassin]).trials
+    assert assassin.kills == 2
+    assert (record.state, list(record.values)) == (State.COMPLETED, list(range(1, 10)))
+    assert assassin.notes == ["0000 lost its process and is started again"] * 2
+
+
+@pytest.mark.slow
+def test_a_trial_whose_process_always_dies_is_lost(tmp_path: Path, base: Config, space: Space) -> None:
+    plan = Experiment.plan(base, space, name="a", trials=1, storage_path=tmp_path, trainer="fake_training:build_fatal")
+    (record,) = plan.create().run().trials
+    assert (record.state, record.reason) == (State.FAILED, "lost")
+
+
+DRIVER = """
+import sys
+from pathlib import Path
+from u2pl_ray.config import overrides
+from u2pl_ray.search.driver import Driver, Outcome
+from u2pl_ray.search.events import Listener
+from u2pl_ray.search.experiment import Experiment
+from u2pl_ray.search.space import parse_space
+
+class Talk(Listener):
+    def trial_started(self, trial, config): print("started", trial.id, trial.epochs, flush=True)
+    def epoch_done(self, trial, metrics, best): print("epoch", trial.id, metrics["training_iteration"], flush=True)
+
+folder, concurrent = Path(sys.argv[1]), int(sys.argv[2])
+if (folder / "a").exists():
+    experiment = Experiment.open("a", folder)
+else:
+    base = overrides.load("quickstart", ["workers=1"])
+    space = parse_space((folder / "space.yaml").read_text(), "space.yaml")
+    experiment = Experiment.plan(
+        base, space, name="a", trials=int(sys.argv[3]), storage_path=folder, max_concurrent=concurrent,
+        sampler_options={"n_startup_trials": 2}, trainer="fake_training:build_slow",
+    ).create()
+print("finished", experiment.run([Talk()]).finished, flush=True)
+"""
+
+
+@pytest.mark.parametrize(
+    ("concurrent", "trials", "moments"),
+    [
+        (1, 4, ["epoch 0000 4", "started 0002"]),
+        pytest.param(2, 6, ["started 0000", "epoch 0000 4", "epoch 0002 1"], marks=pytest.mark.slow),
+    ],
+)
+def test_killed_and_continued(
+    tmp_path: Path, base: Config, space: Space, concurrent: int, trials: int, moments: list[str]
+) -> None:
+    """SIGKILL to a search's driver; one trial at a time it ends as the same search as one never killed."""
+    (tmp_path / "space.yaml").write_text(space.text)
+    environment = {**os.environ, "FAKE_EPOCH_SECONDS": "0.05"}
+    for moment in (*moments, None):
+        command = [sys.executable, "-W", "ignore", "-c", DRIVER, str(tmp_path), str(concurrent), str(trials)]
+        driver = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+        assert driver.stdout is not None
+        lines = []
+        for line in driver.stdout:
+            lines.append(line.strip())
+            if moment is not None and line.startswith(moment):
+                driver.kill()
+        assert driver.wait(60) == (-signal.SIGKILL if moment else 0), lines
+    assert lines[-1] == "finished True"
+    killed = Experiment.open("a", tmp_path)
+    records = killed.study().records()
+    assert [record.id for record in records] == [f"{number:04d}" for number in range(trials)]
+    assert {record.state for record in records} <= {State.COMPLETED, State.STOPPED}
+    for record in records:
+        told = {metrics["training_iteration"]: metrics["val/miou"] for metrics in killed.epochs(record.id)}
+        assert told == record.values
+        assert list(told) == list(range(1, len(told) + 1))
+    if concurrent == 1:
+        (tmp_path / "whole").mkdir()
+        assert story(records) == story(never_killed(killed, tmp_path / "whole"))
+
+
+def never_killed(experiment: Experiment, folder: Path) -> list[TrialRecord]:
+    """The same search without Ray, in one go."""
+    options = experiment.options
+    pruner = options.scheduler.build(experiment.config.train.epochs)
+    study = TrialStudy.create(folder / "study", "whole", experiment.space, options.sampler, pruner)
+    study.enqueue(experiment.study().record(0).params, "paper")
+    driver = Driver(study, experiment.config, options.trials, folder / "trials")
+    while (assignment := driver.next()) is not None:
+        for epoch in range(1, assignment.config.train.epochs + 1):
+            metrics = {"training_iteration": epoch, "val/miou": miou(assignment.config, epoch)}
+            if driver.report(assignment.trial, metrics):
+                break
+        driver.finish(assignment.trial, Outcome(State.COMPLETED))
+    return study.records()
+
+
+def test_two_drivers_are_one_too_many(tmp_path: Path, base: Config, space: Space) -> None:
+    from u2pl_ray.search.lease import Lease
+
+    plan = Experiment.plan(base, space, name="a", trials=1, storage_path=tmp_path, trainer=PLAIN)
+    made = plan.create()
+    with Lease(made.folder / "driver.lease"), pytest.raises(UserError, match="a: is being run by process"):
+        made.run()
+    assert made.status()["trials"][0]["state"] == "PENDING"
