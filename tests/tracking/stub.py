@@ -4,6 +4,7 @@ It keeps what it was sent in plain dicts, the way the real server does where it 
 line number, a run's bucket survives between uploads, a sweep knows its runs. `fault` makes it misbehave.
 """
 
+import contextlib
 import gzip
 import json
 import re
@@ -90,10 +91,8 @@ class WandbStub:
         self._server.server_close()
         with self.lock:
             for connection in list(self._server.connections):
-                try:
+                with contextlib.suppress(OSError):
                     connection.shutdown(socket.SHUT_RDWR)
-                except OSError:
-                    pass
 
     # ------------------------------------------------------------------ GraphQL
 
@@ -108,7 +107,14 @@ class WandbStub:
         return handler(variables) if handler else {}
 
     def _Viewer(self, variables: dict[str, Any]) -> dict[str, Any]:
-        user = {"id": "user", "entity": ENTITY, "username": ENTITY, "email": "", "admin": False, "flags": "{}"}
+        user = {
+            "id": "user",
+            "entity": ENTITY,
+            "username": ENTITY,
+            "email": "",
+            "admin": False,
+            "flags": "{}",
+        }
         return {"viewer": {**user, "name": ENTITY, "teams": {"edges": []}, "apiKeys": {"edges": []}}}
 
     def _GetDefaultEntity(self, variables: dict[str, Any]) -> dict[str, Any]:
@@ -166,7 +172,9 @@ class WandbStub:
 
     def _CreateRunFiles(self, variables: dict[str, Any]) -> dict[str, Any]:
         run = variables["run"]
-        files = [{"name": name, "uploadUrl": f"{self.url}/upload/{run}/{name}"} for name in variables["files"]]
+        files = [
+            {"name": name, "uploadUrl": f"{self.url}/upload/{run}/{name}"} for name in variables["files"]
+        ]
         return {"createRunFiles": {"runID": f"bucket-{run}", "uploadHeaders": [], "files": files}}
 
     def _UpsertSweep(self, variables: dict[str, Any]) -> dict[str, Any]:
@@ -184,7 +192,9 @@ class WandbStub:
         """One POST of a run's history, summary and state."""
         run = self.runs[name]
         for file, chunk in message.get("files", {}).items():
-            content = [json.loads(line) for line in chunk["content"]] if file.endswith(("json", "jsonl")) else []
+            content = (
+                [json.loads(line) for line in chunk["content"]] if file.endswith(("json", "jsonl")) else []
+            )
             if file == "wandb-history.jsonl":
                 for number, row in enumerate(content, start=chunk["offset"]):
                     run.lines[number] = row

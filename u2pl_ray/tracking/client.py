@@ -8,7 +8,8 @@ import contextlib
 import json
 import os
 import secrets
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,9 @@ PER_RUN_VARIABLES = (
     "WANDB_SERVICE",
 )
 """Variables that describe one run, or one process. A search has many runs, and says all of this itself."""
+
+FAILED_STATES = ("FAILED", "INFEASIBLE", "INTERRUPTED")
+"""Ends of a trial with which W&B shows the run as failed (INTERRUPTED: as preempted)."""
 
 
 def clean_environment(environment: "os._Environ[str] | dict[str, str]") -> None:
@@ -104,7 +108,7 @@ class Client:
             return False
         return bool(wandb.login(prompt=False, verify=False))
 
-    def logged_rows(self, trial_id: str) -> list[dict[str, Any]]:
+    def _logged_rows(self, trial_id: str) -> list[dict[str, Any]]:
         """Rows of the trial's earlier sessions, by step, each with the folder of its pictures under `_files`."""
         rows: dict[int, dict[str, Any]] = {}
         for path in run_files(self._directory, self.memory.run_id(trial_id)):
@@ -112,9 +116,17 @@ class Client:
                 rows.setdefault(int(row["_step"]), {**row, "_files": path.parent / "files"})
         return [rows[step] for step in sorted(rows)]
 
-    def open(self, trial_id: str, name: str, config: dict[str, Any], tags: Sequence[str]) -> Any:
-        """A new session of the trial's run."""
+    def open(
+        self, trial_id: str, name: str, config: dict[str, Any], tags: Sequence[str]
+    ) -> tuple[Any, list[dict[str, Any]]]:
+        """A new session of the trial's run.
+
+        Returns:
+            The client's run, and the rows of earlier sessions, by step; the run has them already.
+        """
         import wandb
+
+        rows = self._logged_rows(trial_id)
 
         settings = wandb.Settings(
             mode="offline",
@@ -146,11 +158,33 @@ class Client:
         run = wandb.init(settings=settings, config=config)
         run.define_metric("training_iteration", hidden=True)
         run.define_metric("*", step_metric="training_iteration")
-        return run
+        for row in rows:
+            run.log(row_again(row, row["_files"]), step=int(row["_step"]), commit=True)
+        return run, rows
 
-    def log_again(self, run: Any, row: dict[str, Any]) -> None:
-        """Log a row of an earlier session."""
-        run.log(row_again(row, row["_files"]), step=int(row["_step"]), commit=True)
+    def finish(self, run: Any, state: str, summary: Mapping[str, Any]) -> Path:
+        """End a run.
+
+        Args:
+            run: From `open`.
+            state: How the trial ended, or INTERRUPTED.
+            summary: Further plain values for the run's summary.
+
+        Returns:
+            The run's file; see `wait_written`.
+        """
+        run.summary.update({**summary, "trial/state": state})
+        if state == "INTERRUPTED":
+            run.mark_preempting()
+        run.finish(exit_code=int(state in FAILED_STATES))
+        return Path(run.settings.sync_file)
+
+    def wait_written(self, paths: Sequence[Path], timeout: float = 5.0) -> None:
+        """Wait until the files of finished runs are whole: the service writes their end a moment later."""
+        deadline = time.monotonic() + timeout
+        for path in paths:
+            while time.monotonic() < deadline and read_run(path).exit_code is None:
+                time.sleep(0.02)
 
     def kill(self, note: Callable[[str], None]) -> None:
         """End the background service, so that neither a thread nor the interpreter's exit waits for it."""

@@ -51,7 +51,8 @@ class Uploader:
         self._process: subprocess.Popen[str] | None = None
         self._lock = threading.Lock()
         self._followed: dict[str, bool] = {}
-        self._uploaded: set[str] = set()
+        self.uploaded: set[str] = set()
+        """Files whose rows the server has, all of them."""
         self._closing = threading.Event()
 
     @property
@@ -87,7 +88,7 @@ class Uploader:
             if self._process is not None:
                 self._process.kill()
         self._thread.join(5.0)
-        missing = len(self._followed.keys() - self._uploaded)
+        missing = len(self._followed.keys() - self.uploaded)
         if missing:
             self._note(f"{missing} runs are not uploaded in full; `u2pl-ray wandb sync` does it later")
         return missing
@@ -107,7 +108,7 @@ class Uploader:
                     start_new_session=True,  # Ctrl-C in a terminal is for the search; this one is ended by close
                 )
                 self._tell({"order": {**self._order, "sweep_id": self._memory.read().get("sweep_id")}})
-                for path in self._followed.keys() - self._uploaded:
+                for path in self._followed.keys() - self.uploaded:
                     self._tell({"follow": path, "live": self._followed[path]})
             self._listen(self._process)
             with self._lock:
@@ -122,7 +123,7 @@ class Uploader:
         for line in process.stdout:
             event: dict[str, Any] = json.loads(line)
             if "uploaded" in event:
-                self._uploaded.add(event["uploaded"])
+                self.uploaded.add(event["uploaded"])
             if "sweep" in event:
                 self._memory.update(sweep_id=event["sweep"])
             if "note" in event:

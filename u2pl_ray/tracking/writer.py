@@ -7,7 +7,8 @@ follows those files and uploads them (`uploader.Uploader`).
 import json
 import logging
 import threading
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from queue import SimpleQueue
@@ -19,8 +20,6 @@ from u2pl_ray.tracking.uploader import Uploader
 
 Message = tuple[str, str, str]
 """Kind, trial id, content as JSON."""
-
-FAILED_STATES = ("FAILED", "INFEASIBLE", "INTERRUPTED")
 
 logger = logging.getLogger(__name__)
 
@@ -83,6 +82,7 @@ class Writer(threading.Thread):
         self._objective = objective
         self._sign = 1.0 if maximize else -1.0
         self._runs: dict[str, OpenRun] = {}
+        self._ended: list[tuple[float, Path]] = []
         self._pending_lock = threading.Lock()
         self.counts = counts
         self.pending_bytes = 0
@@ -119,11 +119,9 @@ class Writer(threading.Thread):
     def _start(self, trial_id: str, content: Mapping[str, Any]) -> None:
         if trial_id in self._runs:
             return
-        rows = self.client.logged_rows(trial_id)
-        run = self.client.open(trial_id, **content)
+        run, rows = self.client.open(trial_id, **content)
         opened = self._runs[trial_id] = OpenRun(run)
         for row in rows:
-            self.client.log_again(run, row)
             opened.last_step = int(row["_step"])
             best = row.get(OBJECTIVE_PREFIX + self._objective)
             opened.best = best if isinstance(best, (int, float)) else opened.best
@@ -147,17 +145,15 @@ class Writer(threading.Thread):
 
     def _finish(self, trial_id: str, content: Mapping[str, Any]) -> None:
         opened = self._runs.pop(trial_id, None)
-        if opened is None:
-            return
-        state = content["state"]
-        opened.run.summary.update({**content["summary"], "trial/state": state})
-        if state == "INTERRUPTED":
-            opened.run.mark_preempting()
-        opened.run.finish(exit_code=int(state in FAILED_STATES))
+        if opened is not None:
+            path = self.client.finish(opened.run, content["state"], content["summary"])
+            self._ended.append((time.monotonic(), path))
 
-    def _close(self, trial_id: str, content: Sequence[Any]) -> None:
+    def _close(self, trial_id: str, content: Mapping[str, Any]) -> None:
         for open_id in list(self._runs):
             try:
                 self._finish(open_id, {"state": "INTERRUPTED", "summary": {}})
             except Exception as error:
                 self.counts.note(f"trial {open_id} was not finished cleanly ({type(error).__name__})")
+        just_now = time.monotonic() - 5.0
+        self.client.wait_written([path for when, path in self._ended if when > just_now])

@@ -1,0 +1,68 @@
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import wandb
+from u2pl_ray.tracking.payload import edges, matrix_picture, row_again, row_for_client
+
+
+def test_edges_end_at_the_maximum_beside_the_counts() -> None:
+    metrics = {"diag/entropy/max": math.log(5)}
+    for name in ("diag/entropy/hist", "diag/entropy/hist_wrong"):
+        np.testing.assert_allclose(edges(name, 4, metrics), np.linspace(0, math.log(5), 5))
+
+
+def test_edges_are_one_apart_without_a_maximum() -> None:
+    assert edges("counts/hist", 3, {}).tolist() == [0, 1, 2, 3]
+
+
+def test_values_keep_their_kind() -> None:
+    row = row_for_client({"a": 1, "b": 0.5, "c": "text", "d": None, "e": [3, 4], "f": [[1, 0], [1, 3]]})
+    assert (row["a"], row["b"], row["c"]) == (1, 0.5, "text")
+    assert "d" not in row
+    assert isinstance(row["e"], wandb.Histogram)
+    assert row["e"].histogram == [3, 4]
+    assert isinstance(row["f"], wandb.Image)
+
+
+def test_paths_become_pictures(tmp_path: Path) -> None:
+    for name in ("one.png", "two.png"):
+        Image.new("RGB", (4, 3)).save(tmp_path / name)
+    paths = [{"_path": str(tmp_path / name)} for name in ("one.png", "two.png")]
+    row = row_for_client({"alone": paths[0], "several": paths})
+    assert isinstance(row["alone"], wandb.Image)
+    assert [picture._caption for picture in row["several"]] == ["one", "two"]
+
+
+def test_a_matrix_is_white_at_zero_and_dark_at_a_whole_row() -> None:
+    picture = matrix_picture(np.array([[4.0, 0.0], [1.0, 3.0]]), side=20)
+    assert picture.shape == (20, 20, 3)
+    assert picture[0, 0].tolist() == [8, 48, 107]
+    assert picture[0, 19].tolist() == [255, 255, 255]
+    assert picture[19, 19].sum() < picture[19, 0].sum()
+
+
+def test_an_empty_row_of_a_matrix_is_white() -> None:
+    assert (matrix_picture(np.zeros((3, 3))) == 255).all()
+
+
+@pytest.mark.parametrize("missing", [False, True])
+def test_a_row_read_back_can_be_logged_again(tmp_path: Path, missing: bool) -> None:
+    if not missing:
+        Image.new("RGB", (4, 3)).save(tmp_path / "p.png")
+    logged = {
+        "_step": 3,
+        "_timestamp": 12.5,
+        "x": 1.5,
+        "h": {"_type": "histogram", "values": [1, 2], "bins": [0, 0.5, 1]},
+        "p": {"_type": "image-file", "path": "p.png"},
+        "ps": {"_type": "images/separated", "filenames": ["p.png"]},
+    }
+    row = row_again(logged, tmp_path)
+    assert (row["x"], row["_timestamp"], row["h"].bins) == (1.5, 12.5, [0, 0.5, 1])
+    assert "_step" not in row
+    assert ("p" in row) is not missing
+    assert len(row["ps"]) == (not missing)

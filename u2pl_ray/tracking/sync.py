@@ -1,0 +1,110 @@
+"""Uploads what an experiment wrote to local files: an offline search, or what an online one could not send."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from u2pl_ray.config.errors import UserError
+from u2pl_ray.tracking.client import Client
+from u2pl_ray.tracking.reader import RunFile, read_run, run_files
+from u2pl_ray.tracking.uploader import Uploader
+
+
+@dataclass(frozen=True)
+class SyncReport:
+    """What `sync` did. Everything is uploaded if `uploaded == runs` and `running == 0`."""
+
+    runs: int
+    """Runs that were to be uploaded."""
+    uploaded: int
+    """Runs whose rows the server says it has, all of them."""
+    running: int
+    """Runs left alone because their trial is still being trained."""
+    notes: tuple[str, ...] = ()
+
+
+def sync(
+    directory: Path,
+    project: str,
+    entity: str | None,
+    group: str,
+    sweep: Mapping[str, Any] | None,
+    *,
+    running: bool = False,
+    timeout: float = 600.0,
+    progress: Callable[[int, int], None] = lambda uploaded, runs: None,
+) -> SyncReport:
+    """Upload the runs of an experiment that the server lacks, and check that they arrived.
+
+    It may be repeated: only rows that the server does not have are sent. Files that are known to be uploaded get the
+    mark by which `wandb sync` skips them.
+
+    Args:
+        directory: The experiment's directory.
+        project: W&B project.
+        entity: W&B user or team; None: the account's default.
+        group: The experiment's name.
+        sweep: Its search space in the W&B sweep grammar; registered as a Sweep that the runs join, if it is not yet.
+        running: Whether the search is running now; then its unfinished trials are left to it.
+        timeout: Seconds until it gives up.
+        progress: Called with the runs uploaded so far, and all.
+
+    Returns:
+        What was done.
+
+    Raises:
+        UserError: there is nothing to upload, or no key.
+    """
+    notes: list[str] = []
+    client = Client(directory, project, entity, group)
+    histories = _histories(directory)
+    if not histories:
+        raise UserError(f"{directory / 'wandb'} holds no runs: the search ran with tracking.wandb=disabled")
+    if not client.connect("online"):
+        raise UserError("no W&B key was found: run `wandb login`, or set WANDB_API_KEY")
+    if not running:
+        for runs in histories:
+            if not _whole(runs):
+                _close_run(client, runs[-1])
+        histories = _histories(directory)
+    ready = [runs for runs in histories if _whole(runs)]
+    paths = [runs[-1].path for runs in ready]
+    uploader = Uploader(client.memory, project, entity, group, sweep, notes.append)
+    uploader.start()
+    for path in paths:
+        uploader.follow(path, live=False)
+    deadline = time.monotonic() + timeout
+    while time.monotonic() < deadline and len(uploader.uploaded) < len(paths):
+        progress(len(uploader.uploaded), len(paths))
+        time.sleep(0.2)
+    uploader.close(max(0.0, deadline - time.monotonic()))
+    progress(len(uploader.uploaded), len(paths))
+    for runs in ready:
+        if str(runs[-1].path) in uploader.uploaded:
+            for run in runs:
+                run.path.with_name(run.path.name + ".synced").touch()
+    return SyncReport(
+        len(paths), len(uploader.uploaded), len(histories) - len(ready), tuple(dict.fromkeys(notes))
+    )
+
+
+def _histories(directory: Path) -> list[list[RunFile]]:
+    """The files of every run under an experiment's directory, each run's oldest first."""
+    ids = {path.stem.removeprefix("run-") for path in directory.glob("wandb/offline-run-*/run-*.wandb")}
+    histories = [[read_run(path) for path in run_files(directory, run_id)] for run_id in sorted(ids)]
+    return [history for runs in histories if (history := [run for run in runs if run.run_id])]
+
+
+def _whole(runs: list[RunFile]) -> bool:
+    """Whether the newest file was finished, and holds what the older ones do."""
+    return runs[-1].exit_code is not None and runs[-1].last_step >= max(run.last_step for run in runs)
+
+
+def _close_run(client: Client, last: RunFile) -> None:
+    """Finish the run of a trial whose search was killed, in a new file with all its rows."""
+    trial_id = last.run_id.removeprefix(f"{client.memory.token()}-")
+    config = {name: value for name, value in last.config.items() if name != "_wandb"}
+    run, _ = client.open(trial_id, last.name, config, last.tags)
+    client.wait_written([client.finish(run, "INTERRUPTED", {})])
