@@ -161,6 +161,20 @@ def best(name: Name, storage_path: Storage = None, json_: AsJson = False) -> Non
 
 
 @app.command()
+def compare(
+    names: Annotated[list[str], typer.Argument(metavar="NAMES...", help="Experiments, searches or single trainings.")],
+    split: Annotated[str, typer.Option("--split", help="val (as reported) or test (evaluated now).")] = "val",
+    storage_path: Storage = None,
+) -> None:
+    """Put the best trials of several experiments side by side, student and teacher."""
+    from u2pl_ray.analysis.tables import print_comparison
+    from u2pl_ray.search.experiment import Experiment
+
+    _check_split(split)
+    print_comparison([Experiment.open(name, storage_path) for name in names], split)
+
+
+@app.command()
 def export(
     name: Name,
     output: Annotated[
@@ -181,6 +195,7 @@ def export(
             f"{experiment.name}: no trial has reported a result yet; see `u2pl-ray status {experiment.name}`"
         )
     try:
+        target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(written.read_text("utf-8"), "utf-8")
     except OSError as error:
         raise UserError(f"--output {target}: {error.strerror or error}") from None
@@ -203,8 +218,7 @@ def evaluate(
     from u2pl_ray.data.registry import resolve
     from u2pl_ray.train.inference import open_checkpoint, score
 
-    if split not in ("val", "test"):
-        raise UserError(f"--split {split}: there are val and test")
+    _check_split(split)
     if config is not None and "=" in config:  # an override where CONFIG was left out
         overrides, config = [config, *(overrides or [])], None
     trained = open_checkpoint(checkpoint)
@@ -304,6 +318,11 @@ def _check_data(config: "Config") -> None:
     check_model(config.model)
     for warning in check(config, full=False).warnings:
         _warn(warning)
+
+
+def _check_split(split: str) -> None:
+    if split not in ("val", "test"):
+        raise UserError(f"--split {split}: there are val and test")
 
 
 def _warn(text: str) -> None:

@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from u2pl_ray.config.errors import UserError
+from u2pl_ray.config.metrics import VAL_MIOU, VAL_TEACHER_MIOU
 from u2pl_ray.search.console import number, results_table
 from u2pl_ray.search.experiment import Experiment, Summary
 from u2pl_ray.search.records import State
@@ -74,6 +75,35 @@ def print_best(experiment: Experiment, console: Console | None = None) -> None:
     if best["checkpoint"] is not None:
         console.print(f"checkpoint: {best['checkpoint']}")
         console.print(f"next: u2pl-ray evaluate {best['checkpoint']}")
+
+
+def print_comparison(experiments: Sequence[Experiment], split: str, console: Console | None = None) -> None:
+    """The best trial of each experiment: method, epochs, mIoU of student and teacher.
+
+    Args:
+        experiments: to compare.
+        split: val takes what the trials reported; test evaluates their newest checkpoints now.
+    """
+    console = console or _console()
+    table = Table("experiment", "trial", "method", title=f"mIoU on the {split} split")
+    for head in ("epochs", "student", "teacher"):
+        table.add_column(head, justify="right")
+    for experiment in experiments:
+        best = best_of(experiment)
+        metrics = best["metrics"] if split == "val" else _test_scores(best)
+        scores = [f"{metrics[name]:.4f}" for name in (VAL_MIOU, VAL_TEACHER_MIOU)]
+        table.add_row(experiment.name, best["id"], experiment.config.method.name, str(best["epochs"]), *scores)
+    console.print(table)
+
+
+def _test_scores(best: Mapping[str, Any]) -> dict[str, float]:
+    from u2pl_ray.data.registry import resolve
+    from u2pl_ray.train.inference import open_checkpoint, score
+
+    if best["checkpoint"] is None:
+        raise UserError(f"{best['name']}: trial {best['id']} has no checkpoint on disk to evaluate")
+    trained = open_checkpoint(best["checkpoint"])
+    return score(trained, resolve(trained.config), "test")[1]
 
 
 def print_scores(result: Mapping[str, Any], classes: Sequence[str], console: Console | None = None) -> None:

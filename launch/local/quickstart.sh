@@ -1,0 +1,18 @@
+#!/usr/bin/env bash
+# A search on generated images, on this machine: CPU, local Ray, W&B offline. Then the supervised baseline of the same
+# budget, so that you see what the unlabeled images bring.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+export WANDB_MODE="${WANDB_MODE:-offline}"
+u2pl_ray() {
+    echo "\$ u2pl-ray $*"
+    .venv/bin/python -m u2pl_ray "$@"
+}
+stamp=$(date +%Y%m%d-%H%M%S)
+
+u2pl_ray search quickstart --space search_spaces/quickstart.yaml --trials 6 --name "quickstart-$stamp"
+echo
+u2pl_ray train quickstart method.name=supervised --name "supervised-$stamp"
+echo
+u2pl_ray compare "quickstart-$stamp" "supervised-$stamp"
+u2pl_ray export "quickstart-$stamp" --output "output/quickstart-$stamp.yaml"
