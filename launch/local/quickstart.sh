@@ -14,5 +14,5 @@ u2pl_ray search quickstart --space search_spaces/quickstart.yaml --trials 6 --na
 echo
 u2pl_ray train quickstart method.name=supervised --name "supervised-$stamp"
 echo
-u2pl_ray compare "quickstart-$stamp" "supervised-$stamp"
+u2pl_ray compare "quickstart-$stamp" "supervised-$stamp" --split test
 u2pl_ray export "quickstart-$stamp" --output "output/quickstart-$stamp.yaml"
