@@ -25,23 +25,28 @@ for step in range(1, 100_000):
 
 
 def run_and_kill(experiment: Path, seconds: float, mode: str = "offline") -> int:
-    """Run the driver, kill it and everything it started at once; returns the last step it logged."""
+    """Run the driver for some seconds from its first file on, then kill it and all it started at once.
+
+    Returns the last step it logged.
+    """
     driver = subprocess.Popen(
         [sys.executable, "-c", DRIVER, str(experiment), mode], stdout=subprocess.PIPE, text=True
     )
     assert driver.stdout is not None
-    first = driver.stdout.readline()
+    while not list(experiment.glob("wandb/*/*.wandb")):
+        assert driver.poll() is None
+        time.sleep(0.05)
     time.sleep(seconds)
     children = subprocess.run(["ps", "--ppid", str(driver.pid), "-o", "pid="], capture_output=True, text=True)
     driver.send_signal(signal.SIGSTOP)
     for pid in [*map(int, children.stdout.split()), driver.pid]:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
-    return int([first, *driver.communicate()[0].split()][-1])
+    return int(driver.communicate()[0].split()[-1])
 
 
 def test_two_seconds_are_lost_at_most_and_no_row_is_double(experiment: Path) -> None:
-    last = run_and_kill(experiment, 4.0)
+    last = run_and_kill(experiment, 3.5)
     [killed] = files(experiment)["0000"]
     assert killed.exit_code is None
     assert steps(killed) == list(range(1, len(killed.rows) + 1))

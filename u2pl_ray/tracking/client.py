@@ -33,6 +33,9 @@ PER_RUN_VARIABLES = (
 FAILED_STATES = ("FAILED", "INFEASIBLE", "INTERRUPTED")
 """Ends of a trial with which W&B shows the run as failed (INTERRUPTED: as preempted)."""
 
+MANY = 100
+"""Finished runs after which their files are checked."""
+
 
 def clean_environment(environment: "os._Environ[str] | dict[str, str]") -> None:
     """Remove what would mislead the client: empty WANDB_* variables (it fails on them) and those of a single run."""
@@ -83,6 +86,7 @@ class Client:
         self._entity = entity
         self._group = group
         self._owns_service = False
+        self._unsettled: dict[str, Path] = {}
         self.memory = ExperimentFile(directory)
 
     def connect(self, mode: str) -> bool:
@@ -126,6 +130,8 @@ class Client:
         """
         import wandb
 
+        if trial_id in self._unsettled:
+            self.wait_written()
         rows = self._logged_rows(trial_id)
 
         settings = wandb.Settings(
@@ -162,29 +168,30 @@ class Client:
             run.log(row_again(row, row["_files"]), step=int(row["_step"]), commit=True)
         return run, rows
 
-    def finish(self, run: Any, state: str, summary: Mapping[str, Any]) -> Path:
-        """End a run.
+    def finish(self, trial_id: str, run: Any, state: str, summary: Mapping[str, Any]) -> None:
+        """End a run. Its file is whole a moment later; see `wait_written`.
 
         Args:
+            trial_id: As for `open`.
             run: From `open`.
             state: How the trial ended, or INTERRUPTED.
             summary: Further plain values for the run's summary.
-
-        Returns:
-            The run's file; see `wait_written`.
         """
         run.summary.update({**summary, "trial/state": state})
         if state == "INTERRUPTED":
             run.mark_preempting()
         run.finish(exit_code=int(state in FAILED_STATES))
-        return Path(run.settings.sync_file)
+        self._unsettled[trial_id] = Path(run.settings.sync_file)
+        if len(self._unsettled) > MANY:
+            self.wait_written()
 
-    def wait_written(self, paths: Sequence[Path], timeout: float = 5.0) -> None:
+    def wait_written(self, timeout: float = 5.0) -> None:
         """Wait until the files of finished runs are whole: the service writes their end a moment later."""
         deadline = time.monotonic() + timeout
-        for path in paths:
+        for path in self._unsettled.values():
             while time.monotonic() < deadline and read_run(path).exit_code is None:
                 time.sleep(0.02)
+        self._unsettled.clear()
 
     def kill(self, note: Callable[[str], None]) -> None:
         """End the background service, so that neither a thread nor the interpreter's exit waits for it."""

@@ -24,6 +24,10 @@ query RunResumeStatus($project: String, $entity: String, $name: String!) {
 """
 """What the client itself asks before it continues a run."""
 
+STEPS_AS_THEY_ARE = json.dumps({"starting_step": 0, "starting_runtime": 0})
+"""The client's note beside a file of what to add to its steps. Without it, the client shifts them behind the last step
+in the server's summary, which after a broken upload may be ahead of the history."""
+
 TAIL_INTERVAL = 0.5
 """Seconds between looks at a growing file."""
 
@@ -105,6 +109,7 @@ class Server:
         with tempfile.TemporaryDirectory(dir=self._scratch) as folder:
             (Path(folder) / "files").symlink_to(path.parent.absolute() / "files")
             copy = Path(folder) / path.name
+            copy.with_name(copy.name + ".syncstate").write_text(STEPS_AS_THEY_ARE)
             copying = asyncio.ensure_future(self._copy(path, copy, known.last_step, live, sweep_id))
             try:
                 await self._send(copy, live)

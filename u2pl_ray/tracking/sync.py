@@ -107,4 +107,5 @@ def _close_run(client: Client, last: RunFile) -> None:
     trial_id = last.run_id.removeprefix(f"{client.memory.token()}-")
     config = {name: value for name, value in last.config.items() if name != "_wandb"}
     run, _ = client.open(trial_id, last.name, config, last.tags)
-    client.wait_written([client.finish(run, "INTERRUPTED", {})])
+    client.finish(trial_id, run, "INTERRUPTED", {})
+    client.wait_written()

@@ -7,7 +7,6 @@ follows those files and uploads them (`uploader.Uploader`).
 import json
 import logging
 import threading
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -82,7 +81,6 @@ class Writer(threading.Thread):
         self._objective = objective
         self._sign = 1.0 if maximize else -1.0
         self._runs: dict[str, OpenRun] = {}
-        self._ended: list[tuple[float, Path]] = []
         self._pending_lock = threading.Lock()
         self.counts = counts
         self.pending_bytes = 0
@@ -146,8 +144,7 @@ class Writer(threading.Thread):
     def _finish(self, trial_id: str, content: Mapping[str, Any]) -> None:
         opened = self._runs.pop(trial_id, None)
         if opened is not None:
-            path = self.client.finish(opened.run, content["state"], content["summary"])
-            self._ended.append((time.monotonic(), path))
+            self.client.finish(trial_id, opened.run, content["state"], content["summary"])
 
     def _close(self, trial_id: str, content: Mapping[str, Any]) -> None:
         for open_id in list(self._runs):
@@ -155,5 +152,4 @@ class Writer(threading.Thread):
                 self._finish(open_id, {"state": "INTERRUPTED", "summary": {}})
             except Exception as error:
                 self.counts.note(f"trial {open_id} was not finished cleanly ({type(error).__name__})")
-        just_now = time.monotonic() - 5.0
-        self.client.wait_written([path for when, path in self._ended if when > just_now])
+        self.client.wait_written()
