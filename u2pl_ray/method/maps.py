@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-BAND_BYTES = 1 << 20
+BAND_BYTES = 1 << 21
 """Size of a band of upsampled logits: what a core's cache holds."""
 
 
@@ -82,8 +82,8 @@ class Bands:
         if self._gradient is None:
             self._gradient = torch.zeros_like(self._wide)
         source, weights = self._source(rows)
-        target = self._gradient[:, source]
-        torch.baddbmm(target, weights.transpose(1, 2), gradient.view(len(target), -1, self._width), out=target)
+        # Not baddbmm: with a target that is part of a tensor it goes through the batch one by one.
+        self._gradient[:, source] += torch.bmm(weights.transpose(1, 2), gradient.view(len(weights), -1, self._width))
 
     def gradient(self) -> Tensor:
         """The gradient of the logits: [n,C,H,W] float32."""
