@@ -158,10 +158,7 @@ def test_a_four_bit_grey_label_is_not_stretched(folder: Folder) -> None:
 
     header = struct.pack(">IIBBBBB", 2, 1, 4, 0, 0, 0, 0)
     folder.label("l0").write_bytes(
-        b"\x89PNG\r\n\x1a\n"
-        + chunk(b"IHDR", header)
-        + chunk(b"IDAT", zlib.compress(b"\x00\x12"))
-        + chunk(b"IEND", b"")
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\x00\x12")) + chunk(b"IEND", b"")
     )
     with refused(str(folder.label("l0")), "8-bit"):
         read_label(folder.label("l0"), 3)

@@ -55,15 +55,11 @@ class DataReport:
     def lines(self) -> list[str]:
         """For people: the splits, then the share of each class among the labeled pixels of each split."""
         lines = [f"{self.root}: {len(self.classes)} classes"]
-        lines += [
-            f"  {split.name:<10} {split.images:>6} images, {split.labels} labels" for split in self.splits
-        ]
+        lines += [f"  {split.name:<10} {split.images:>6} images, {split.labels} labels" for split in self.splits]
         counted = [split for split in self.splits if split.pixels]
         if counted:
             width = max(len(name) for name in self.classes)
-            lines.append(
-                "share of labeled pixels, %".ljust(width + 2) + _row(split.name for split in counted)
-            )
+            lines.append("share of labeled pixels, %".ljust(width + 2) + _row(split.name for split in counted))
             for index, name in enumerate(self.classes):
                 shares = (100.0 * split.pixels[index] / max(1, sum(split.pixels)) for split in counted)
                 lines.append(f"  {name:<{width}}" + _row(f"{share:.2f}" for share in shares))
@@ -86,13 +82,10 @@ def check(config: Config, full: bool = True) -> DataReport:
     if (Path(data.root) / data.test).is_file():
         splits["test"] = open_split(data, "test")
     else:
-        warnings.append(
-            f"data.test: split file {data.test} is missing: `evaluate` will need it for its test score"
-        )
+        warnings.append(f"data.test: split file {data.test} is missing: `evaluate` will need it for its test score")
     full = full or sum(len(items) for items in splits.values()) <= SMALL
     reports = tuple(
-        _examine(name, items, len(data.classes), decode=full or name == "labeled")
-        for name, items in splits.items()
+        _examine(name, items, len(data.classes), decode=full or name == "labeled") for name, items in splits.items()
     )
     warnings += _overlaps(splits)
     for report in reports:

@@ -67,9 +67,7 @@ class TrainingBatches:
         UserError: on anything wrong with the files, also while iterating.
     """
 
-    def __init__(
-        self, config: Config, rank: int = 0, world_size: int = 1, *, pin_memory: bool = False
-    ) -> None:
+    def __init__(self, config: Config, rank: int = 0, world_size: int = 1, *, pin_memory: bool = False) -> None:
         labeled, unlabeled = open_training_splits(config.data)
         self.steps = steps_per_epoch(config, len(unlabeled))
         """Steps per epoch."""

@@ -57,17 +57,16 @@ def make_splits(
 
 def _parse(size: str, total: int) -> tuple[str, int]:
     """Folder name and number of labeled images."""
+    counted = size.strip().isdecimal()
     try:
         value = Fraction(size.strip())
     except (ValueError, ZeroDivisionError):
-        raise UserError(f"split size {size!r}: write a fraction such as 1/8 or a number of images") from None
-    if value >= 1 and value.denominator != 1:
-        raise UserError(f"split size {size!r}: write a fraction below 1 or a whole number of images")
-    count = round(value * total) if value < 1 else int(value)
+        value = Fraction(0)
+    if not counted and not 0 < value < 1:
+        raise UserError(f"split size {size!r}: write a fraction below 1 such as 1/8, or a number of images")
+    count = int(value) if counted else round(value * total)
     if not 1 <= count < total:
-        raise UserError(
-            f"split size {size!r} makes {count} of {total} images labeled: between 1 and {total - 1} fit"
-        )
+        raise UserError(f"split size {size!r} makes {count} of {total} images labeled: between 1 and {total - 1} fit")
     return (str(value).replace("/", "_"), count)
 
 
@@ -77,9 +76,7 @@ def _presence(root: Path, listed: Path, ids: Sequence[str], classes: int) -> np.
     present = np.zeros((len(ids), classes), bool)
     for row, name in enumerate(ids):
         if name not in files:
-            raise UserError(
-                f"{listed} lists {name!r}, which has no label file: splits are made from labeled images"
-            )
+            raise UserError(f"{listed} lists {name!r}, which has no label file: splits are made from labeled images")
         values = np.unique(read_label(files[name], classes))
         present[row, values[values != IGNORE]] = True
     return present

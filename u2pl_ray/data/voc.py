@@ -139,9 +139,7 @@ def open_training_splits(data: DataConfig) -> tuple[tuple[Item, ...], tuple[Item
     return labeled, unlabeled
 
 
-def _refuse_absent(
-    ids: tuple[str, ...], files: dict[str, Path], split: Path, pattern: str, what: str
-) -> None:
+def _refuse_absent(ids: tuple[str, ...], files: dict[str, Path], split: Path, pattern: str, what: str) -> None:
     absent = [name for name in ids if name not in files]
     if absent:
         more = f" (and {len(absent) - 1} more)" if len(absent) > 1 else ""
@@ -198,9 +196,7 @@ def read_item(item: Item, num_classes: int) -> tuple[np.ndarray, np.ndarray]:
 def palette() -> np.ndarray:
     """The colours of PASCAL VOC's label images, uint8 [256, 3] RGB: bits of the index, spread over the channels."""
     index = np.arange(256)
-    channels = [
-        sum(((index >> (3 * bit + channel)) & 1) << (7 - bit) for bit in range(8)) for channel in range(3)
-    ]
+    channels = [sum(((index >> (3 * bit + channel)) & 1) << (7 - bit) for bit in range(8)) for channel in range(3)]
     return np.stack(channels, axis=1).astype(np.uint8)
 
 
@@ -225,6 +221,4 @@ def refuse_sizes(item: Item, image: tuple[int, int], label: tuple[int, int]) -> 
 def _unreadable(path: Path, error: Exception) -> UserError:
     reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     reason = reason.replace(repr(str(path)), "").strip() or type(error).__name__
-    return UserError(
-        f"{path}: can't be read as an image ({reason}): replace it or remove its id from the splits"
-    )
+    return UserError(f"{path}: can't be read as an image ({reason}): replace it or remove its id from the splits")
