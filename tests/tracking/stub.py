@@ -61,7 +61,7 @@ class WandbStub:
     def __init__(self) -> None:
         self.runs: dict[str, StubRun] = {}
         self.sweeps: dict[str, dict[str, Any]] = {}
-        self.views: list[dict[str, Any]] = []
+        self.views: dict[str, dict[str, Any]] = {}
         self.operations: list[str] = []
         self.hosts: set[str] = set()
         self.fault: Fault = ""
@@ -185,6 +185,43 @@ class WandbStub:
                 self.runs[prior["name"]].sweep = name
         sweep = {"id": name, "name": name, "project": self._project(variables["projectName"] or "")}
         return {"upsertSweep": {"sweep": sweep, "configValidationWarnings": []}}
+
+    def _UpsertView2(self, variables: dict[str, Any]) -> dict[str, Any]:
+        number = variables.get("id") or f"view{len(self.views):03d}"
+        self.views[number] = {**variables, "spec": json.loads(variables["spec"])}
+        view = {
+            "id": number,
+            "name": variables["name"],
+            "type": variables["type"],
+            "displayName": variables["displayName"],
+            "description": variables["description"],
+            "project": {"id": "project", "name": variables["projectName"], "entityName": ENTITY},
+            "spec": variables["spec"],
+            "updatedAt": "2026-01-01T00:00:00Z",
+        }
+        return {"upsertView": {"view": view, "inserted": "id" not in variables}}
+
+    _upsertView = _UpsertView2
+
+    def _GetProjects(self, variables: dict[str, Any]) -> dict[str, Any]:
+        names = sorted({run.project for run in self.runs.values()})
+        nodes = [
+            {
+                "id": name,
+                "name": name,
+                "entityName": ENTITY,
+                "createdAt": "",
+                "isBenchmark": False,
+                "user": None,
+            }
+            for name in names
+        ]
+        edges = [{"cursor": node["id"], "node": node} for node in nodes]
+        return {"models": {"edges": edges, "pageInfo": {"endCursor": None, "hasNextPage": False}}}
+
+    def _ProjectInternalId(self, variables: dict[str, Any]) -> dict[str, Any]:
+        known = any(run.project == variables["projectName"] for run in self.runs.values())
+        return {"project": {"id": "project", "internalId": "1"} if known else None}
 
     # ------------------------------------------------------------------ file stream and files
 

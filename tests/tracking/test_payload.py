@@ -19,8 +19,10 @@ def test_edges_are_one_apart_without_a_maximum() -> None:
     assert edges("counts/hist", 3, {}).tolist() == [0, 1, 2, 3]
 
 
-def test_values_keep_their_kind() -> None:
-    row = row_for_client({"a": 1, "b": 0.5, "c": "text", "d": None, "e": [3, 4], "f": [[1, 0], [1, 3]]})
+def test_values_keep_their_kind(tmp_path: Path) -> None:
+    row = row_for_client(
+        {"a": 1, "b": 0.5, "c": "text", "d": None, "e": [3, 4], "f": [[1, 0], [1, 3]]}, tmp_path
+    )
     assert (row["a"], row["b"], row["c"]) == (1, 0.5, "text")
     assert "d" not in row
     assert isinstance(row["e"], wandb.Histogram)
@@ -28,13 +30,15 @@ def test_values_keep_their_kind() -> None:
     assert isinstance(row["f"], wandb.Image)
 
 
-def test_paths_become_pictures(tmp_path: Path) -> None:
+def test_paths_of_media_become_pictures(tmp_path: Path) -> None:
     for name in ("one.png", "two.png"):
         Image.new("RGB", (4, 3)).save(tmp_path / name)
-    paths = [{"_path": str(tmp_path / name)} for name in ("one.png", "two.png")]
-    row = row_for_client({"alone": paths[0], "several": paths})
-    assert isinstance(row["alone"], wandb.Image)
-    assert [picture._caption for picture in row["several"]] == ["one", "two"]
+    absolute = str(tmp_path / "two.png")
+    row = row_for_client(
+        {"media/alone": "one.png", "media/several": ["one.png", absolute, "gone.png"]}, tmp_path
+    )
+    assert [picture._caption for picture in row["media/alone"]] == ["one"]
+    assert [picture._caption for picture in row["media/several"]] == ["one", "two"]
 
 
 def test_a_matrix_is_white_at_zero_and_dark_at_a_whole_row() -> None:

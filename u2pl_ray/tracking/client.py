@@ -81,7 +81,7 @@ class Client:
     """Opens the runs of one experiment as local files."""
 
     def __init__(self, directory: Path, project: str, entity: str | None, group: str) -> None:
-        self._directory = directory
+        self.directory = directory
         self._project = project
         self._entity = entity
         self._group = group
@@ -115,7 +115,7 @@ class Client:
     def _logged_rows(self, trial_id: str) -> list[dict[str, Any]]:
         """Rows of the trial's earlier sessions, by step, each with the folder of its pictures under `_files`."""
         rows: dict[int, dict[str, Any]] = {}
-        for path in run_files(self._directory, self.memory.run_id(trial_id)):
+        for path in run_files(self.directory, self.memory.run_id(trial_id)):
             for row in read_run(path).rows:
                 rows.setdefault(int(row["_step"]), {**row, "_files": path.parent / "files"})
         return [rows[step] for step in sorted(rows)]
@@ -142,7 +142,7 @@ class Client:
             run_tags=tuple(tags),
             project=self._project,
             entity=self._entity,
-            root_dir=str(self._directory),
+            root_dir=str(self.directory),
             use_dot_wandb=False,
             symlink=False,
             reinit="create_new",

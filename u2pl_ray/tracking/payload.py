@@ -9,14 +9,19 @@ import numpy as np
 OBJECTIVE_PREFIX = "best/"
 """The best value so far of the objective is logged as this prefix + its name."""
 
+MEDIA_PREFIX = "media/"
+"""Metrics of this prefix are paths of image files."""
 
-def row_for_client(metrics: Mapping[str, Any]) -> dict[str, Any]:
+
+def row_for_client(metrics: Mapping[str, Any], directory: Path) -> dict[str, Any]:
     """One row for `run.log`.
 
     Args:
         metrics: Plain values as read from JSON. Scalars and text stay; a list of counts becomes a histogram; a
-            list of lists (a matrix of counts: row = true class, column = predicted class) becomes a picture;
-            `{"_path": file}`, alone or in a list, becomes that picture. None is left out.
+            list of lists (a matrix of counts: row = true class, column = predicted class) becomes a picture. Under
+            `media/...`, the path of an image file, or a list of them, becomes pictures with the files' names as
+            captions. None, and a file that is not there, are left out.
+        directory: What paths are relative to.
     """
     import wandb
 
@@ -24,12 +29,11 @@ def row_for_client(metrics: Mapping[str, Any]) -> dict[str, Any]:
     for name, value in metrics.items():
         if value is None:
             continue
-        if isinstance(value, dict) and "_path" in value:
-            row[name] = wandb.Image(value["_path"])
+        if name.startswith(MEDIA_PREFIX):
+            paths = [directory / path for path in ([value] if isinstance(value, str) else value)]
+            row[name] = [wandb.Image(str(path), caption=path.stem) for path in paths if path.exists()]
         elif not isinstance(value, list) or not value:
             row[name] = value
-        elif isinstance(value[0], dict):
-            row[name] = [wandb.Image(item["_path"], caption=Path(item["_path"]).stem) for item in value]
         elif isinstance(value[0], list):
             row[name] = wandb.Image(matrix_picture(np.asarray(value, dtype=float)))
         else:

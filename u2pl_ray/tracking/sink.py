@@ -116,7 +116,8 @@ class WandbSink:
         Args:
             run_id: A trial given to `start`.
             metrics: Scalars; lists of counts (become histograms; see `payload.edges` for their bins); matrices of
-                counts, as lists of lists, and paths of image files, alone or in lists (become pictures).
+                counts, as lists of lists (become pictures); under `media/...`, paths of image files, absolute or
+                relative to the experiment's directory, alone or in a list.
             step: Epochs done; logged as `training_iteration`, the axis of every metric.
         """
         self._put("log", run_id, {"metrics": dict(metrics), "step": int(step)})
@@ -176,7 +177,7 @@ class WandbSink:
 def _plain(value: Any) -> Any:
     """JSON for what metrics may hold beside plain values: paths, numpy and torch scalars and arrays, sets."""
     if isinstance(value, Path):
-        return {"_path": str(value)}
+        return str(value)
     if hasattr(value, "tolist"):
         return value.tolist()
     if isinstance(value, (set, frozenset)):

@@ -130,7 +130,7 @@ class Writer(threading.Thread):
         if step <= opened.last_step:
             self.counts.repeated += 1
             return
-        row = row_for_client(metrics)
+        row = row_for_client(metrics, self.client.directory)
         value = metrics.get(self._objective)
         if isinstance(value, (int, float)) and value == value:
             if opened.best is None or self._sign * value > self._sign * opened.best:
