@@ -21,7 +21,8 @@ import yaml
 ENTITY = "stub-entity"
 KEY = "0" * 40
 
-Fault = Literal["", "hang", "error", "slow", "rubbish"]
+Fault = Literal["", "hang", "error", "rubbish", "empty"]
+"""Answer never; with 500; with the wrong types; or with nothing, which crashes the client's service (wandb 0.31)."""
 
 
 @dataclass
@@ -101,6 +102,8 @@ class WandbStub:
         match = re.search(r"(?:query|mutation)\s+(\w+)", query)
         operation = match.group(1) if match else ""
         self.operations.append(operation)
+        if self.fault == "empty" and operation == "CreateRunFiles":
+            return {}
         handler = getattr(self, f"_{operation}", None)
         if handler is None and "viewer" in query:
             handler = self._Viewer
@@ -284,8 +287,6 @@ class _Handler(BaseHTTPRequestHandler):
         if fault == "hang":
             while self.server.stub.fault == "hang":
                 time.sleep(0.1)
-        elif fault == "slow":
-            time.sleep(2.0)
         elif fault == "error":
             self._reply({"error": "internal"}, 500)
             return True

@@ -85,7 +85,15 @@ def test_a_resumed_search_continues_its_runs_and_its_sweep(experiment: Path, stu
         assert run.sweep in stub.sweeps
 
 
-@pytest.mark.parametrize("fault", ["hang", "error", "rubbish"])
+@pytest.mark.parametrize(
+    "fault",
+    [
+        "hang",
+        pytest.param("error", marks=pytest.mark.slow),
+        pytest.param("rubbish", marks=pytest.mark.slow),
+        "empty",
+    ],
+)
 def test_a_bad_server_delays_nothing_and_gets_the_rest_later(
     experiment: Path, stub: WandbStub, fault: Any
 ) -> None:
@@ -142,6 +150,7 @@ def test_an_uploader_that_dies_is_started_again(experiment: Path, stub: WandbStu
     assert all(run.sent == [1, 2, 3, 4] for run in stub.runs.values())
 
 
+@pytest.mark.slow
 def test_the_uploader_ends_with_a_driver_that_is_killed(experiment: Path, stub: WandbStub) -> None:
     driver = subprocess.Popen(
         [sys.executable, "-c", DRIVER, str(experiment), "auto"], stdout=subprocess.DEVNULL

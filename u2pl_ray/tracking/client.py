@@ -108,6 +108,7 @@ class Client:
         session = wandb.setup(wandb.Settings(silent=True))
         if mode == "online":
             session = wandb.setup(wandb.Settings(mode="online"))
+        os.environ.pop("WANDB_SERVICE", None)  # no process started from here may use this one's service
         if mode == "offline" or session.settings.mode != "online":
             return False
         return bool(wandb.login(prompt=False, verify=False))

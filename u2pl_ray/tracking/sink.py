@@ -68,8 +68,6 @@ class WandbSink:
         sweep: Search space in the W&B sweep grammar (`parameters`, `metric`), registered as a native Sweep that the
             runs join. Online: now; offline: by `u2pl-ray wandb sync`.
         max_pending_bytes: Bound on the rows waiting for the thread, as JSON text.
-
-    Start Ray before the first `start`: the client's background service announces itself in the environment.
     """
 
     def __init__(

@@ -21,6 +21,7 @@ from typing import Any
 
 from wandb.sdk.mailbox import HandleAbandonedError, MailboxClosedError
 
+from u2pl_ray.tracking.client import clean_environment
 from u2pl_ray.tracking.server import Server
 from u2pl_ray.tracking.sweep import register
 
@@ -106,6 +107,7 @@ def main() -> None:
             events.write(json.dumps(event) + "\n")
             events.flush()
 
+    clean_environment(os.environ)
     with tempfile.TemporaryDirectory(prefix="u2pl-ray-wandb-") as scratch:
         server = Server(Path(scratch))
         messages: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
