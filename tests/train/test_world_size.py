@@ -1,0 +1,74 @@
+"""A training does not depend on how many workers share its global batch.
+
+With GroupNorm (BatchNorm's statistics are those of a worker on CPU) and without dropout (drawn per worker).
+"""
+
+import os
+from typing import Any
+
+import pytest
+import torch
+import torch.distributed as dist
+
+from tests.method.workers import launch
+from tests.train.conftest import tiny
+from u2pl_ray.config.schema import Config
+from u2pl_ray.train.loop import Worker
+from u2pl_ray.train.session import LocalSession
+
+SETTINGS = [
+    "model.normalization=group",
+    "model.dropout=0",
+    "model.options.decoder_aspp_dropout=0.0",
+    "optim.lr=0.01",
+    "train.epochs=2",
+    "train.steps_per_epoch=2",
+]
+CLOSE = {"rel": 2e-3, "abs": 1e-5}
+"""After two epochs; a pixel whose entropy is at the threshold may fall to either side by rounding."""
+
+
+def train_on(world_size: int, *overrides: str) -> list[dict[str, Any]]:
+    """What each worker ends with: `metrics` of every epoch, `state` of the training."""
+    config = tiny(*overrides, f"workers={world_size}")
+    return launch(world_size, _train, config.model_dump_json(), os.environ["U2PL_RAY_CACHE"])
+
+
+def _train(config: str, cache: str) -> dict[str, Any]:
+    os.environ["U2PL_RAY_CACHE"] = cache
+    reports: list[dict[str, Any]] = []
+    session = LocalSession(None, reports.append, rank=dist.get_rank(), world_size=dist.get_world_size())
+    worker = Worker(Config.model_validate_json(config), session, torch.device("cpu"))
+    worker.run()
+    return {"metrics": reports, "state": worker.state()}
+
+
+def test_one_two_and_four_workers_train_alike() -> None:
+    ends = {workers: train_on(workers, *SETTINGS) for workers in (1, 2, 4)}
+    (alone,) = ends[1]
+    for workers in (2, 4):
+        for end in ends[workers]:
+            for mine, theirs in zip(alone["metrics"], end["metrics"], strict=True):
+                assert mine.keys() == theirs.keys()
+                for name, value in mine.items():
+                    if name.startswith("train/") or name in ("diag/gamma", "diag/alpha", "diag/entropy/mean"):
+                        assert theirs[name] == pytest.approx(value, **CLOSE), (workers, name)
+                    if name.endswith("miou") or name.startswith("diag/reliable_fraction"):
+                        assert theirs[name] == pytest.approx(value, abs=0.01), (workers, name)
+            for name, weight in alone["state"]["student"].items():
+                torch.testing.assert_close(end["state"]["student"][name], weight, rtol=1e-2, atol=1e-4)
+
+
+def test_workers_hold_the_same_networks_and_bank_bit_for_bit() -> None:
+    """With BatchNorm and dropout too: whatever differs between workers is averaged or gathered."""
+    one, two = train_on(2, "train.epochs=2", "train.steps_per_epoch=2")
+    for part in ("student", "teacher"):
+        for name, value in one["state"][part].items():
+            assert torch.equal(value, two["state"][part][name]), (part, name)
+    bank, other = (end["state"]["objective"]["memory_bank"] for end in (one, two))
+    for name, value in bank.items():
+        assert torch.equal(value, other[name]) if isinstance(value, torch.Tensor) else value == other[name], name
+    timing = ("perf/",)
+    for mine, theirs in zip(one["metrics"], two["metrics"], strict=True):
+        kept = {name: value for name, value in mine.items() if not name.startswith(timing)}
+        assert kept == {name: value for name, value in theirs.items() if not name.startswith(timing)}
