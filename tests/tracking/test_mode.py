@@ -1,5 +1,7 @@
 """When a session is online."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -52,3 +54,9 @@ def test_mode(
     assert any("no key" in note for note in report.notes) is no_key
     assert KEY not in "".join(capfd.readouterr())
     assert not any(KEY.encode() in path.read_bytes() for path in experiment.rglob("*") if path.is_file())
+
+
+def test_the_client_is_not_loaded_before_it_is_needed() -> None:
+    modules = "u2pl_ray.tracking.sink, u2pl_ray.tracking.sync, u2pl_ray.tracking.workspace"
+    code = f"import sys, {modules}; sys.exit('wandb' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0

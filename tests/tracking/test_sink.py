@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from tests.tracking.search import CONFIG, epoch, files, sink_of, steps, tell
 from u2pl_ray.tracking.client import Client
@@ -166,3 +167,17 @@ def test_a_client_that_hangs_holds_up_nobody(
     assert report.dropped == 202
     assert any("queue was full" in note for note in report.notes)
     assert "202 rows" in caplog.text
+
+
+def test_pictures_of_a_trial_survive_its_resume(experiment: Path) -> None:
+    (experiment / "trials").mkdir(parents=True)
+    Image.new("RGB", (8, 6), (255, 0, 0)).save(experiment / "trials" / "prediction.png")
+    for _ in range(2):
+        sink = sink_of(experiment)
+        sink.start("0000", "0000", {})
+        sink.log("0000", {"media/images": ["trials/prediction.png"]}, 1)
+        sink.close()
+    _, newest = files(experiment)["0000"]
+    pictures = newest.rows[0]["media/images"]
+    assert pictures["captions"] == ["prediction"]
+    assert (newest.path.parent / "files" / pictures["filenames"][0]).stat().st_size > 0
