@@ -137,6 +137,7 @@ def uploaders() -> list[int]:
     return [int(line.split()[0]) for line in children.stdout.splitlines() if "tracking.upload" in line]
 
 
+@pytest.mark.slow
 def test_an_uploader_that_dies_is_started_again(experiment: Path, stub: WandbStub) -> None:
     sink = sink_of(experiment, "auto")
     tell(sink, trials=2, epochs=[1, 2])

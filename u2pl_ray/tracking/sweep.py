@@ -3,7 +3,7 @@
 The method is `custom`: W&B proposes nothing, the trials come from Ray Tune and join by id.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 
@@ -29,9 +29,7 @@ def sweep_config(space: Mapping[str, Any], name: str) -> dict[str, Any]:
     return {"method": "custom", "name": name, **metric, "parameters": parameters}
 
 
-def register(
-    space: Mapping[str, Any], name: str, project: str, entity: str | None, prior_runs: Sequence[str] = ()
-) -> str:
+def register(space: Mapping[str, Any], name: str, project: str, entity: str | None) -> str:
     """Create the sweep on the server.
 
     Args:
@@ -39,7 +37,6 @@ def register(
         name: The experiment's name.
         project: W&B project.
         entity: W&B user or team; None: the account's default.
-        prior_runs: Ids of runs on the server that belong to it.
 
     Returns:
         The sweep's id.
@@ -50,6 +47,4 @@ def register(
     """
     import wandb
 
-    return wandb.sweep(
-        sweep_config(space, name), entity=entity, project=project, prior_runs=list(prior_runs) or None
-    )
+    return wandb.sweep(sweep_config(space, name), entity=entity, project=project)
