@@ -30,6 +30,8 @@ app = typer.Typer(
 )
 data_app = typer.Typer(no_args_is_help=True, help="Look over a data set, or split one.")
 app.add_typer(data_app, name="data")
+wandb_app = typer.Typer(no_args_is_help=True, help="An experiment in Weights & Biases.")
+app.add_typer(wandb_app, name="wandb")
 
 ConfigName = Annotated[str, typer.Argument(metavar="CONFIG", help="A preset (quickstart, camvid) or a YAML file.")]
 Overrides = Annotated[
@@ -302,6 +304,50 @@ def data_make_splits(
 
     for folder in make_splits(DataConfig(root=str(root)), sizes, seed=seed, source=source):
         print(folder)
+
+
+@wandb_app.command("sync")
+def wandb_sync(name: Name, storage_path: Storage = None) -> None:
+    """Upload what was logged offline, as runs of a native Sweep, and check that it arrived."""
+    from u2pl_ray.search.experiment import Experiment
+    from u2pl_ray.search.telemetry import sweep_of
+    from u2pl_ray.tracking.sync import sync
+
+    experiment = Experiment.open(name, storage_path)
+    tracking = experiment.config.tracking
+    sweep = sweep_of(experiment.space.text)
+    report = sync(
+        experiment.folder, tracking.project, tracking.entity, experiment.name, sweep, running=experiment.is_running()
+    )
+    print(
+        f"{report.uploaded} of {report.runs} runs uploaded" + (f", {report.running} still run" * bool(report.running))
+    )
+    for note in report.notes:
+        _warn(note)
+    if report.uploaded < report.runs:
+        raise typer.Exit(1)
+
+
+@wandb_app.command("workspace")
+def wandb_workspace(name: Name, storage_path: Storage = None) -> None:
+    """Save a view and a report of an uploaded experiment: parallel coordinates, importance, curves, diagnostics."""
+    from u2pl_ray.search.experiment import Experiment
+    from u2pl_ray.tracking.workspace import View, save
+
+    experiment = Experiment.open(name, storage_path)
+    study = experiment.study()
+    best_trial, parameters = study.best(), experiment.space.parameters
+    paper = next((trial.id for trial in study.records() if trial.note == "paper"), None)
+    view = View(
+        experiment.name,
+        experiment.space.metric.name,
+        list(parameters),
+        [path for path, parameter in parameters.items() if parameter.choices is not None],
+        None if best_trial is None else best_trial.id,
+        paper,
+    )
+    save(experiment.folder, experiment.config.tracking.project, experiment.config.tracking.entity, view)
+    print(f"saved the view and the report {experiment.name} in project {experiment.config.tracking.project}")
 
 
 def _load(name: str, overrides: list[str] | None) -> "Config":

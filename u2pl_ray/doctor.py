@@ -119,7 +119,9 @@ def _wandb() -> Iterator[Finding]:
     found = wandb.login(prompt=False, verify=False)
     yield (
         True,
-        "a key was found: runs go online" if found else "no key: runs are written offline, `wandb sync` uploads them",
+        "a key was found: runs go online"
+        if found
+        else "no key: runs are written offline, `u2pl-ray wandb sync NAME` uploads them",
     )
 
 

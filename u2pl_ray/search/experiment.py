@@ -284,6 +284,14 @@ class Experiment:
         partial.replace(target)
         return replace(self, options=options)
 
+    def is_running(self) -> bool:
+        """Whether a driver works on it at this moment."""
+        try:
+            with Lease(self.folder / "driver.lease"):
+                return False
+        except UserError:
+            return True
+
     def write_best(self, study: TrialStudy | None = None) -> Path | None:
         """Write best.yaml: the best trial's whole configuration. None if no trial has a value."""
         best = (study or self.study()).best()
