@@ -35,6 +35,7 @@ def ray_cluster() -> Iterator[None]:
     from u2pl_ray.search.resources import connect
 
     os.environ["PYTHONPATH"] = str(Path(__file__).parent)
+    os.environ["RAY_worker_niceness"] = "0"  # or whatever else runs here starves the workers
     os.environ["RAY_NUM_CPUS"] = "2"
     connect()
     yield

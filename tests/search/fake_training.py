@@ -95,3 +95,51 @@ def build_slow(**arguments: Any) -> SlowTraining:
 def build_fatal(**arguments: Any) -> FatalTraining:
     """Like `u2pl_ray.train.launch.build_trainer`."""
     return FatalTraining(**arguments)
+
+
+def torch_worker(arguments: dict[str, Any]) -> None:
+    """A data-parallel worker without a model: the curve, a checkpoint an epoch, a process group that works."""
+    import tempfile
+
+    import torch
+    from ray import train
+
+    config = Config.model_validate(arguments["config"])
+    done = 0
+    if (latest := train.get_checkpoint()) is not None:
+        with latest.as_directory() as folder:
+            done = json.loads((Path(folder) / "state.json").read_text())
+    for epoch in range(arguments["reported_epochs"] + 1, done + 1):
+        train.report({"training_iteration": epoch, "val/miou": miou(config, epoch)})
+    for epoch in range(done + 1, config.train.epochs + 1):
+        time.sleep(float(os.environ.get("FAKE_EPOCH_SECONDS", "0.3")))
+        total = torch.ones(1)
+        torch.distributed.all_reduce(total)
+        if config.method.alpha.end == TOO_LARGE:
+            torch.empty(1 << 60)
+        if config.method.alpha.end == DIVERGES and epoch == 2:
+            raise NonFiniteLoss("the training loss is nan in epoch 2")
+        metrics = {"training_iteration": epoch, "val/miou": miou(config, epoch), "workers": total.item()}
+        with tempfile.TemporaryDirectory() as folder:
+            (Path(folder) / "state.json").write_text(str(epoch))
+            rank_0 = train.get_context().get_world_rank() == 0
+            checkpoint = train.Checkpoint.from_directory(folder) if rank_0 else None
+            train.report(metrics, checkpoint=checkpoint, checkpoint_dir_name=f"epoch_{epoch:05d}")
+
+
+def build_torch(config: Config, storage_path: str, name: str, callbacks: list[Any], reported_epochs: int) -> Any:
+    """Like `u2pl_ray.train.launch.build_trainer`, with Ray Train's own processes."""
+    from ray.train import CheckpointConfig, RunConfig, ScalingConfig
+    from ray.train.torch import TorchTrainer
+
+    return TorchTrainer(
+        torch_worker,
+        train_loop_config={"config": config.model_dump(mode="json"), "reported_epochs": reported_epochs},
+        scaling_config=ScalingConfig(num_workers=config.workers, resources_per_worker={"CPU": 1}),
+        run_config=RunConfig(
+            name=name,
+            storage_path=storage_path,
+            callbacks=callbacks,
+            checkpoint_config=CheckpointConfig(num_to_keep=2),
+        ),
+    )

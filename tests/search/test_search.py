@@ -233,3 +233,33 @@ def test_two_drivers_are_one_too_many(tmp_path: Path, base: Config, space: Space
     with Lease(made.folder / "driver.lease"), pytest.raises(UserError, match="a: is being run by process"):
         made.run()
     assert made.status()["trials"][0]["state"] == "PENDING"
+
+
+@pytest.mark.slow
+def test_over_ray_train(tmp_path: Path) -> None:
+    """Two workers a trial fill the cluster: a trial that ends in any way must leave it free for the next."""
+    config = overrides.load("quickstart", ["workers=2", "tracking.wandb=disabled"])
+    space = parse_space(
+        "parameters: {method.contrastive.temperature: {distribution: log_uniform_values, min: 0.05, max: 2.0}, "
+        f"method.alpha.end: {{values: {[0.0, DIVERGES, TOO_LARGE]}}}}}",
+        "s",
+    )
+    plan = Experiment.plan(
+        config, space, name="a", trials=5, storage_path=tmp_path, trainer="fake_training:build_torch"
+    )
+    made = plan.create()
+    for temperature, end in [(0.06, 0.0), (0.5, DIVERGES), (0.5, TOO_LARGE), (0.06, 0.0)]:
+        made.study().enqueue({"method.contrastive.temperature": temperature, "method.alpha.end": end}, "case")
+    records = made.run().trials
+    assert [(record.state, record.reason, record.epochs) for record in records] == [
+        (State.COMPLETED, "", 9),
+        (State.STOPPED, "", 2),
+        (State.FAILED, "nan", 1),
+        (State.INFEASIBLE, "memory", 0),
+        (State.STOPPED, "", 2),
+    ]
+    assert [metrics["workers"] for metrics in made.epochs("0000")] == [2.0] * 9
+    assert made.epochs("0000")[-1]["checkpoint"] == "train/epoch_00009"
+    checkpoint = made.checkpoint("0000")
+    assert checkpoint is not None
+    assert (checkpoint / "state.json").read_text() == "9"

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -83,12 +84,14 @@ def results_table(
         down = 0.0 if value is None else -value if maximize else value
         return trial.id != leader, value is None, trial.state != State.COMPLETED, down
 
-    table = Table()
-    for head in ("trial", "state", "epochs", objective, *names.values()):
-        table.add_column(head, justify="left" if head in ("trial", "state") else "right")
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for head in ("trial", "state", "epochs", objective):
+        table.add_column(head, justify="left" if head in ("trial", "state") else "right", no_wrap=True)
+    for head in names.values():
+        table.add_column(head, justify="right", overflow="fold")
     for trial in sorted(trials, key=rank)[:top]:
         table.add_row(
-            trial.id + (f" ({trial.note})" if trial.note else ""),
+            f"{trial.id} {trial.note}".strip(),
             f"[{_COLOURS[trial.state]}]{trial.state.value}[/]",
             str(trial.epochs),
             number(trial.latest),

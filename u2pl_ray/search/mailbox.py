@@ -16,10 +16,11 @@ END = None
 
 
 class Mailbox:
-    """One first-in, first-out box per training attempt."""
+    """One first-in, first-out box per training attempt, and a list per trial of what it holds of the cluster."""
 
     def __init__(self) -> None:
         self._boxes: dict[str, asyncio.Queue[Any]] = defaultdict(asyncio.Queue)
+        self._claims: dict[str, list[tuple[str, Any]]] = defaultdict(list)
 
     async def put(self, box: str, item: Any) -> None:
         """Add an item."""
@@ -31,6 +32,14 @@ class Mailbox:
         if item is END:
             del self._boxes[box]
         return item
+
+    async def claim(self, trial: str, kind: str, thing: Any) -> None:
+        """Note that a trial's training holds something, see `reclaim`."""
+        self._claims[trial].append((kind, thing))
+
+    async def claims(self, trial: str) -> list[tuple[str, Any]]:
+        """What the trial's trainings have claimed since this was last asked."""
+        return self._claims.pop(trial, [])
 
 
 def start_mailbox() -> Any:

@@ -1,6 +1,7 @@
 """Ray Tune's view of the study: its searcher. An exception here would end the whole search, so none leaves."""
 
 import logging
+from collections.abc import Callable
 from typing import Any
 
 from ray.tune.search import Searcher
@@ -17,13 +18,19 @@ class StudySearcher(Searcher):
     Args:
         driver: decides.
         slots: trials that may run at once.
+        ended: called with the id of a trial whose process will not go on.
     """
 
-    def __init__(self, driver: Driver, slots: int) -> None:
+    def __init__(self, driver: Driver, slots: int, ended: Callable[[str], None]) -> None:
         super().__init__()
-        self._driver, self._slots = driver, slots
+        self._driver, self._slots, self._ended = driver, slots, ended
         self._live: dict[str, str] = {}
         self.error: Exception | None = None
+
+    @property
+    def live(self) -> list[str]:
+        """Ids of the trials that were handed out and have not ended."""
+        return list(self._live.values())
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """The next trial; None while all slots are taken."""
@@ -49,6 +56,7 @@ class StudySearcher(Searcher):
         trial = self._live.pop(trial_id, None)
         if trial is None:
             return
+        self._ended(trial)
         try:
             self._driver.finish(trial, Outcome(State.FAILED, "lost", "its process died and could not be restarted"))
         except Exception as problem:

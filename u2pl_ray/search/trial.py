@@ -35,8 +35,10 @@ def run_trial(config: dict[str, Any], mailbox: Any, storage_path: str, trainer: 
     from ray import get, tune
 
     from u2pl_ray.search.mailbox import END, ReportCallback
+    from u2pl_ray.search.reclaim import claim_in_controllers
 
     trial = config["trial"]
+    claim_in_controllers(mailbox, trial)
     box = f"{trial}/{uuid.uuid4().hex}"
     outcomes: list[Outcome] = []
 

@@ -23,6 +23,7 @@ def run_tune(driver: Driver, slots: int, folder: Path, trainer: str) -> str:
     from ray import tune
 
     from u2pl_ray.search.mailbox import start_mailbox
+    from u2pl_ray.search.reclaim import reclaim
     from u2pl_ray.search.scheduler import StudyScheduler
     from u2pl_ray.search.searcher import StudySearcher
     from u2pl_ray.search.trial import run_trial
@@ -30,17 +31,23 @@ def run_tune(driver: Driver, slots: int, folder: Path, trainer: str) -> str:
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     scratch = folder / "tune"
     shutil.rmtree(scratch, ignore_errors=True)
+    mailbox = start_mailbox()
+
+    def free(trial: str) -> None:
+        reclaim(mailbox, trial)
+
     trainable = tune.with_resources(
-        tune.with_parameters(run_trial, mailbox=start_mailbox(), storage_path=str(folder / "trials"), trainer=trainer),
+        tune.with_parameters(run_trial, mailbox=mailbox, storage_path=str(folder / "trials"), trainer=trainer),
         {"CPU": 0, "memory": TRIAL_MEMORY},
     )
 
     class Restarts(tune.Callback):
         def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+            free(trial.config["trial"])
             driver.listeners.tell("note", f"{trial.config['trial']} lost its process and is started again")
 
-    searcher = StudySearcher(driver, slots)
-    tune.Tuner(
+    searcher = StudySearcher(driver, slots, free)
+    tuner = tune.Tuner(
         trainable,
         tune_config=tune.TuneConfig(
             search_alg=searcher,
@@ -57,7 +64,12 @@ def run_tune(driver: Driver, slots: int, folder: Path, trainer: str) -> str:
             # The trial's own process; a training's failure is an outcome, not a failure of the trial.
             failure_config=tune.FailureConfig(max_failures=_RESTARTS),
         ),
-    ).fit()
+    )
+    try:
+        tuner.fit()
+    finally:
+        for trial in searcher.live:  # interrupted
+            free(trial)
     shutil.rmtree(scratch, ignore_errors=True)
     if searcher.error is not None:
         return f"the study could not be read or written: {searcher.error}"
