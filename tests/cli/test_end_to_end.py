@@ -1,0 +1,104 @@
+"""The way of a user, once through, in real processes: search, status, best, export, train, evaluate, predict."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.train.conftest import TINY
+
+SETTINGS = [*TINY, "workers=2", "train.epochs=2", "train.steps_per_epoch=1", "method.alpha.end=0.1"]
+SPACE = """
+metric: {name: val/miou, goal: maximize}
+parameters:
+  method.contrastive.temperature: {distribution: log_uniform_values, min: 0.1, max: 1.0}
+  method.alpha.start: {min: 0.1, max: 0.5}
+"""
+
+
+class Shell:
+    """Runs the command line as a user's shell would."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.environment = {
+            **os.environ,
+            "U2PL_RAY_STORAGE": str(folder / "storage"),
+            "U2PL_RAY_CACHE": str(folder / "cache"),
+            "WANDB_MODE": "offline",
+            "RAY_NUM_CPUS": "2",
+            "OMP_NUM_THREADS": "1",
+        }
+
+    def __call__(self, *arguments: object) -> str:
+        command = [sys.executable, "-m", "u2pl_ray", *(str(argument) for argument in arguments)]
+        done = subprocess.run(command, cwd=self.folder, env=self.environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr + done.stdout
+        return done.stdout
+
+
+@pytest.fixture(scope="module")
+def shell(tmp_path_factory: pytest.TempPathFactory) -> Shell:
+    shell = Shell(tmp_path_factory.mktemp("user"))
+    (shell.folder / "space.yaml").write_text(SPACE)
+    return shell
+
+
+@pytest.fixture(scope="module")
+def searched(shell: Shell) -> dict[str, Any]:
+    said = shell("search", "quickstart", *SETTINGS, "--space", "space.yaml", "--trials", "2", "--name", "mine")
+    assert "next: u2pl-ray train" in said
+    status: dict[str, Any] = json.loads(shell("status", "mine", "--json"))
+    return status
+
+
+@pytest.mark.ray
+def test_status_has_what_the_design_lists(searched: dict[str, Any]) -> None:
+    assert searched["name"] == "mine"
+    first, second = searched["trials"]
+    assert (first["id"], second["id"]) == ("0000", "0001")
+    # The paper's own setting is the first trial.
+    assert first["params"] == {"method.contrastive.temperature": 0.5, "method.alpha.start": 0.2}
+    assert second["params"] != first["params"]
+    assert {first["state"], second["state"]} <= {"COMPLETED", "STOPPED"}
+    completed = [trial for trial in searched["trials"] if trial["state"] == "COMPLETED"]
+    best = max(completed, key=lambda trial: trial["metrics"]["val/miou"])
+    assert searched["best"] == best["id"]
+    assert best["epochs"] == 2
+
+
+@pytest.mark.ray
+def test_the_best_is_exported_trained_evaluated_and_used(shell: Shell, searched: dict[str, Any]) -> None:
+    best = json.loads(shell("best", "mine", "--json"))
+    assert best["id"] == searched["best"]
+    shell("export", "mine", "--output", "best.yaml")
+    shell("train", "best.yaml", "--name", "again")
+    again = json.loads(shell("status", "again", "--json"))["trials"][0]
+    # The same configuration, seed and worker count: the same numbers, bit for bit.
+    reported = {name: value for name, value in best["metrics"].items() if not name.startswith("perf/")}
+    assert {name: value for name, value in again["metrics"].items() if not name.startswith("perf/")} == reported
+
+    scored = json.loads(shell("evaluate", best["checkpoint"], "--split", "val", "--json"))
+    for name in ("val/miou", "val/teacher/miou"):
+        # One process here, two workers then: networks in other batches round differently.
+        assert scored["metrics"][name] == pytest.approx(best["metrics"][name], abs=2e-3)
+    assert json.loads(shell("evaluate", best["checkpoint"], "--json"))["split"] == "test"
+
+    image = next((shell.folder / "cache").rglob("JPEGImages/test_*.png"))
+    written = shell("predict", best["checkpoint"], image, "--output", "out").split()
+    overlay, labels = (shell.folder / path for path in written)
+    assert Image.open(overlay).size[0] > 64  # the picture and its legend
+    assert Image.open(labels).size == (64, 64)
+    assert set(np.unique(np.array(Image.open(labels)))) <= set(range(6))
+
+
+@pytest.mark.ray
+def test_every_trial_has_an_offline_run(shell: Shell, searched: dict[str, Any]) -> None:
+    runs = list((shell.folder / "storage" / "mine" / "wandb").glob("offline-run-*/*.wandb"))
+    assert len(runs) == len(searched["trials"])
