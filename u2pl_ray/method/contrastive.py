@@ -8,15 +8,13 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from u2pl_ray.config.schema import IGNORE, ContrastiveConfig, MemoryBankConfig
-from u2pl_ray.method import memory_bank
+from u2pl_ray.method import memory_bank, pixels
 from u2pl_ray.method.collectives import Collectives
 from u2pl_ray.method.info_nce import info_nce
-from u2pl_ray.method.memory_bank import EPS, MemoryBank
-from u2pl_ray.method.pixels import read_distinct
+from u2pl_ray.method.memory_bank import MemoryBank, normalize_
 from u2pl_ray.method.rng import generator
 from u2pl_ray.method.selection import Candidates, Share, one_hot, pack_bits, rank_window, unpack_bits
 from u2pl_ray.method.types import Clock, Stats
@@ -109,9 +107,7 @@ class ContrastiveLoss:
             keys whose true label is known, and `negatives/false`, those of them that truly are of the class.
         """
         with torch.autocast(self.device.type, enabled=False):
-            return self._step(
-                student, teacher.detach(), n_labeled, maps, reliable, unreliable, clock.step, truth
-            )
+            return self._step(student, teacher.detach(), n_labeled, maps, reliable, unreliable, clock.step, truth)
 
     def _step(
         self,
@@ -124,29 +120,23 @@ class ContrastiveLoss:
         step: int,
         truth: Tensor | None,
     ) -> tuple[Tensor, Stats]:
-        share = Share(
-            n_labeled, student.shape[0] - n_labeled, self.collectives.rank, self.collectives.world_size
-        )
-        anchors = Candidates(
-            one_hot(maps.label, reliable & maps.confident, self.num_classes).flatten(2), share
-        )
+        share = Share(n_labeled, student.shape[0] - n_labeled, self.collectives.rank, self.collectives.world_size)
+        anchors = Candidates(one_hot(maps.label, reliable & maps.confident, self.num_classes).flatten(2), share)
         window = unpack_bits(maps.window, self.num_classes) & unreliable.unsqueeze(1)
         keys = Candidates(window.flatten(2), share)
 
         pushed, classes, order = self._key_slots(keys.counts, unreliable.numel())
         position = self._key_position(keys.counts, pushed, classes, order, step)
         pixel, owned = keys.pick(classes, position)
-        rows, source = read_distinct(teacher, pixel)
+        rows, source = pixels.read_distinct(teacher, pixel)
         if share.world_size > 1:  # each worker fills in the keys it owns
-            rows = (rows if source is None else rows[source]) * owned.unsqueeze(1)
+            rows = (rows if source is None else rows[source]).masked_fill_(~owned.unsqueeze(1), 0)
             source = None
         prototypes = torch.bmm(anchors.own.float(), teacher.float().flatten(2).transpose(1, 2)).sum(0)
         rows, prototypes = self.collectives.sum(rows, prototypes)
-        self.bank.push(rows, classes, order, pushed, step, source)
+        self.bank.push(normalize_(rows), classes, order, pushed, step, source)
 
-        loss = self._info_nce(
-            student, anchors, F.normalize(prototypes, dim=1, eps=EPS), maps.label, reliable, step
-        )
+        loss = self._info_nce(student, anchors, normalize_(prototypes), maps.label, reliable, step)
         shared = {
             "bank/fill": self.bank.fill.float(),
             "bank/pushed": pushed.float(),
@@ -154,11 +144,7 @@ class ContrastiveLoss:
             "anchor/none": (anchors.counts == 0).float(),
             "negative/none": (self.bank.fill == 0).float(),
         }
-        local = (
-            {}
-            if truth is None
-            else self._false_keys(truth, pixel, owned & (order < pushed[classes]), classes)
-        )
+        local = {} if truth is None else self._false_keys(truth, pixel, owned & (order < pushed[classes]), classes)
         return loss, Stats(local, shared)
 
     def _info_nce(
@@ -180,30 +166,26 @@ class ContrastiveLoss:
         pixel, owned = anchors.pick(classes, self.draw_anchors(anchors.counts, step).flatten())
         weight = (live[classes] & owned) * (self.collectives.world_size / count) / divisor.clamp_min(1)
         rows = self.bank.rows(self.draw_negatives(self.bank.fill, step)).flatten(0, 1)
-        if self.device.type == "cpu":
+        if not pixels.static_shapes(self.device):
             counted = torch.from_numpy(np.flatnonzero(weight.numpy()))
             pixel, weight, classes, rows = (each[counted] for each in (pixel, weight, classes, rows))
-        return info_nce(
-            student, pixel, weight, classes, positives, self.bank.keys, rows, self.config.temperature
-        )
+        return info_nce(student, pixel, weight, classes, positives, self.bank.keys, rows, self.config.temperature)
 
-    def _key_slots(self, counts: Tensor, pixels: int) -> tuple[Tensor, Tensor, Tensor]:
+    def _key_slots(self, counts: Tensor, total: int) -> tuple[Tensor, Tensor, Tensor]:
         """How many keys each class pushes [C], and class and order [S] of the rows that hold them.
 
-        On CPU there are exactly as many rows as keys; on CUDA as many as there may ever be (static shapes).
+        With static shapes there are as many rows as there may ever be keys; else exactly as many as there are.
         """
-        cap = pixels if self.push_cap is None else min(self.push_cap, pixels)
+        cap = total if self.push_cap is None else min(self.push_cap, total)
         limit = self.bank.capacity.clamp_max(cap)
         pushed = torch.minimum(counts, limit)
-        static = sum(min(capacity, cap) for capacity in self._capacities)
-        slots, total = (pushed, None) if self.device.type == "cpu" else (limit, static)
-        classes = torch.repeat_interleave(slots, output_size=total)
+        most = sum(min(capacity, cap) for capacity in self._capacities)
+        slots, length = (limit, most) if pixels.static_shapes(self.device) else (pushed, None)
+        classes = torch.repeat_interleave(slots, output_size=length)
         order = torch.arange(len(classes), device=self.device) - (slots.cumsum(0) - slots)[classes]
         return pushed, classes, order
 
-    def _key_position(
-        self, counts: Tensor, pushed: Tensor, classes: Tensor, order: Tensor, step: int
-    ) -> Tensor:
+    def _key_position(self, counts: Tensor, pushed: Tensor, classes: Tensor, order: Tensor, step: int) -> Tensor:
         """Which candidates become keys: all; the newest that fit; or, above push_cap, a systematic sample."""
         if self.push_cap is None:
             position = (counts - pushed)[classes] + order
@@ -228,9 +210,7 @@ class ContrastiveLoss:
         return self._draw(fill, shape, step, "negatives")
 
     def _draw(self, below: Tensor, shape: tuple[int, ...], step: int, stream: str) -> Tensor:
-        uniform = torch.rand(
-            shape, generator=generator(self.device, self.seed, step, stream), device=self.device
-        )
+        uniform = torch.rand(shape, generator=generator(self.device, self.seed, step, stream), device=self.device)
         bound = below.view(-1, *(1,) * (len(shape) - 1))
         # float32 reaches n itself for u next to 1.
         return torch.minimum((uniform * bound).long(), bound - 1).clamp_min(0)

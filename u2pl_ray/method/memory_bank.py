@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from u2pl_ray.config.errors import UserError
@@ -26,7 +25,12 @@ def capacities(config: MemoryBankConfig, num_classes: int) -> list[int]:
 
 EPS = 1e-8
 """Least norm of a feature, as in torch.cosine_similarity."""
-_CHUNK = 1 << 18  # elements normalised and written at a time: they stay in cache
+_CHUNK = 1 << 20  # elements copied and written at a time
+
+
+def normalize_(rows: Tensor) -> Tensor:
+    """Scale float32 rows [K, D] to unit norm, in place (a row of norm below EPS is divided by EPS)."""
+    return rows.div_(rows.norm(dim=1, keepdim=True).clamp_min_(EPS))
 
 
 class MemoryBank:
@@ -60,9 +64,7 @@ class MemoryBank:
             device: where the bank lives.
         """
         if not capacities or min(capacities) < 1:
-            raise ValueError(
-                f"a memory bank needs a capacity of at least 1 for each class, not {list(capacities)}"
-            )
+            raise ValueError(f"a memory bank needs a capacity of at least 1 for each class, not {list(capacities)}")
         self.dim = dim
         self._allocate(capacities, dtype, torch.device(device))
 
@@ -72,9 +74,7 @@ class MemoryBank:
         self.head = torch.zeros_like(self.capacity)
         self.fill = torch.zeros_like(self.capacity)
         self._total = sum(capacities)
-        self._step_sum = torch.zeros_like(
-            self.capacity
-        )  # of the kept keys: the mean age without reading them all
+        self._step_sum = torch.zeros_like(self.capacity)  # of the kept keys: the mean age without reading them all
         self.keys = torch.zeros(self._total + 1, self.dim, dtype=dtype, device=device)
         self.steps = torch.zeros(self._total + 1, dtype=torch.int32, device=device)
 
@@ -90,14 +90,14 @@ class MemoryBank:
         """Append keys, the oldest of a full queue falling out; of more than a queue holds, the last ones stay.
 
         Args:
-            keys: [S, D] (or [U, D], with `source`), any floating dtype; they are normalised here.
+            keys: [S, D] (or [U, D], with `source`), unit norm, any floating dtype.
             classes: [S] int64, the class of each row.
             order: [S] int64, the row's place among the rows of its class: 0, 1, 2, ... each once.
             counts: [C] int64; rows with order >= counts[class] are padding and are not pushed.
             step: optimizer step, for the age of the keys.
             source: [S] int64, the row of `keys` that each pushed row is a copy of; None: keys has them all, in order.
 
-        Memory beyond the arguments: 60 * S bytes for indices, and 3 * 4 * max(2**18, D) bytes.
+        Memory beyond the arguments: 60 * S bytes for indices, and 4 to 6 * max(2**20, D) bytes.
         """
         capacity, count = self.capacity[classes], counts[classes]
         kept = (order < count) & (order >= count - capacity)
@@ -107,10 +107,11 @@ class MemoryBank:
         row = torch.where(kept, row, self._total)
         change = kept * step - evicted * self.steps[row]
         self._step_sum.index_add_(0, classes, change)
-        for start in range(0, len(row), max(1, _CHUNK // self.dim)):
-            part = slice(start, start + max(1, _CHUNK // self.dim))
-            new = (keys[part] if source is None else keys.index_select(0, source[part])).float()
-            self.keys.index_copy_(0, row[part], F.normalize(new, dim=1, eps=EPS).to(self.keys.dtype))
+        length = max(1, _CHUNK // self.dim)
+        for start in range(0, len(row), length):
+            part = slice(start, start + length)
+            new = keys[part] if source is None else keys.index_select(0, source[part])
+            self.keys.index_copy_(0, row[part], new.to(self.keys.dtype))
         self.steps.index_fill_(0, row, step)
         self.head = (self.head + counts) % self.capacity
         self.fill = torch.minimum(self.fill + counts, self.capacity)
@@ -136,10 +137,7 @@ class MemoryBank:
     def state_dict(self) -> dict[str, Tensor]:
         """The filled rows, class 0 first, oldest first (so that it loads into any capacities)."""
         classes, position = _slots(self.fill)
-        row = (
-            self.start[classes]
-            + (self.head[classes] - self.fill[classes] + position) % self.capacity[classes]
-        )
+        row = self.start[classes] + (self.head[classes] - self.fill[classes] + position) % self.capacity[classes]
         return {"keys": self.keys[row], "steps": self.steps[row], "fill": self.fill.clone()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -167,9 +165,7 @@ class MemoryBank:
     def resize(self, capacities: Sequence[int]) -> None:
         """Change the capacities, keeping the newest keys of each queue."""
         if len(capacities) != len(self.capacity) or min(capacities) < 1:
-            raise ValueError(
-                f"cannot resize a memory bank of {len(self.capacity)} classes to {list(capacities)}"
-            )
+            raise ValueError(f"cannot resize a memory bank of {len(self.capacity)} classes to {list(capacities)}")
         state = self.state_dict()
         self._allocate(capacities, self.keys.dtype, self.keys.device)
         self.load_state_dict(state)

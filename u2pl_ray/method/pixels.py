@@ -9,6 +9,11 @@ import torch
 from torch import Tensor
 
 
+def static_shapes(device: torch.device) -> bool:
+    """Whether no shape may depend on a value: everywhere but on CPU, where reading a value costs nothing."""
+    return device.type != "cpu"
+
+
 def read_pixels(maps: Tensor, pixel: Tensor) -> Tensor:
     """Features of pixels.
 
@@ -24,11 +29,11 @@ def read_pixels(maps: Tensor, pixel: Tensor) -> Tensor:
 
 
 def read_distinct(maps: Tensor, pixel: Tensor) -> tuple[Tensor, Tensor | None]:
-    """As `read_pixels`, but on CPU each pixel once: rows [U, D] float32 and the row of each of the K pixels.
+    """As `read_pixels`, but each pixel once: new rows [U, D] float32, and the row of each of the K pixels.
 
-    On CUDA, where shapes must not depend on values: K rows, and None.
+    With static shapes: K rows, and None. Memory: 4 * D * min(K, n * H * W) bytes for the rows.
     """
-    if maps.device.type != "cpu":
+    if static_shapes(maps.device):
         return maps.permute(0, 2, 3, 1)[_coordinates(maps, pixel)].float(), None
     n, dim, height, width = maps.shape
     total = n * height * width
@@ -43,17 +48,13 @@ def read_distinct(maps: Tensor, pixel: Tensor) -> tuple[Tensor, Tensor | None]:
 def scatter_pixels(like: Tensor, pixel: Tensor, rows: Tensor) -> Tensor:
     """A map of zeros, like `like`, plus the rows [K, D] at pixels [K] (which may repeat)."""
     maps = torch.zeros_like(like, device=rows.device)
-    if maps.device.type != "cpu":
+    if static_shapes(maps.device):
         place = _coordinates(maps, pixel)
         maps.permute(0, 2, 3, 1).index_put_(place, rows.to(maps.dtype), accumulate=True)
         return maps
     chosen, source = _distinct(pixel, maps[:, 0].numel())
     total = rows.new_zeros(len(chosen), maps.shape[1]).index_add_(0, source, rows).to(maps.dtype)
-    image, y, x = _coordinates(maps, chosen)
-    if maps.is_contiguous():  # channel by channel
-        maps.transpose(0, 1)[:, image, y, x] = total.t()
-    else:
-        maps.permute(0, 2, 3, 1)[image, y, x] = total
+    maps.permute(0, 2, 3, 1)[_coordinates(maps, chosen)] = total
     return maps
 
 

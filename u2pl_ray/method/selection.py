@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from u2pl_ray.method import pixels
+
 _STREAMED = 6  # up to this k, keeping the k largest class by class beats sorting
 
 
@@ -30,17 +32,19 @@ def kth_largest(prob: Tensor, k: int) -> Tensor:
     classes = prob.shape[1]
     if k > classes:
         return torch.full_like(prob[:, 0], -torch.inf)
-    if k > classes + 1 - k:  # nearer to the small end
-        return -kth_largest(-prob, classes + 1 - k)
-    if k > _STREAMED or prob.device.type != "cpu":
-        return prob.topk(k, dim=1, sorted=True).values[:, -1]
-    largest: list[Tensor] = []
+    smallest = k > classes + 1 - k
+    if smallest:  # nearer to that end
+        k = classes + 1 - k
+    if k > _STREAMED or pixels.static_shapes(prob.device):
+        return prob.topk(k, dim=1, largest=not smallest, sorted=True).values[:, -1]
+    outer, inner = (torch.minimum, torch.maximum) if smallest else (torch.maximum, torch.minimum)
+    kept: list[Tensor] = []
     for value in prob.unbind(1):  # planes stay in cache: several times faster than a sort
-        for i, kept in enumerate(largest):
-            largest[i], value = torch.maximum(kept, value), torch.minimum(kept, value)
-        if len(largest) < k:
-            largest.append(value)
-    return largest[-1]
+        for i, other in enumerate(kept):
+            kept[i], value = outer(other, value), inner(other, value)
+        if len(kept) < k:
+            kept.append(value)
+    return kept[-1]
 
 
 def rank_window(prob: Tensor, label: Tensor, n_labeled: int, low_rank: int, high_rank: int) -> Tensor:
@@ -124,9 +128,7 @@ class Share:
         if self.world_size == 1:
             return batch
         labeled, unlabeled = self.first
-        return torch.cat(
-            [batch[labeled : labeled + self.labeled], batch[unlabeled : unlabeled + self.unlabeled]]
-        )
+        return torch.cat([batch[labeled : labeled + self.labeled], batch[unlabeled : unlabeled + self.unlabeled]])
 
 
 class Candidates:
@@ -148,7 +150,7 @@ class Candidates:
         classes, self._pixels = own.shape
         # All candidates owned, class after class: listed where shapes may depend on values, else to be searched for.
         self._listed = self._cumulative = None
-        if own.device.type == "cpu":
+        if not pixels.static_shapes(own.device):
             self._listed = torch.from_numpy(np.flatnonzero(own.numpy()))
             ends = torch.searchsorted(self._listed, torch.arange(1, classes + 1) * self._pixels)
         else:
