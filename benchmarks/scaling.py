@@ -1,4 +1,4 @@
-"""Throughput with 1, 2 and 4 data-parallel CPU workers over the same global batch, and the collectives' share of a step.
+"""Throughput with 1, 2 and 4 data-parallel CPU workers over one global batch, and the collectives' share of a step.
 
     python benchmarks/scaling.py
     python benchmarks/scaling.py --workers 1 2 --preset camvid data.root=/data/camvid_240 model.encoder=resnet18
