@@ -71,3 +71,11 @@ def test_early_terminate_refused(body: dict[str, Any], words: list[str]) -> None
     assert str(caught.value).startswith("space.yaml: early_terminate: ")
     for word in words:
         assert word in str(caught.value)
+
+
+def test_the_first_rung_comes_after_the_warmup() -> None:
+    """Until then all trials are one and the same training."""
+    assert SchedulerChoice().after(4, 14).build(14).rungs(0, 14) == [6]  # type: ignore[attr-defined]
+    assert SchedulerChoice("asha", {"grace": 3}).after(4, 14).build(14).rungs(0, 14) == [3, 9]  # type: ignore[attr-defined]
+    assert SchedulerChoice("none").after(4, 14) == SchedulerChoice("none")
+    assert SchedulerChoice().after(0, 14) == SchedulerChoice()

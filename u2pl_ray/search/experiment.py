@@ -201,7 +201,9 @@ class Experiment:
         if scheduler is None and not scheduler_options and space.early_terminate is not None:
             stopping = from_early_terminate(space.early_terminate, epochs, space.source)
         else:
-            stopping = SchedulerChoice(scheduler or "asha", dict(scheduler_options or {}))
+            stopping = SchedulerChoice(scheduler or "asha", dict(scheduler_options or {})).after(
+                _warmup(config), epochs
+            )
         stopping.build(epochs)
         paper, notes = paper_setting(space, config)
         notes += writable(folder.parent)
@@ -345,6 +347,11 @@ class Experiment:
         if record.state in (State.FAILED, State.INFEASIBLE):
             status |= {"reason": record.reason, "detail": record.detail}
         return status
+
+
+def _warmup(config: Config) -> int:
+    """Epochs in which trials that differ in the method do not differ yet."""
+    return 0 if config.method.name == "supervised" else config.method.warmup_epochs
 
 
 def default_storage() -> Path:

@@ -51,6 +51,12 @@ class SchedulerChoice:
     name: str = "asha"
     options: Mapping[str, Any] = field(default_factory=dict)
 
+    def after(self, warmup: int, epochs: int) -> "SchedulerChoice":
+        """With the first rung after `warmup` epochs of which no trial should be judged, unless its place is given."""
+        if self.name == "none" or "grace" in self.options or not warmup:
+            return self
+        return SchedulerChoice(self.name, {**self.options, "grace": warmup + _grace(epochs - warmup, None)})
+
     def build(self, epochs: int) -> BasePruner:
         """The pruner for trainings of `epochs` epochs.
 
