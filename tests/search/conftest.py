@@ -24,7 +24,8 @@ def space() -> Space:
 
 @pytest.fixture
 def base() -> Config:
-    return overrides.load("quickstart", ["workers=1", "tracking.wandb=disabled"])
+    ranks = ["method.contrastive.low_rank=2", "method.contrastive.high_rank=6"]
+    return overrides.load("quickstart", ["workers=1", "tracking.wandb=disabled", "train.epochs=9", *ranks])
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +36,7 @@ def ray_cluster() -> Iterator[None]:
     from u2pl_ray.search.resources import connect
 
     os.environ["PYTHONPATH"] = str(Path(__file__).parent)
-    os.environ["RAY_worker_niceness"] = "0"  # or whatever else runs here starves the workers
+    os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112  or whatever else runs here starves the workers
     os.environ["RAY_NUM_CPUS"] = "2"
     connect()
     yield

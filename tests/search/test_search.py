@@ -157,12 +157,13 @@ from u2pl_ray.search.space import parse_space
 class Talk(Listener):
     def trial_started(self, trial, config): print("started", trial.id, trial.epochs, flush=True)
     def epoch_done(self, trial, metrics, best): print("epoch", trial.id, metrics["training_iteration"], flush=True)
+    def note(self, text): print(text, flush=True)
 
 folder, concurrent = Path(sys.argv[1]), int(sys.argv[2])
 if (folder / "a").exists():
     experiment = Experiment.open("a", folder)
 else:
-    base = overrides.load("quickstart", ["workers=1"])
+    base = overrides.load("quickstart", ["workers=1", "train.epochs=9"])
     space = parse_space((folder / "space.yaml").read_text(), "space.yaml")
     experiment = Experiment.plan(
         base, space, name="a", trials=int(sys.argv[3]), storage_path=folder, max_concurrent=concurrent,
@@ -175,26 +176,33 @@ print("finished", experiment.run([Talk()]).finished, flush=True)
 @pytest.mark.parametrize(
     ("concurrent", "trials", "moments"),
     [
-        (1, 4, ["epoch 0000 4", "started 0002"]),
-        pytest.param(2, 6, ["started 0000", "epoch 0000 4", "epoch 0002 1"], marks=pytest.mark.slow),
+        (1, 3, {"epoch 0000 4": signal.SIGKILL, "started 0001": signal.SIGTERM}),
+        pytest.param(
+            *(2, 6),
+            {"started 0000": signal.SIGKILL, "epoch 0000 4": signal.SIGINT, "epoch 0002 1": signal.SIGKILL},
+            marks=pytest.mark.slow,
+        ),
     ],
 )
-def test_killed_and_continued(
-    tmp_path: Path, base: Config, space: Space, concurrent: int, trials: int, moments: list[str]
+def test_interrupted_and_continued(
+    tmp_path: Path, base: Config, space: Space, concurrent: int, trials: int, moments: dict[str, signal.Signals]
 ) -> None:
-    """SIGKILL to a search's driver; one trial at a time it ends as the same search as one never killed."""
+    """Signals to a search's driver; one trial at a time it ends as the same search as one never interrupted."""
     (tmp_path / "space.yaml").write_text(space.text)
     environment = {**os.environ, "FAKE_EPOCH_SECONDS": "0.05"}
-    for moment in (*moments, None):
+    for moment, kind in {**moments, "never": None}.items():
         command = [sys.executable, "-W", "ignore", "-c", DRIVER, str(tmp_path), str(concurrent), str(trials)]
         driver = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
         assert driver.stdout is not None
         lines = []
         for line in driver.stdout:
             lines.append(line.strip())
-            if moment is not None and line.startswith(moment):
-                driver.kill()
-        assert driver.wait(60) == (-signal.SIGKILL if moment else 0), lines
+            if kind is not None and line.startswith(moment):
+                driver.send_signal(kind)
+        assert driver.wait(60) == (-kind if kind == signal.SIGKILL else 0), lines
+        if kind in (signal.SIGINT, signal.SIGTERM):
+            assert lines[-1] == "finished False"
+            assert any(line.startswith("stopping") for line in lines)
     assert lines[-1] == "finished True"
     killed = Experiment.open("a", tmp_path)
     records = killed.study().records()
@@ -238,7 +246,7 @@ def test_two_drivers_are_one_too_many(tmp_path: Path, base: Config, space: Space
 @pytest.mark.slow
 def test_over_ray_train(tmp_path: Path) -> None:
     """Two workers a trial fill the cluster: a trial that ends in any way must leave it free for the next."""
-    config = overrides.load("quickstart", ["workers=2", "tracking.wandb=disabled"])
+    config = overrides.load("quickstart", ["workers=2", "train.epochs=9", "tracking.wandb=disabled"])
     space = parse_space(
         "parameters: {method.contrastive.temperature: {distribution: log_uniform_values, min: 0.05, max: 2.0}, "
         f"method.alpha.end: {{values: {[0.0, DIVERGES, TOO_LARGE]}}}}}",

@@ -108,7 +108,7 @@ def test_missing_file(tmp_path: Path) -> None:
 
 def test_bounds_are_checked_with_the_rest_of_the_configuration(base: Config) -> None:
     space = parse("method.contrastive.low_rank: {min: 1, max: 9}")  # high_rank is 6
-    with pytest.raises(UserError, match=r"method.contrastive.low_rank: max 9: .*low_rank 9 must be below high_rank 6"):
+    with pytest.raises(UserError, match=r"method.contrastive.low_rank: max 9: .*high_rank"):
         space.check(base)
 
 

@@ -26,6 +26,7 @@ def run_tune(driver: Driver, slots: int, folder: Path, trainer: str) -> str:
     from u2pl_ray.search.reclaim import reclaim
     from u2pl_ray.search.scheduler import StudyScheduler
     from u2pl_ray.search.searcher import StudySearcher
+    from u2pl_ray.search.signals import stop_softly
     from u2pl_ray.search.trial import run_trial
 
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
@@ -41,7 +42,10 @@ def run_tune(driver: Driver, slots: int, folder: Path, trainer: str) -> str:
         {"CPU": 0, "memory": TRIAL_MEMORY},
     )
 
-    class Restarts(tune.Callback):
+    class Events(tune.Callback):
+        def setup(self, *arguments: Any, **info: Any) -> None:
+            arm()
+
         def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
             free(trial.config["trial"])
             driver.listeners.tell("note", f"{trial.config['trial']} lost its process and is started again")
@@ -60,16 +64,17 @@ def run_tune(driver: Driver, slots: int, folder: Path, trainer: str) -> str:
             name="run",
             storage_path=str(scratch),
             verbose=0,
-            callbacks=[Restarts()],
+            callbacks=[Events()],
             # The trial's own process; a training's failure is an outcome, not a failure of the trial.
             failure_config=tune.FailureConfig(max_failures=_RESTARTS),
         ),
     )
-    try:
-        tuner.fit()
-    finally:
-        for trial in searcher.live:  # interrupted
-            free(trial)
+    with stop_softly(lambda line: driver.listeners.tell("note", line)) as arm:
+        try:
+            tuner.fit()
+        finally:
+            for trial in searcher.live:  # interrupted
+                free(trial)
     shutil.rmtree(scratch, ignore_errors=True)
     if searcher.error is not None:
         return f"the study could not be read or written: {searcher.error}"

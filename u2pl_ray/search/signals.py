@@ -1,0 +1,42 @@
+"""Ctrl-C and SIGTERM: once to stop so that `resume` continues, twice to stop at once."""
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+_STOPPING = "stopping; every trial keeps its last checkpoint (once more: stop at once)"
+
+
+@contextmanager
+def stop_softly(say: Callable[[str], None]) -> Iterator[Callable[[], None]]:
+    """Within: a first SIGINT or SIGTERM is passed to Ray Tune as its soft stop (SIGUSR1).
+
+    Args:
+        say: called with a line for people when that happens.
+
+    Yields:
+        A function to call when Tune listens; before, the signals do what they always do.
+    """
+    handled = (signal.SIGINT, signal.SIGTERM)
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    original = {kind: signal.getsignal(kind) for kind in (*handled, signal.SIGUSR1)}
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        for kind in handled:
+            signal.signal(kind, signal.default_int_handler)
+        say(_STOPPING)
+        signal.raise_signal(signal.SIGUSR1)
+
+    def arm() -> None:
+        if in_main_thread:
+            for kind in handled:
+                signal.signal(kind, stop)
+
+    try:
+        yield arm
+    finally:
+        if in_main_thread:
+            for kind, handler in original.items():
+                signal.signal(kind, handler)
