@@ -34,6 +34,38 @@ class Maps(NamedTuple):
     confident: Tensor
 
 
+def peak_bytes(
+    config: ContrastiveConfig,
+    bank_config: MemoryBankConfig,
+    num_classes: int,
+    dim: int,
+    own_pixels: int,
+    world_size: int = 1,
+    device: torch.device | str = "cpu",
+) -> int:
+    """Upper bound of the memory a worker's loss takes, beside its arguments and the bank, forward or backward.
+
+    With P = `own_pixels` of its images on the small map, G = P * world_size, C classes, D = `dim`, A = C * anchors,
+    N negatives, and S = sum over classes of min(capacity, push_cap, G) keys pushed at most:
+
+        4 * D * (min(S, P) + 6 * A)     features of keys (on CUDA S); of anchors (backward: 4 * D * P, dense gradient)
+        + 12 * D * S                    keys as summed among several workers; none with one worker
+        + C * (5 * G + 16 * P)          masks and lists of candidates
+        + 160 * S + 80 * A * N          numbers of keys and negatives
+        + 8 * D * min(max(2**22 / D, N), A * N)     negatives (before: keys) copied at a time
+    """
+    total = own_pixels * world_size
+    cap = total if bank_config.push_cap is None else min(bank_config.push_cap, total)
+    pushed = sum(min(capacity, cap) for capacity in memory_bank.capacities(bank_config, num_classes))
+    anchors = num_classes * config.anchors
+    read = pushed if pixels.static_shapes(torch.device(device)) else min(pushed, own_pixels)
+    features = 4 * dim * (read + 6 * anchors) + 12 * dim * pushed * (world_size > 1)
+    masks = num_classes * (5 * total + 16 * own_pixels)
+    numbers = 160 * pushed + 80 * anchors * config.negatives
+    copied = 8 * dim * min(max((1 << 22) // dim, config.negatives), anchors * config.negatives)
+    return max(features + masks + numbers + copied, 4 * dim * (own_pixels + anchors))
+
+
 class ContrastiveLoss:
     """Pixel-to-prototype InfoNCE against the memory bank.
 
