@@ -18,6 +18,9 @@ BEAT = 5.0
 STALE = 30.0
 """Seconds without a touch after which the owner is taken for dead; longer than a busy file server delays one."""
 
+_DYING = 2.0
+"""Seconds a killed process may still be seen on a busy machine."""
+
 
 class Lease:
     """Held while an experiment runs: two drivers would start the same trials twice.
@@ -59,6 +62,9 @@ class Lease:
         """Return when the owner is gone."""
         name = self._path.parent.name
         if owner["machine"] == self._mine["machine"]:
+            patience = time.monotonic() + _DYING
+            while _born(owner["process"]) == owner["born"] and time.monotonic() < patience:
+                time.sleep(0.05)
             if _born(owner["process"]) == owner["born"]:
                 raise UserError(f"{name}: is being run by process {owner['process']}; stop that one first, or wait")
         else:
