@@ -1,3 +1,4 @@
+import contextlib
 import json
 import os
 import subprocess
@@ -83,6 +84,25 @@ def test_a_damaged_lease_is_nobodys(path: Path, content: str) -> None:
     path.write_text(content)
     with Lease(path):
         assert json.loads(path.read_text())["process"] == os.getpid()
+
+
+def test_of_many_at_once_one_gets_it(path: Path) -> None:
+    got, done = [], threading.Event()
+
+    def contend() -> None:
+        with contextlib.suppress(UserError), Lease(path):
+            got.append(threading.get_ident())
+            done.wait(10)
+
+    threads = [threading.Thread(target=contend) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    time.sleep(3)  # refusals come after a moment of patience
+    assert len(got) == 1
+    done.set()
+    for thread in threads:
+        thread.join()
+    assert list(path.parent.iterdir()) == []
 
 
 def test_the_thread_ends(path: Path) -> None:

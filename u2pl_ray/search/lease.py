@@ -43,9 +43,11 @@ class Lease:
         self._thread = threading.Thread(target=self._keep, name="lease", daemon=True)
 
     def __enter__(self) -> "Lease":
-        while (owner := self._owner()) is not None:
-            self._refuse_or_outlive(owner)
-        self._write()
+        while not self._take():
+            owner = self._owner()
+            if owner is not None:
+                self._refuse_or_outlive(owner)
+            self._path.unlink(missing_ok=True)
         self._thread.start()
         return self
 
@@ -73,7 +75,6 @@ class Lease:
                 time.sleep(min(0.5, self._stale / 10))
                 if self._touched() != seen:
                     raise UserError(f"{name}: is being run on another machine; stop that one first, or wait")
-        self._path.unlink(missing_ok=True)
 
     def _owner(self) -> dict[str, Any] | None:
         try:
@@ -88,10 +89,23 @@ class Lease:
         except OSError:
             return 0.0
 
-    def _write(self) -> None:
-        partial = self._path.with_suffix(".partial")
+    def _take(self) -> bool:
+        """Make the file ours, with its content, if there is none; of several at once, one succeeds."""
+        partial = self._path.with_suffix(f".{self._mine['id']}")
         partial.write_text(json.dumps(self._mine), "utf-8")
-        partial.replace(self._path)
+        try:
+            os.link(partial, self._path)
+        except FileExistsError:
+            return False
+        except OSError:  # a file system without hard links
+            try:
+                with self._path.open("x", encoding="utf-8") as file:
+                    file.write(json.dumps(self._mine))
+            except FileExistsError:
+                return False
+        finally:
+            partial.unlink()
+        return True
 
     def _keep(self) -> None:
         while not self._released.wait(self._beat):
