@@ -14,6 +14,7 @@ IGNORE = 255
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
 NonNegative = Annotated[float, Field(ge=0.0)]
+Scale = Annotated[float, Field(ge=0.05, le=20.0)]
 Count = Annotated[int, Field(ge=1)]
 
 
@@ -30,7 +31,7 @@ class SyntheticConfig(Section):
     """Side of the square images, in pixels."""
     classes: Annotated[int, Field(ge=2, le=12)] = 6
     """Number of classes, background (0) included."""
-    labeled: Count = 12
+    labeled: Count = 5
     """Training images with labels."""
     unlabeled: Count = 160
     """Training images without labels (their labels exist, for diagnostics only)."""
@@ -58,7 +59,7 @@ class DataConfig(Section):
     """Class names in label order; empty: read from root/classes.json."""
     crop: Annotated[int, Field(ge=32, multiple_of=32)] = 512
     """Side of the square training crops, in pixels, a multiple of 32 (the paper: 513). Padding is labeled 255."""
-    scale: tuple[Positive, Positive] = (0.5, 2.0)
+    scale: tuple[Scale, Scale] = (0.5, 2.0)
     """Range of the random rescaling."""
     flip: Fraction = 0.5
     """Probability of a horizontal flip."""

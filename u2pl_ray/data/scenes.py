@@ -82,7 +82,7 @@ def draw_scene(config: SyntheticConfig, rng: np.random.Generator, number: int) -
     """
     size, foreground = config.size, config.classes - 1
     canvas = _background(rng, size)
-    _strokes(rng, canvas, int(rng.integers(6, 14)))
+    _strokes(rng, canvas, int(rng.integers(3, 10)))
     label = np.zeros((size, size), np.uint8)
     first = 1 + number % foreground
     others = rng.integers(1, foreground + 1, size=int(rng.integers(1, 4)))
@@ -90,7 +90,8 @@ def draw_scene(config: SyntheticConfig, rng: np.random.Generator, number: int) -
         _object(rng, canvas, label, index)
     _strokes(rng, canvas, int(rng.integers(0, 3)))
     canvas *= _lighting(rng, size)[..., None]
-    canvas += rng.normal(0.0, rng.uniform(4.0, 14.0), canvas.shape)
+    _exposure(rng, canvas)
+    canvas += rng.normal(0.0, rng.uniform(2.0, 6.0), canvas.shape)
     return np.clip(canvas, 0, 255).astype(np.uint8), label
 
 
@@ -99,7 +100,8 @@ def _colour(hue: float, saturation: float, value: float) -> Array:
 
 
 def _any_colour(rng: np.random.Generator) -> Array:
-    return _colour(rng.random(), rng.uniform(0.1, 0.8), rng.uniform(0.2, 0.95))
+    """Of the background and its clutter: paler than the objects."""
+    return _colour(rng.random(), rng.uniform(0.025, 0.25), rng.uniform(0.2, 0.95))
 
 
 def _background(rng: np.random.Generator, size: int) -> Array:
@@ -131,7 +133,7 @@ def _object(rng: np.random.Generator, canvas: Array, label: Array, index: int) -
     """Draw one object of class `index` over the canvas and its label, in place."""
     size, name = canvas.shape[0], CLASSES[index - 1]
     texture, shape = name.split("_")
-    radius = size * rng.uniform(0.13, 0.30)
+    radius = size * rng.uniform(0.18, 0.34)
     centre = rng.uniform(0.1 * size, 0.9 * size, 2)
     angle = rng.uniform(0.0, 2.0 * np.pi)
     y, x = np.mgrid[0:size, 0:size].astype(np.float32)
@@ -140,14 +142,14 @@ def _object(rng: np.random.Generator, canvas: Array, label: Array, index: int) -
     v = dy * np.cos(angle) - dx * np.sin(angle)
     cover = np.clip(0.5 - radius * _SHAPES[shape](u / radius, v / radius), 0.0, 1.0)
 
-    wave = 2.0 * np.pi / (size * rng.uniform(0.05, 0.11))
+    wave = 2.0 * np.pi / (size * rng.uniform(0.07, 0.14))
     pattern = _TEXTURES[texture](wave * u + rng.uniform(0, 1.0), wave * v + rng.uniform(0, 1.0))
-    hue = (index - 1) / len(CLASSES) * 2.0 + rng.normal(0.0, 0.12)
-    light, dark = rng.uniform(0.65, 1.0), rng.uniform(0.15, 0.45)
+    hue = 0.2 * (index - 1) + rng.normal(0.0, 0.03)
+    light, dark = rng.uniform(0.6, 1.0), rng.uniform(0.3, 0.6)
     if rng.random() < 0.5:  # which of the two colours is the bright one
         light, dark = dark, light
-    one = _colour(hue, rng.uniform(0.3, 0.9), light)
-    two = _colour(hue + rng.normal(0.0, 0.15), rng.uniform(0.2, 0.9), dark)
+    one = _colour(hue, rng.uniform(0.6, 0.95), light)
+    two = _colour(hue + rng.normal(0.0, 0.03), rng.uniform(0.6, 0.95), dark)
     mix = (0.5 + 0.5 * pattern)[..., None]
     canvas += cover[..., None] * (mix * one + (1.0 - mix) * two - canvas)
     label[cover > 0.5] = index
@@ -158,3 +160,14 @@ def _lighting(rng: np.random.Generator, size: int) -> Array:
     y, x = np.mgrid[0:size, 0:size] / (size - 1.0) - 0.5
     angle, strength = rng.uniform(0.0, 2.0 * np.pi), rng.uniform(0.0, 0.7)
     return rng.uniform(0.75, 1.15) + strength * (np.cos(angle) * x + np.sin(angle) * y)
+
+
+def _exposure(rng: np.random.Generator, canvas: Array) -> None:
+    """White balance, haze and exposure of the whole image, in place.
+
+    They vary more between images than a few labeled ones show, and so make the unlabeled ones worth having.
+    """
+    warm, green = rng.uniform(-0.35, 0.35, 2)
+    canvas *= np.exp(warm * np.array([1.0, 0.0, -1.0]) + 0.6 * green * np.array([-0.5, 1.0, -0.5]))
+    canvas += rng.uniform(0.0, 0.3) * (0.5 * _any_colour(rng) + 90.0 - canvas)
+    canvas *= np.exp(-rng.uniform(0.0, 1.6))

@@ -19,7 +19,7 @@ from u2pl_ray.config.schema import DataConfig, SyntheticConfig
 from u2pl_ray.data.scenes import CLASSES, draw_scene
 from u2pl_ray.data.voc import IMAGES, LABELS, SPLITS, palette
 
-GENERATOR_VERSION = 1
+GENERATOR_VERSION = 3
 """Part of the cache key: raise it whenever `draw_scene` or the files' layout changes."""
 
 
