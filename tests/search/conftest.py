@@ -22,10 +22,19 @@ def space() -> Space:
     return parse_space(SPACE, "space.yaml")
 
 
+BASE = {
+    "data": {"dataset": "synthetic", "crop": 64},
+    "model": {"encoder": "tu-mobilenetv3_small_050"},
+    "method": {"warmup_epochs": 0, "contrastive": {"low_rank": 2, "high_rank": 6}},
+    "train": {"epochs": 9, "batch_size": 8, "unlabeled_batch_size": 8},
+    "tracking": {"wandb": "disabled"},
+}
+"""One worker, nine epochs: rungs at 2 and 6."""
+
+
 @pytest.fixture
 def base() -> Config:
-    ranks = ["method.contrastive.low_rank=2", "method.contrastive.high_rank=6"]
-    return overrides.load("quickstart", ["workers=1", "tracking.wandb=disabled", "train.epochs=9", *ranks])
+    return overrides.validate(BASE)
 
 
 @pytest.fixture(scope="module")

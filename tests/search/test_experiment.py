@@ -36,7 +36,7 @@ def test_a_plan_writes_nothing_and_says_what_would_happen(tmp_path: Path, base: 
     assert files(tmp_path) == set()
     for words in (
         "7 trials of at most 9 epochs, maximize val/miou",
-        "asha, trials may stop after 3 epochs",
+        "asha, trials may stop after 2, 6 epochs",
         "2 // 1 = 2 at once",
         "method.contrastive.temperature  0.05 .. 2 (log)   first: 0.5",
         "method.memory_bank.capacity: the paper's 30000 is outside",
@@ -85,8 +85,8 @@ def test_bad_input_leaves_nothing(
     assert files(tmp_path) == set()
 
 
-def test_more_workers_than_the_cluster_has(tmp_path: Path, space: Space) -> None:
-    config = overrides.load("quickstart", ["workers=4"])
+def test_more_workers_than_the_cluster_has(tmp_path: Path, base: Config, space: Space) -> None:
+    config = overrides.apply(base, {"workers": 4})
     with pytest.raises(UserError, match=r"workers=4 does not fit this cluster: .* 2 // 4 = 0 trials"):
         plan(tmp_path, config, space)
     assert files(tmp_path) == set()

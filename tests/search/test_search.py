@@ -163,7 +163,7 @@ folder, concurrent = Path(sys.argv[1]), int(sys.argv[2])
 if (folder / "a").exists():
     experiment = Experiment.open("a", folder)
 else:
-    base = overrides.load("quickstart", ["workers=1", "train.epochs=9"])
+    base = overrides.load(folder / "base.yaml")
     space = parse_space((folder / "space.yaml").read_text(), "space.yaml")
     experiment = Experiment.plan(
         base, space, name="a", trials=int(sys.argv[3]), storage_path=folder, max_concurrent=concurrent,
@@ -189,6 +189,7 @@ def test_interrupted_and_continued(
 ) -> None:
     """Signals to a search's driver; one trial at a time it ends as the same search as one never interrupted."""
     (tmp_path / "space.yaml").write_text(space.text)
+    (tmp_path / "base.yaml").write_text(overrides.dump(base))
     environment = {**os.environ, "FAKE_EPOCH_SECONDS": "0.05"}
     for moment, kind in {**moments, "never": None}.items():
         command = [sys.executable, "-W", "ignore", "-c", DRIVER, str(tmp_path), str(concurrent), str(trials)]
@@ -244,9 +245,9 @@ def test_two_drivers_are_one_too_many(tmp_path: Path, base: Config, space: Space
 
 
 @pytest.mark.slow
-def test_over_ray_train(tmp_path: Path) -> None:
+def test_over_ray_train(tmp_path: Path, base: Config) -> None:
     """Two workers a trial fill the cluster: a trial that ends in any way must leave it free for the next."""
-    config = overrides.load("quickstart", ["workers=2", "train.epochs=9", "tracking.wandb=disabled"])
+    config = overrides.apply(base, {"workers": 2})
     space = parse_space(
         "parameters: {method.contrastive.temperature: {distribution: log_uniform_values, min: 0.05, max: 2.0}, "
         f"method.alpha.end: {{values: {[0.0, DIVERGES, TOO_LARGE]}}}}}",
