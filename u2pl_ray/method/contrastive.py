@@ -52,17 +52,21 @@ def peak_bytes(
         + 12 * D * S                    keys as summed among several workers; none with one worker
         + C * (5 * G + 16 * P)          masks and lists of candidates
         + 160 * S + 80 * A * N          numbers of keys and negatives
-        + 8 * D * min(max(2**22 / D, N), A * N)     negatives (before: keys) copied at a time
+        + 6 * max(min(2**20, S * D), min(max(2**21, N * D), A * N * D))
+                                        keys, then negatives (not float32 ones on CPU), copied at a time
     """
     total = own_pixels * world_size
     cap = total if bank_config.push_cap is None else min(bank_config.push_cap, total)
     pushed = sum(min(capacity, cap) for capacity in memory_bank.capacities(bank_config, num_classes))
     anchors = num_classes * config.anchors
-    read = pushed if pixels.static_shapes(torch.device(device)) else min(pushed, own_pixels)
+    static = pixels.static_shapes(torch.device(device))
+    read = pushed if static else min(pushed, own_pixels)
     features = 4 * dim * (read + 6 * anchors) + 12 * dim * pushed * (world_size > 1)
     masks = num_classes * (5 * total + 16 * own_pixels)
     numbers = 160 * pushed + 80 * anchors * config.negatives
-    copied = 8 * dim * min(max((1 << 22) // dim, config.negatives), anchors * config.negatives)
+    negatives = min(max(1 << 21, config.negatives * dim), anchors * config.negatives * dim)
+    in_place = bank_config.key_dtype == "float32" and not static
+    copied = 6 * max(min(1 << 20, pushed * dim), 0 if in_place else negatives)
     return max(features + masks + numbers + copied, 4 * dim * (own_pixels + anchors))
 
 

@@ -1,15 +1,21 @@
 """InfoNCE of chosen pixels against their class prototype and rows of the memory bank, as one autograd function."""
 
+import warnings
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from u2pl_ray.method import pixels
 from u2pl_ray.method.memory_bank import EPS
-from u2pl_ray.method.pixels import read_pixels, scatter_pixels
 
-_CHUNK = 1 << 22  # elements of the bank gathered at a time: 16 MiB
+with warnings.catch_warnings():  # torch warns of the first one in a process that they are in beta
+    warnings.simplefilter("ignore")
+    torch.sparse_csr_tensor([0, 1], [0], [0.0], (1, 1), check_invariants=False)
+
+_CHUNK = 1 << 21  # elements of the bank copied at a time: 8 MiB of float32
 
 
 def info_nce(
@@ -27,8 +33,8 @@ def info_nce(
     a is the anchor's unit-norm feature, z+ the positive of its class, z_j its negatives. The gradient flows into
     `representation` only.
 
-    Memory beyond the arguments, in bytes: forward 4 * A * (6 * D + N) + 4 * max(2**22, N * D) * (1 for float32 keys,
-    1.5 for bfloat16); kept for the backward pass 4 * A * D; the backward pass returns the dense gradient, n * D * H * W
+    Memory beyond the arguments, in bytes: forward 4 * A * (6 * D + 6 * N), and 6 * max(2**21, N * D) on CUDA and for
+    bfloat16 keys; kept for the backward pass 4 * A * D; the backward pass returns the dense gradient, n * D * H * W
     elements of the dtype of `representation`.
 
     Args:
@@ -62,7 +68,7 @@ class _InfoNCE(torch.autograd.Function):
         rows: Tensor,
         temperature: float,
     ) -> Tensor:
-        feature = read_pixels(representation, pixel)
+        feature = pixels.read_pixels(representation, pixel)
         norm = feature.norm(dim=1, keepdim=True).clamp_min(EPS)
         unit = feature / norm
         losses, pulls = _attraction(unit, positives[classes], keys, rows, temperature)
@@ -75,28 +81,51 @@ class _InfoNCE(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         pixel, gradient = ctx.saved_tensors
-        return scatter_pixels(ctx.like, pixel, grad * gradient), None, None, None, None, None, None, None
+        return pixels.scatter_pixels(ctx.like, pixel, grad * gradient), None, None, None, None, None, None, None
 
 
 def _attraction(
     unit: Tensor, positive: Tensor, keys: Tensor, rows: Tensor, temperature: float
 ) -> tuple[Tensor, Tensor]:
     """InfoNCE of each anchor [A], and its gradient with respect to the anchor's unit-norm feature [A, D]."""
+    way = _in_place if keys.dtype is torch.float32 and not pixels.static_shapes(keys.device) else _in_pieces
+    return way(unit, positive, keys, rows, temperature)
+
+
+def _in_place(unit: Tensor, positive: Tensor, keys: Tensor, rows: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+    """`_attraction` on CPU, where two kernels read the negatives where they are: gather-and-dot, gather-and-add."""
+    (count, negatives), total = rows.shape, len(keys)
+    starts = torch.arange(0, rows.numel() + 1, max(1, negatives))
+    zeros = unit.new_zeros(rows.numel())
+    pattern = torch.sparse_csr_tensor(starts, rows.flatten(), zeros, (count, total), check_invariants=False)
+    dissimilar = torch.sparse.sampled_addmm(pattern, unit, keys.t(), beta=0.0).values().view_as(rows)
+    losses, share = _cross_entropy((unit * positive).sum(1, keepdim=True), dissimilar, temperature)
+    pull = F.embedding_bag(rows, keys, mode="sum", per_sample_weights=share[:, 1:].contiguous())
+    return losses, pull.addcmul_(share[:, :1] - 1, positive).div_(temperature)
+
+
+def _in_pieces(unit: Tensor, positive: Tensor, keys: Tensor, rows: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+    """`_attraction` by copying the negatives of some anchors at a time, as float32."""
     (count, negatives), dim = rows.shape, unit.shape[1]
     losses, pulls = unit.new_empty(count), torch.empty_like(unit)
     step = max(1, _CHUNK // (negatives * dim))
-    gathered = keys.new_empty(min(step, count) * negatives, dim)
+    copied = keys.new_empty(min(step, count) * negatives, dim)
     for start in range(0, count, step):
         part = slice(start, start + step)
         row = rows[part].flatten()
-        negative = torch.index_select(keys, 0, row, out=gathered[: len(row)]).float().view(-1, negatives, dim)
+        negative = torch.index_select(keys, 0, row, out=copied[: len(row)]).float().view(-1, negatives, dim)
         similar = (unit[part] * positive[part]).sum(1, keepdim=True)
         # A row times a matrix: on CPU half the time of the matrix times a column.
         dissimilar = torch.bmm(unit[part].unsqueeze(1), negative.transpose(1, 2)).squeeze(1)
-        logits = torch.cat([similar, dissimilar], 1) / temperature
-        total = logits.logsumexp(1, keepdim=True)
-        share = (logits - total).exp()
-        losses[part] = (total - logits[:, :1]).squeeze(1)
+        losses[part], share = _cross_entropy(similar, dissimilar, temperature)
         pull = torch.bmm(share[:, None, 1:], negative).squeeze(1)
-        pulls[part] = pull.addcmul_(share[:, :1] - 1, positive[part]) / temperature
+        pulls[part] = pull.addcmul_(share[:, :1] - 1, positive[part]).div_(temperature)
     return losses, pulls
+
+
+def _cross_entropy(similar: Tensor, dissimilar: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+    """Of similarities [A, 1] and [A, N], the first being right: the loss [A] and the softmax [A, 1 + N]."""
+    logits = torch.cat([similar, dissimilar], 1).div_(temperature)
+    total = logits.logsumexp(1, keepdim=True)
+    losses = (total - logits[:, :1]).squeeze(1)
+    return losses, logits.sub_(total).exp_()

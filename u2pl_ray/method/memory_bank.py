@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from u2pl_ray.config.errors import UserError
@@ -91,7 +92,7 @@ class MemoryBank:
 
         Args:
             keys: [S, D] (or [U, D], with `source`), unit norm, any floating dtype.
-            classes: [S] int64, the class of each row.
+            classes: [S] int64, the class of each row, class 0 first.
             order: [S] int64, the row's place among the rows of its class: 0, 1, 2, ... each once.
             counts: [C] int64; rows with order >= counts[class] are padding and are not pushed.
             step: optimizer step, for the age of the keys.
@@ -105,8 +106,9 @@ class MemoryBank:
         fill = self.fill[classes]
         evicted = kept & ((order + fill) % capacity < fill)  # the row holds a key: its step leaves the sum
         row = torch.where(kept, row, self._total)
-        change = kept * step - evicted * self.steps[row]
-        self._step_sum.index_add_(0, classes, change)
+        gone = F.pad((evicted * self.steps[row]).cumsum(0), (1, 0))
+        ends = torch.searchsorted(classes, torch.arange(len(counts), device=counts.device), right=True)
+        self._step_sum += torch.minimum(counts, self.capacity) * step - gone[ends].diff(prepend=gone[:1])
         length = max(1, _CHUNK // self.dim)
         for start in range(0, len(row), length):
             part = slice(start, start + length)
