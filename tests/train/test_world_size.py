@@ -21,6 +21,7 @@ SETTINGS = [
     "model.dropout=0",
     "model.options.decoder_aspp_dropout=0.0",
     "optim.lr=0.01",
+    "optim.head_multiplier=1",
     "train.epochs=2",
     "train.steps_per_epoch=2",
 ]
@@ -56,7 +57,7 @@ def test_one_two_and_four_workers_train_alike() -> None:
                     if name.endswith("miou") or name.startswith("diag/reliable_fraction"):
                         assert theirs[name] == pytest.approx(value, abs=0.01), (workers, name)
             for name, weight in alone["state"]["student"].items():
-                torch.testing.assert_close(end["state"]["student"][name], weight, rtol=1e-2, atol=1e-4)
+                torch.testing.assert_close(end["state"]["student"][name], weight, rtol=1e-2, atol=3e-4)
 
 
 def test_workers_hold_the_same_networks_and_bank_bit_for_bit() -> None:

@@ -107,7 +107,7 @@ class Worker:
         warming_up = epoch < config.method.warmup_epochs
         supervised = warming_up or config.method.name == "supervised"
         seed_everything(config.seed, epoch, self.session.rank)
-        forward = self._wrap(find_unused=warming_up)
+        forward = self._wrap(find_unused=warming_up and config.method.name == "u2pl")
         diagnostics = Diagnostics(self.classes, self.device)
         self.student.train()
         started = last_word = time.monotonic()
