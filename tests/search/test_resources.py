@@ -52,7 +52,7 @@ def test_the_arithmetic_is_shown() -> None:
         (["workers=4"], [node(2)], ["workers=4 does not fit", "2 CPU -> 2; 2 // 4 = 0 trials", "fewer workers"]),
         (["workers=1", "resources.cpus_per_worker=4"], [node(2), node(2)], ["2 CPU -> 0, 2 CPU -> 0; 0 // 1 = 0"]),
         (["workers=1", "resources.device=cuda"], [node(8)], ["8 CPU + 0 GPU -> 0"]),
-        (["workers=1"], [node(8, memory=0)], ["256 MiB of Ray's memory resource"]),
+        (["workers=1"], [node(8, memory=0)], ["1024 MiB of Ray's memory resource"]),
         (["workers=1"], [], ["none; 0 // 1 = 0"]),
     ],
 )
