@@ -81,5 +81,5 @@ def test_files_that_are_no_configuration(tmp_path: Path, content: str, word: str
 
 
 def test_an_unknown_key_is_named_before_other_problems() -> None:
-    with pytest.raises(UserError, match="epohcs.*did you mean 'train.epochs'"):
+    with pytest.raises(UserError, match=r"epohcs.*did you mean 'train\.epochs'"):
         overrides.load("quickstart", ["train.epohcs=3", "optim.lr=-1"])

@@ -50,9 +50,7 @@ def tell(sink: WandbSink, trials: int, epochs: range | list[int], first: int = 0
 def files(experiment: Path) -> dict[str, list[RunFile]]:
     """Every trial's files, oldest first."""
     found: dict[str, list[RunFile]] = {}
-    for path in sorted(
-        experiment.glob("wandb/offline-run-*/run-*.wandb"), key=lambda path: path.stat().st_mtime
-    ):
+    for path in sorted(experiment.glob("wandb/offline-run-*/run-*.wandb"), key=lambda path: path.stat().st_mtime):
         run = read_run(path)
         found.setdefault(run.name, []).append(run)
     return found

@@ -175,9 +175,7 @@ class WandbStub:
 
     def _CreateRunFiles(self, variables: dict[str, Any]) -> dict[str, Any]:
         run = variables["run"]
-        files = [
-            {"name": name, "uploadUrl": f"{self.url}/upload/{run}/{name}"} for name in variables["files"]
-        ]
+        files = [{"name": name, "uploadUrl": f"{self.url}/upload/{run}/{name}"} for name in variables["files"]]
         return {"createRunFiles": {"runID": f"bucket-{run}", "uploadHeaders": [], "files": files}}
 
     def _UpsertSweep(self, variables: dict[str, Any]) -> dict[str, Any]:
@@ -232,9 +230,7 @@ class WandbStub:
         """One POST of a run's history, summary and state."""
         run = self.runs[name]
         for file, chunk in message.get("files", {}).items():
-            content = (
-                [json.loads(line) for line in chunk["content"]] if file.endswith(("json", "jsonl")) else []
-            )
+            content = [json.loads(line) for line in chunk["content"]] if file.endswith(("json", "jsonl")) else []
             if file == "wandb-history.jsonl":
                 for number, row in enumerate(content, start=chunk["offset"]):
                     run.lines[number] = row

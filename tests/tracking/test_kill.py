@@ -29,9 +29,7 @@ def run_and_kill(experiment: Path, seconds: float, mode: str = "offline") -> int
 
     Returns the last step it logged.
     """
-    driver = subprocess.Popen(
-        [sys.executable, "-c", DRIVER, str(experiment), mode], stdout=subprocess.PIPE, text=True
-    )
+    driver = subprocess.Popen([sys.executable, "-c", DRIVER, str(experiment), mode], stdout=subprocess.PIPE, text=True)
     assert driver.stdout is not None
     while not list(experiment.glob("wandb/*/*.wandb")):
         assert driver.poll() is None

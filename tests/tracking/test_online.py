@@ -94,9 +94,7 @@ def test_a_resumed_search_continues_its_runs_and_its_sweep(experiment: Path, stu
         "empty",
     ],
 )
-def test_a_bad_server_delays_nothing_and_gets_the_rest_later(
-    experiment: Path, stub: WandbStub, fault: Any
-) -> None:
+def test_a_bad_server_delays_nothing_and_gets_the_rest_later(experiment: Path, stub: WandbStub, fault: Any) -> None:
     stub.fault = fault
     begun = time.monotonic()
     sink = sink_of(experiment, "auto")
@@ -131,9 +129,7 @@ def test_a_server_that_dies_midway_and_comes_back(experiment: Path, stub: WandbS
 
 def uploaders() -> list[int]:
     """Uploading processes that this process started."""
-    children = subprocess.run(
-        ["ps", "--ppid", str(os.getpid()), "-o", "pid=,args="], capture_output=True, text=True
-    )
+    children = subprocess.run(["ps", "--ppid", str(os.getpid()), "-o", "pid=,args="], capture_output=True, text=True)
     return [int(line.split()[0]) for line in children.stdout.splitlines() if "tracking.upload" in line]
 
 
@@ -153,13 +149,9 @@ def test_an_uploader_that_dies_is_started_again(experiment: Path, stub: WandbStu
 
 @pytest.mark.slow
 def test_the_uploader_ends_with_a_driver_that_is_killed(experiment: Path, stub: WandbStub) -> None:
-    driver = subprocess.Popen(
-        [sys.executable, "-c", DRIVER, str(experiment), "auto"], stdout=subprocess.DEVNULL
-    )
+    driver = subprocess.Popen([sys.executable, "-c", DRIVER, str(experiment), "auto"], stdout=subprocess.DEVNULL)
     wait_for(lambda: any(run.rows for run in stub.runs.values()), 30)
-    children = subprocess.run(
-        ["ps", "--ppid", str(driver.pid), "-o", "pid=,args="], capture_output=True, text=True
-    )
+    children = subprocess.run(["ps", "--ppid", str(driver.pid), "-o", "pid=,args="], capture_output=True, text=True)
     [uploader] = [int(line.split()[0]) for line in children.stdout.splitlines() if "tracking.upload" in line]
     driver.kill()
     driver.wait()

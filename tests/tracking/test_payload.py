@@ -3,9 +3,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import wandb
 from PIL import Image
 
-import wandb
 from u2pl_ray.tracking.payload import edges, matrix_picture, row_again, row_for_client
 
 
@@ -20,9 +20,7 @@ def test_edges_are_one_apart_without_a_maximum() -> None:
 
 
 def test_values_keep_their_kind(tmp_path: Path) -> None:
-    row = row_for_client(
-        {"a": 1, "b": 0.5, "c": "text", "d": None, "e": [3, 4], "f": [[1, 0], [1, 3]]}, tmp_path
-    )
+    row = row_for_client({"a": 1, "b": 0.5, "c": "text", "d": None, "e": [3, 4], "f": [[1, 0], [1, 3]]}, tmp_path)
     assert (row["a"], row["b"], row["c"]) == (1, 0.5, "text")
     assert "d" not in row
     assert isinstance(row["e"], wandb.Histogram)
@@ -34,9 +32,7 @@ def test_paths_of_media_become_pictures(tmp_path: Path) -> None:
     for name in ("one.png", "two.png"):
         Image.new("RGB", (4, 3)).save(tmp_path / name)
     absolute = str(tmp_path / "two.png")
-    row = row_for_client(
-        {"media/alone": "one.png", "media/several": ["one.png", absolute, "gone.png"]}, tmp_path
-    )
+    row = row_for_client({"media/alone": "one.png", "media/several": ["one.png", absolute, "gone.png"]}, tmp_path)
     assert [picture._caption for picture in row["media/alone"]] == ["one"]
     assert [picture._caption for picture in row["media/several"]] == ["one", "two"]
 

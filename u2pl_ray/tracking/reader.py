@@ -70,9 +70,7 @@ def read_run(path: Path) -> RunFile:
 def run_files(directory: Path, run_id: str) -> list[Path]:
     """All files of a run under an experiment's directory, oldest session first."""
     found = directory.glob(f"wandb/offline-run-*-{run_id}*/run-{run_id}.wandb")
-    return sorted(
-        found, key=lambda path: (path.parent.name.split("-")[2], len(path.parent.name), path.parent.name)
-    )
+    return sorted(found, key=lambda path: (path.parent.name.split("-")[2], len(path.parent.name), path.parent.name))
 
 
 def _update(target: dict[str, Any], items: Any) -> None:

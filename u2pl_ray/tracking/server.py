@@ -54,10 +54,9 @@ class Server:
         (scratch / "wandb").mkdir()
         (scratch / "wandb" / "logs").touch()
         os.environ["WANDB_MODE"] = "online"
+        import wandb
         from wandb.apis.public.service_api import ServiceApi
         from wandb.sdk import wandb_setup
-
-        import wandb
 
         self._scratch = scratch
         wandb.setup(
@@ -118,9 +117,7 @@ class Server:
         known = await asyncio.to_thread(self.known, run.project, run.entity, run.run_id)
         return known.last_step >= read_run(path).last_step
 
-    async def _copy(
-        self, source: Path, target: Path, known_step: int, live: bool, sweep_id: str | None
-    ) -> None:
+    async def _copy(self, source: Path, target: Path, known_step: int, live: bool, sweep_id: str | None) -> None:
         """Copy a run's file without the rows up to a step, marked as the continuation of a run in a sweep."""
         reader, writer = RecordReader(source), RecordWriter(target)
         while True:

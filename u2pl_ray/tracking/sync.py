@@ -85,9 +85,7 @@ def sync(
         if str(runs[-1].path) in uploader.uploaded:
             for run in runs:
                 run.path.with_name(run.path.name + ".synced").touch()
-    return SyncReport(
-        len(paths), len(uploader.uploaded), len(histories) - len(ready), tuple(dict.fromkeys(notes))
-    )
+    return SyncReport(len(paths), len(uploader.uploaded), len(histories) - len(ready), tuple(dict.fromkeys(notes)))
 
 
 def _histories(directory: Path) -> list[list[RunFile]]:
