@@ -76,7 +76,6 @@ def results_table(
         top: rows shown.
         maximize: whether larger is better.
     """
-    names = short_names({path: None for trial in trials for path in trial.params})
     leader = None if best is None else best.id
 
     def rank(trial: TrialRecord) -> tuple[bool, bool, bool, float]:
@@ -87,15 +86,14 @@ def results_table(
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for head in ("trial", "state", "epochs", objective):
         table.add_column(head, justify="left" if head in ("trial", "state") else "right", no_wrap=True)
-    for head in names.values():
-        table.add_column(head, justify="right", overflow="fold")
+    table.add_column("settings")  # in one column: eight narrow ones cannot be read on a terminal of 80 columns
     for trial in sorted(trials, key=rank)[:top]:
         table.add_row(
             f"{trial.id} {trial.note}".strip(),
             f"[{_COLOURS[trial.state]}]{trial.state.value}[/]",
             str(trial.epochs),
             number(trial.latest),
-            *(number(trial.params.get(path)) for path in names),
+            escape(settings(trial.params)),
             style="bold" if trial.id == leader else "",
         )
     return table
