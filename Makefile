@@ -9,7 +9,7 @@ setup: .venv/.ready
 .venv/.ready: pyproject.toml
 	$(PYTHON) -m venv .venv
 	@echo "Installing into .venv (torch, Ray, ...: some minutes the first time)"
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[dev]"
+	$(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check -e ".[dev]"
 	@touch $@
 
 # A real search on generated images: CPU, local Ray, W&B offline.
