@@ -12,15 +12,10 @@
 
 import json
 import os
-import platform
-import re
 import shutil
-import tempfile
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timezone
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +25,7 @@ from u2pl_ray.config.schema import Config
 from u2pl_ray.search.driver import Driver
 from u2pl_ray.search.events import Listener, Listeners
 from u2pl_ray.search.lease import Lease
+from u2pl_ray.search.options import FORMAT, TRAINER, Options, describe, read_options
 from u2pl_ray.search.paper import paper_setting
 from u2pl_ray.search.records import State, TrialRecord, read_epochs
 from u2pl_ray.search.resources import Fit, connect, fit, nodes
@@ -37,30 +33,12 @@ from u2pl_ray.search.rungs import RungPruner
 from u2pl_ray.search.samplers import SamplerChoice
 from u2pl_ray.search.schedulers import SchedulerChoice, from_early_terminate
 from u2pl_ray.search.space import Space, parse_space
+from u2pl_ray.search.storage import default_storage as default_storage
+from u2pl_ray.search.storage import experiment_folder, free_space
+from u2pl_ray.search.storage import experiments as experiments
+from u2pl_ray.search.storage import writable as writable
 from u2pl_ray.search.study import TrialStudy
 from u2pl_ray.search.tuning import run_tune
-
-FORMAT = 1
-TRAINER = "u2pl_ray.train.launch:build_trainer"
-_VERSIONS = ("u2pl_ray", "ray", "optuna", "torch")
-
-
-@dataclass(frozen=True)
-class Options:
-    """How an experiment searches.
-
-    Attributes:
-        trials: trials in all.
-        sampler, scheduler: what proposes, and what stops early.
-        max_concurrent: upper limit of trials at once, or None for what the cluster holds.
-        trainer: `module:function` that builds a trial's trainer.
-    """
-
-    trials: int
-    sampler: SamplerChoice
-    scheduler: SchedulerChoice
-    max_concurrent: int | None = None
-    trainer: str = TRAINER
 
 
 @dataclass(frozen=True)
@@ -112,7 +90,7 @@ class Plan:
             (partial / "trials").mkdir()
             (partial / "config.yaml").write_text(overrides.dump(self.config), "utf-8")
             (partial / "space.yaml").write_text(self.space.text, "utf-8")
-            (partial / "experiment.json").write_text(json.dumps(_describe(self.name, self.options), indent=2), "utf-8")
+            (partial / "experiment.json").write_text(json.dumps(describe(self.name, self.options), indent=2), "utf-8")
             study = TrialStudy.create(partial / "study.journal", self.name, self.space, *_choices(self))
             if self.paper:
                 study.enqueue(self.paper, "paper")
@@ -227,7 +205,7 @@ class Experiment:
             raise UserError(f"{folder}: no such experiment{nearest(folder.name, names)}")
         try:
             tree = json.loads((folder / "experiment.json").read_text("utf-8"))
-            options = _options(tree["options"])
+            options = read_options(tree["options"])
         except (ValueError, KeyError, TypeError) as error:
             raise UserError(f"{folder / 'experiment.json'}: damaged ({type(error).__name__} {error})") from None
         if tree["format"] != FORMAT:
@@ -354,89 +332,9 @@ def _warmup(config: Config) -> int:
     return 0 if config.method.name == "supervised" else config.method.warmup_epochs
 
 
-def default_storage() -> Path:
-    """U2PL_RAY_STORAGE, else ~/u2pl-ray."""
-    return Path(os.environ.get("U2PL_RAY_STORAGE") or "~/u2pl-ray").expanduser()
-
-
-def experiment_folder(name: str, storage_path: str | Path | None) -> Path:
-    """Where the experiment `name` is, or would be.
-
-    Raises:
-        UserError: the name cannot be a folder's.
-    """
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
-        raise UserError(f"--name {name!r}: use letters, digits, '.', '_' and '-', beginning with a letter or digit")
-    storage = default_storage() if storage_path is None else Path(storage_path).expanduser()
-    return storage.absolute() / name
-
-
-def experiments(storage_path: str | Path | None = None) -> list[str]:
-    """Names of the experiments in a storage, oldest first."""
-    storage = default_storage() if storage_path is None else Path(storage_path).expanduser()
-    found = [entry.parent for entry in storage.glob("*/experiment.json") if not entry.parent.name.startswith(".")]
-    return [folder.name for folder in sorted(found, key=lambda folder: (folder / "experiment.json").stat().st_mtime)]
-
-
-def writable(storage: Path) -> list[str]:
-    """Check that experiments can be created in `storage`; sentences worth saying about it.
-
-    Raises:
-        UserError: they cannot.
-    """
-    above = storage
-    while not above.exists() and above != above.parent:
-        above = above.parent
-    try:
-        tempfile.TemporaryDirectory(prefix=".u2pl-ray.", dir=above).cleanup()
-    except OSError as error:
-        why = f"{above} cannot be written ({error.strerror})"
-        raise UserError(f"--storage-path {storage}: {why}; choose another, or set U2PL_RAY_STORAGE") from None
-    free = shutil.disk_usage(above).free / 2**30
-    return [f"only {free:.1f} GiB are free in {above}"] if free < 1 else []
-
-
-def free_space(folder: Path) -> str:
-    """How much room the file system of `folder` has, for people."""
-    above = folder
-    while not above.exists():
-        above = above.parent
-    return f"{shutil.disk_usage(above).free / 2**30:.0f} GiB free"
-
-
 def _taken(name: str) -> str:
     return f"--name {name}: exists already; continue it with `u2pl-ray resume {name}`, or choose another name"
 
 
 def _choices(of: "Plan | Experiment") -> tuple[SamplerChoice, Any]:
     return of.options.sampler, of.options.scheduler.build(of.config.train.epochs)
-
-
-def _describe(name: str, options: Options) -> dict[str, Any]:
-    return {
-        "format": FORMAT,
-        "name": name,
-        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "versions": {"python": platform.python_version(), **{name: metadata.version(name) for name in _VERSIONS}},
-        "options": {
-            "trials": options.trials,
-            "sampler": {
-                "name": options.sampler.name,
-                "seed": options.sampler.seed,
-                "options": dict(options.sampler.options),
-            },
-            "scheduler": {"name": options.scheduler.name, "options": dict(options.scheduler.options)},
-            "max_concurrent": options.max_concurrent,
-            "trainer": options.trainer,
-        },
-    }
-
-
-def _options(tree: Mapping[str, Any]) -> Options:
-    return Options(
-        tree["trials"],
-        SamplerChoice(**tree["sampler"]),
-        SchedulerChoice(**tree["scheduler"]),
-        tree["max_concurrent"],
-        tree["trainer"],
-    )

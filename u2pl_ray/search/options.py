@@ -1,0 +1,69 @@
+"""How an experiment searches, and how that is written down."""
+
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from importlib import metadata
+from typing import Any
+
+from u2pl_ray.search.samplers import SamplerChoice
+from u2pl_ray.search.schedulers import SchedulerChoice
+
+FORMAT = 1
+TRAINER = "u2pl_ray.train.launch:build_trainer"
+_VERSIONS = ("u2pl_ray", "ray", "optuna", "torch")
+
+
+@dataclass(frozen=True)
+class Options:
+    """How an experiment searches.
+
+    Attributes:
+        trials: trials in all.
+        sampler, scheduler: what proposes, and what stops early.
+        max_concurrent: upper limit of trials at once, or None for what the cluster holds.
+        trainer: `module:function` that builds a trial's trainer.
+    """
+
+    trials: int
+    sampler: SamplerChoice
+    scheduler: SchedulerChoice
+    max_concurrent: int | None = None
+    trainer: str = TRAINER
+
+
+def describe(name: str, options: Options) -> dict[str, Any]:
+    """What experiment.json holds."""
+    return {
+        "format": FORMAT,
+        "name": name,
+        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "versions": {"python": platform.python_version(), **{name: metadata.version(name) for name in _VERSIONS}},
+        "options": {
+            "trials": options.trials,
+            "sampler": {
+                "name": options.sampler.name,
+                "seed": options.sampler.seed,
+                "options": dict(options.sampler.options),
+            },
+            "scheduler": {"name": options.scheduler.name, "options": dict(options.scheduler.options)},
+            "max_concurrent": options.max_concurrent,
+            "trainer": options.trainer,
+        },
+    }
+
+
+def read_options(tree: Mapping[str, Any]) -> Options:
+    """The options in what `describe` made, under `options`.
+
+    Raises:
+        KeyError, TypeError: something is missing or unknown.
+    """
+    return Options(
+        tree["trials"],
+        SamplerChoice(**tree["sampler"]),
+        SchedulerChoice(**tree["scheduler"]),
+        tree["max_concurrent"],
+        tree["trainer"],
+    )
