@@ -85,7 +85,7 @@ def search(
     storage_path: Storage = None,
     sampler: Annotated[
         str | None,
-        typer.Option("--sampler", help="tpe, random, qmc, gp, cmaes. Default: the space's method, else tpe."),
+        typer.Option("--sampler", help="tpe, random, qmc, gp, nsga2. Default: the space's method, else tpe."),
     ] = None,
     scheduler: Annotated[
         str | None,
@@ -134,6 +134,21 @@ def resume(name: Name, storage_path: Storage = None) -> None:
     from u2pl_ray.search.experiment import Experiment
 
     _run(Experiment.open(name, storage_path))
+
+
+@app.command()
+def extend(
+    name: Name,
+    trials: Annotated[str, typer.Option("--trials", help="How many more, such as +10.")],
+    storage_path: Storage = None,
+) -> None:
+    """Add trials to a search that has finished, on the same study."""
+    from u2pl_ray.search.experiment import Experiment
+
+    more = trials.removeprefix("+")
+    if not more.isdecimal() or int(more) < 1:
+        raise UserError(f"--trials {trials}: give how many more, such as +10")
+    _run(Experiment.open(name, storage_path).extend(int(more)))
 
 
 @app.command()

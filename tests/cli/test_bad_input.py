@@ -122,6 +122,7 @@ def test_wrong_spaces(run: Run, config: Path, storage: Path, tmp_path: Path, bod
         (["status", "absent"], ["absent", "no such experiment"]),
         (["resume", "absent"], ["absent"]),
         (["best", "absent"], ["absent"]),
+        (["extend", "absent", "--trials", "+x"], ["--trials +x"]),
         (["evaluate", "absent"], ["absent", "no such checkpoint"]),
         (["predict", "absent", "also-absent.png"], ["also-absent.png"]),
         (["train", "quickstart", "--name", "../x"], ["../x"]),

@@ -18,7 +18,7 @@ def print_summary(experiment: Experiment, summary: Summary, console: Console | N
     console = console or _console()
     console.print()
     objective = experiment.space.metric.name
-    console.print(results_table(summary.trials, summary.best, objective))
+    console.print(results_table(summary.trials, summary.best, objective, maximize=experiment.space.metric.maximize))
     if summary.best is not None:
         console.print(f"best trial {summary.best.id}: {objective} {number(summary.best.latest)}")
         console.print(f"  config      {experiment.folder / 'best.yaml'}")
@@ -42,7 +42,8 @@ def print_status(experiment: Experiment, console: Console | None = None) -> None
     counts = {state: sum(trial.state == state for trial in trials) for state in State}
     told = ", ".join(f"{count} {state.value.lower()}" for state, count in counts.items() if count)
     console.print(f"{experiment.name}: {len(trials)} of {experiment.options.trials} trials ({told or 'none yet'})")
-    console.print(results_table(trials, best, experiment.space.metric.name, top=len(trials)))
+    metric = experiment.space.metric
+    console.print(results_table(trials, best, metric.name, top=len(trials), maximize=metric.maximize))
 
 
 def best_of(experiment: Experiment) -> dict[str, Any]:
