@@ -99,8 +99,9 @@ class Client:
             Whether the session is online: wanted, and with a key.
         """
         clean_environment(os.environ)
-        import wandb
         from wandb.sdk import wandb_setup
+
+        import wandb
 
         self.memory.token()
         self._owns_service = wandb_setup.singleton()._connection is None
