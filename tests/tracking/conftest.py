@@ -22,10 +22,9 @@ def own_wandb(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPath
 
 
 def _forget_client() -> None:
+    import wandb
     from wandb.sdk import wandb_setup
     from wandb.sdk.lib import wbauth
-
-    import wandb
 
     with contextlib.suppress(Exception):
         wandb.teardown()

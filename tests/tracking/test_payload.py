@@ -3,9 +3,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import wandb
 from PIL import Image
 
-import wandb
 from u2pl_ray.tracking.payload import edges, matrix_picture, row_again, row_for_client
 
 

@@ -99,9 +99,8 @@ class Client:
             Whether the session is online: wanted, and with a key.
         """
         clean_environment(os.environ)
-        from wandb.sdk import wandb_setup
-
         import wandb
+        from wandb.sdk import wandb_setup
 
         self.memory.token()
         self._owns_service = wandb_setup.singleton()._connection is None

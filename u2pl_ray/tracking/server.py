@@ -54,10 +54,9 @@ class Server:
         (scratch / "wandb").mkdir()
         (scratch / "wandb" / "logs").touch()
         os.environ["WANDB_MODE"] = "online"
+        import wandb
         from wandb.apis.public.service_api import ServiceApi
         from wandb.sdk import wandb_setup
-
-        import wandb
 
         self._scratch = scratch
         wandb.setup(
