@@ -5,11 +5,18 @@ the trial's function returns: the thread that reads the queue then waits for its
 """
 
 import asyncio
+import threading
 from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import ray
 from ray.train import UserCallback
+
+from u2pl_ray.train.launch import PROGRESS_ACTOR
+
+_LISTEN_SECONDS = 2.0
 
 END = None
 """The last item of a box."""
@@ -48,6 +55,44 @@ def start_mailbox() -> Any:
         ray.get_runtime_context().get_node_id(), soft=False
     )
     return ray.remote(num_cpus=0, max_concurrency=1000, scheduling_strategy=node)(Mailbox).remote()
+
+
+class Progress:
+    """Lines that workers say within their epochs; they find it by the name `PROGRESS_ACTOR`."""
+
+    def __init__(self) -> None:
+        self._lines: list[str] = []
+
+    async def say(self, line: str) -> None:
+        """Note a line for whoever watches the search."""
+        self._lines.append(line)
+
+    async def heard(self) -> list[str]:
+        """What was said since this was last asked."""
+        lines, self._lines = self._lines, []
+        return lines
+
+
+@contextmanager
+def hear_progress(tell: Callable[[str], None]) -> Iterator[None]:
+    """Meanwhile, tell every line that workers say, from a thread. What fails here costs lines and nothing else."""
+    ended = threading.Event()
+    # The name is this driver's own: each has a namespace. An earlier search of the same process may still have one.
+    actor = ray.remote(num_cpus=0)(Progress).options(name=PROGRESS_ACTOR, get_if_exists=True).remote()
+
+    def listen() -> None:
+        while not ended.wait(_LISTEN_SECONDS):
+            with suppress(Exception):  # watching never ends a search
+                for line in ray.get(actor.heard.remote(), timeout=_LISTEN_SECONDS):
+                    tell(line)
+
+    thread = threading.Thread(target=listen, name="progress", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
 
 
 class ReportCallback(UserCallback):

@@ -22,7 +22,7 @@ def run_tune(driver: Driver, slots: int, folder: Path, trainer: str) -> str:
     """
     from ray import tune
 
-    from u2pl_ray.search.mailbox import start_mailbox
+    from u2pl_ray.search.mailbox import hear_progress, start_mailbox
     from u2pl_ray.search.reclaim import reclaim
     from u2pl_ray.search.scheduler import StudyScheduler
     from u2pl_ray.search.searcher import StudySearcher
@@ -69,7 +69,11 @@ def run_tune(driver: Driver, slots: int, folder: Path, trainer: str) -> str:
             failure_config=tune.FailureConfig(max_failures=_RESTARTS),
         ),
     )
-    with stop_softly(lambda line: driver.listeners.tell("note", line)) as arm:
+
+    def note(line: str) -> None:
+        driver.listeners.tell("note", line)
+
+    with stop_softly(note) as arm, hear_progress(note):
         try:
             tuner.fit()
         finally:

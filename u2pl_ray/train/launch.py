@@ -3,7 +3,7 @@
 import logging
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,9 @@ from u2pl_ray.train.session import Metrics
 
 # Ray polls its workers every 2 s by default, which is when reports arrive: the largest cost of short epochs.
 _POLL_SECONDS = "0.25"
+
+PROGRESS_ACTOR = "u2pl_ray_progress"
+"""Name of an actor with a method `say(line)` that hears of the progress within epochs."""
 
 WORKER_ENVIRONMENT = {
     # glibc returns freed activations to the system and faults them in again at every step: page faults dominate CPU
@@ -52,8 +55,12 @@ class RaySession:
                 yield Path(folder)
 
     def progress(self, line: str) -> None:
-        """See `Session`; Ray shows workers' output in the driver's terminal."""
-        print(line, flush=True)
+        """See `Session`: tells the actor named `PROGRESS_ACTOR`, if whoever started the training has one."""
+        import ray
+
+        trial = Path(ray.train.get_context().get_storage().experiment_fs_path).parent.name
+        with suppress(Exception):  # nobody listens
+            ray.get_actor(PROGRESS_ACTOR).say.remote(f"{trial} {line}")
 
 
 def train_worker(arguments: dict[str, Any]) -> None:
