@@ -129,3 +129,14 @@ def test_half_precision_features_and_keys(dtype: torch.dtype) -> None:
     assert half.grad is not None
     assert exact.grad is not None
     torch.testing.assert_close(half.grad, exact.grad.to(dtype))
+
+
+@pytest.mark.parametrize("keys_held", [1, 4, 5, 6])
+def test_more_negatives_than_keys(keys_held: int) -> None:
+    """A bank may hold fewer keys than an anchor draws: they are drawn with replacement."""
+    representation, pixel, weight, classes, positives, keys, rows = problem(negatives=5)
+    few, rows = keys[:keys_held].contiguous(), rows % keys_held
+    found = info_nce(representation, pixel, weight, classes, positives, few, rows, 0.5)
+    padded = torch.cat([few, torch.randn(50, few.shape[1])])  # the same draws from a longer bank
+    expected = info_nce(representation, pixel, weight, classes, positives, padded, rows, 0.5)
+    torch.testing.assert_close(found, expected)

@@ -88,7 +88,9 @@ def _attraction(
     unit: Tensor, positive: Tensor, keys: Tensor, rows: Tensor, temperature: float
 ) -> tuple[Tensor, Tensor]:
     """InfoNCE of each anchor [A], and its gradient with respect to the anchor's unit-norm feature [A, D]."""
-    way = _in_place if keys.dtype is torch.float32 and not pixels.static_shapes(keys.device) else _in_pieces
+    # sampled_addmm refuses a pattern with more entries in a row than there are columns.
+    fits = keys.dtype is torch.float32 and rows.shape[1] <= len(keys) and not pixels.static_shapes(keys.device)
+    way = _in_place if fits else _in_pieces
     return way(unit, positive, keys, rows, temperature)
 
 
