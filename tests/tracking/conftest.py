@@ -26,10 +26,10 @@ def _forget_client() -> None:
     from wandb.sdk import wandb_setup
     from wandb.sdk.lib import wbauth
 
-    with contextlib.suppress(Exception):
+    with contextlib.suppress(Exception, SystemExit):  # its service may have been killed: -9
         wandb.teardown()
     wandb_setup._singleton = None
-    with contextlib.suppress(Exception):
+    with contextlib.suppress(Exception, SystemExit):  # its service may have been killed: -9
         wbauth.unauthenticate_session(update_settings=False)
 
 
