@@ -97,8 +97,8 @@ class ContrastiveLoss:
         self.seed = seed
         self.collectives = collectives
         self.device = torch.device(device)
-        self._capacities = memory_bank.capacities(bank_config, num_classes)
-        self.bank = MemoryBank(self._capacities, dim, getattr(torch, bank_config.key_dtype), device)
+        capacities = memory_bank.capacities(bank_config, num_classes)
+        self.bank = MemoryBank(capacities, dim, getattr(torch, bank_config.key_dtype), device)
 
     def local_maps(self, prob: Tensor, label: Tensor, n_labeled: int) -> Maps:
         """This worker's maps, to be gathered (and put in global order: all labeled images, then all unlabeled).
@@ -215,7 +215,7 @@ class ContrastiveLoss:
         cap = total if self.push_cap is None else min(self.push_cap, total)
         limit = self.bank.capacity.clamp_max(cap)
         pushed = torch.minimum(counts, limit)
-        most = sum(min(capacity, cap) for capacity in self._capacities)
+        most = sum(min(capacity, cap) for capacity in self.bank.capacities)
         slots, length = (limit, most) if pixels.static_shapes(self.device) else (pushed, None)
         classes = torch.repeat_interleave(slots, output_size=length)
         order = torch.arange(len(classes), device=self.device) - (slots.cumsum(0) - slots)[classes]

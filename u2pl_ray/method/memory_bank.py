@@ -47,6 +47,7 @@ class MemoryBank:
         keys: [sum(capacities) + 1, D], unit-norm rows (cosine similarity does not see the norm).
         steps: [sum(capacities) + 1] int32, optimizer step at which each row was pushed.
         start, capacity, head, fill: [C] int64.
+        capacities: the same as `capacity`, on the host.
     """
 
     def __init__(
@@ -74,6 +75,7 @@ class MemoryBank:
         self.start = self.capacity.cumsum(0) - self.capacity
         self.head = torch.zeros_like(self.capacity)
         self.fill = torch.zeros_like(self.capacity)
+        self.capacities = tuple(capacities)
         self._total = sum(capacities)
         self._step_sum = torch.zeros_like(self.capacity)  # of the kept keys: the mean age without reading them all
         self.keys = torch.zeros(self._total + 1, self.dim, dtype=dtype, device=device)
@@ -98,7 +100,7 @@ class MemoryBank:
             step: optimizer step, for the age of the keys.
             source: [S] int64, the row of `keys` that each pushed row is a copy of; None: keys has them all, in order.
 
-        Memory beyond the arguments: 60 * S bytes for indices, and 4 to 6 * max(2**20, D) bytes.
+        Memory beyond the arguments: 160 * S bytes for indices, and 4 to 6 * max(2**20, D) bytes.
         """
         capacity, count = self.capacity[classes], counts[classes]
         kept = (order < count) & (order >= count - capacity)
