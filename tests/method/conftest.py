@@ -2,10 +2,6 @@ from collections.abc import Iterator
 
 import pytest
 import torch
-from hypothesis import settings
-
-settings.register_profile("method", deadline=None)  # a busy machine is not a failure
-settings.load_profile("method")
 
 
 @pytest.fixture(scope="package", autouse=True)

@@ -55,7 +55,7 @@ class TestBands:
         logits = torch.randn(2, 3, height, width, generator=torch.Generator().manual_seed(h))
         bands = Bands(logits, (h, w))
         parts = [bands.read(rows) for rows in bands]
-        torch.testing.assert_close(torch.cat(parts, 2), upsample(logits, (h, w)), atol=2e-6, rtol=1e-5)
+        torch.testing.assert_close(torch.cat(parts, 2), upsample(logits, (h, w)), atol=1e-5, rtol=1e-4)
         assert max(part.shape[2] for part in parts) <= max(1, 2000 // (2 * 3 * w * 4))
 
     @given(height=sides, width=sides, h=sides, w=sides)
