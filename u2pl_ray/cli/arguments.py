@@ -1,0 +1,25 @@
+"""Arguments and options that several verbs share."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+ConfigName = Annotated[str, typer.Argument(metavar="CONFIG", help="A preset (quickstart, camvid) or a YAML file.")]
+Overrides = Annotated[
+    list[str] | None, typer.Argument(metavar="[a.b=c]...", help="Settings to change, e.g. method.alpha.start=0.3")
+]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="The experiment's name (or the path of its folder).")]
+Storage = Annotated[
+    Path | None,
+    typer.Option("--storage-path", help="Where experiments are kept. Default: U2PL_RAY_STORAGE, else ~/u2pl-ray."),
+]
+NewName = Annotated[
+    str | None, typer.Option("--name", help="Name of the new experiment. Default: made from config and time.")
+]
+DumpConfig = Annotated[bool, typer.Option("--dump-config", help="Print the whole resolved configuration and stop.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+MaxConcurrent = Annotated[
+    int | None,
+    typer.Option("--max-concurrent", help="At most so many trials at once. Default: what the cluster holds."),
+]

@@ -1,0 +1,83 @@
+"""What several verbs do: read a configuration, look at the data, run an experiment and print how it ended."""
+
+import sys
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from u2pl_ray.config.errors import UserError
+
+if TYPE_CHECKING:
+    from u2pl_ray.config.schema import Config
+    from u2pl_ray.search.experiment import Experiment, Summary
+
+
+def load_config(name: str, overrides: list[str] | None) -> "Config":
+    """The resolved configuration: preset or file, overrides, classes and split files filled in."""
+    from u2pl_ray.config.overrides import load
+    from u2pl_ray.data.registry import resolve
+
+    return resolve(load(name, overrides or []))
+
+
+def check_data(config: "Config") -> None:
+    """Refuse a model or data set that cannot be trained on; print what looks wrong."""
+    from u2pl_ray.data.check import check
+    from u2pl_ray.models.segmentor import check_model
+
+    check_model(config.model)
+    for warning in check(config, full=False).warnings:
+        warn(warning)
+
+
+def check_split(split: str) -> None:
+    """Refuse anything but val and test."""
+    if split not in ("val", "test"):
+        raise UserError(f"--split {split}: there are val and test")
+
+
+def warn(text: str) -> None:
+    """One line on stderr."""
+    print(f"warning: {text}", file=sys.stderr)
+
+
+def print_config(config: "Config") -> None:
+    """The whole configuration as YAML, which `train` and `search` accept."""
+    from u2pl_ray.config.overrides import dump
+
+    print(dump(config), end="")
+
+
+def run_experiment(experiment: "Experiment") -> None:
+    """Run what is left of an experiment, with console and W&B, and print how it ended. Exit code 1 if unfinished."""
+    from rich.console import Console
+
+    from u2pl_ray.analysis.tables import print_summary
+    from u2pl_ray.search.console import ConsoleListener
+    from u2pl_ray.search.telemetry import WandbListener, sweep_of
+    from u2pl_ray.tracking.sink import WandbSink
+
+    tracking, metric = experiment.config.tracking, experiment.space.metric
+    sink = WandbSink(
+        experiment.folder,
+        tracking.project,
+        tracking.entity,
+        experiment.name,
+        tracking.wandb,
+        objective=metric.name,
+        maximize=metric.maximize,
+        sweep=sweep_of(experiment.space.text),
+    )
+    console = Console(soft_wrap=True, highlight=False)
+    listeners = [ConsoleListener(console, metric.name), WandbListener(sink, console.print)]
+    summary: Summary = experiment.run(listeners)
+    print_summary(experiment, summary, console)
+    if not summary.finished:
+        raise typer.Exit(1)
+
+
+def default_name(config: str, what: str) -> str:
+    """A name for a new experiment: what of, and when."""
+    return f"{Path(config).stem}-{what}-{datetime.now():%Y%m%d-%H%M%S}"

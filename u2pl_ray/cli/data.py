@@ -1,0 +1,35 @@
+"""`u2pl-ray data`: look over a data set, or split one."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from u2pl_ray.cli.arguments import AsJson, ConfigName, Overrides
+from u2pl_ray.cli.common import warn
+
+
+def check(config: ConfigName, overrides: Overrides = None, json_: AsJson = False) -> None:
+    """Open every image and label of a configuration's splits, and count classes."""
+    from u2pl_ray.config.overrides import load
+    from u2pl_ray.data import check as checking
+
+    report = checking.check(load(config, overrides or []))
+    print(json.dumps(report.to_dict(), indent=2) if json_ else "\n".join(report.lines()))
+    for warning in report.warnings:
+        warn(warning)
+
+
+def make_splits(
+    root: Annotated[Path, typer.Argument(metavar="ROOT", help="Folder in PASCAL VOC layout.")],
+    sizes: Annotated[list[str], typer.Argument(metavar="SIZES...", help="Labeled shares or counts: 1/16 1/8 92 ...")],
+    seed: Annotated[int, typer.Option("--seed", help="Seed of the draw.")] = 0,
+    source: Annotated[str, typer.Option("--from", help="List of training ids.")] = "ImageSets/Segmentation/train.txt",
+) -> None:
+    """Draw nested labeled/unlabeled splits in which every class is labeled."""
+    from u2pl_ray.config.schema import DataConfig
+    from u2pl_ray.data import splits
+
+    for folder in splits.make_splits(DataConfig(root=str(root)), sizes, seed=seed, source=source):
+        print(folder)

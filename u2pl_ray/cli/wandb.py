@@ -1,0 +1,48 @@
+"""`u2pl-ray wandb`: an experiment in Weights & Biases."""
+
+import typer
+
+from u2pl_ray.cli.arguments import Name, Storage
+from u2pl_ray.cli.common import warn
+
+
+def sync(name: Name, storage_path: Storage = None) -> None:
+    """Upload what was logged offline, as runs of a native Sweep, and check that it arrived."""
+    from u2pl_ray.search.experiment import Experiment
+    from u2pl_ray.search.telemetry import sweep_of
+    from u2pl_ray.tracking import sync as syncing
+
+    experiment = Experiment.open(name, storage_path)
+    tracking = experiment.config.tracking
+    sweep = sweep_of(experiment.space.text)
+    report = syncing.sync(
+        experiment.folder, tracking.project, tracking.entity, experiment.name, sweep, running=experiment.is_running()
+    )
+    print(
+        f"{report.uploaded} of {report.runs} runs uploaded" + (f", {report.running} still run" * bool(report.running))
+    )
+    for note in report.notes:
+        warn(note)
+    if report.uploaded < report.runs:
+        raise typer.Exit(1)
+
+
+def workspace(name: Name, storage_path: Storage = None) -> None:
+    """Save a view and a report of an uploaded experiment: parallel coordinates, importance, curves, diagnostics."""
+    from u2pl_ray.search.experiment import Experiment
+    from u2pl_ray.tracking.workspace import View, save
+
+    experiment = Experiment.open(name, storage_path)
+    study = experiment.study()
+    best_trial, parameters = study.best(), experiment.space.parameters
+    paper = next((trial.id for trial in study.records() if trial.note == "paper"), None)
+    view = View(
+        experiment.name,
+        experiment.space.metric.name,
+        list(parameters),
+        [path for path, parameter in parameters.items() if parameter.choices is not None],
+        None if best_trial is None else best_trial.id,
+        paper,
+    )
+    save(experiment.folder, experiment.config.tracking.project, experiment.config.tracking.entity, view)
+    print(f"saved the view and the report {experiment.name} in project {experiment.config.tracking.project}")
