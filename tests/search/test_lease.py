@@ -51,6 +51,31 @@ def test_a_killed_owner_is_succeeded_at_once(path: Path) -> None:
     holder.wait()
 
 
+def test_looking_tells_whether_it_is_held_and_keeps_nobody_out(path: Path) -> None:
+    assert not Lease(path).held()
+    with Lease(path):
+        assert Lease(path).held()
+    assert not Lease(path).held()
+    holder = subprocess.Popen([sys.executable, "-c", HOLD, str(path)], stdout=subprocess.PIPE)
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == b"held\n"
+    assert Lease(path).held()
+    holder.kill()
+    holder.wait()
+    assert path.exists()
+    assert not Lease(path).held()
+
+
+def test_from_elsewhere_it_is_held_while_it_beats(path: Path) -> None:
+    with Lease(path, beat=0.05):
+        elsewhere(path)
+        assert Lease(path).held()
+    with Lease(path, beat=60.0):
+        elsewhere(path)
+        os.utime(path, (time.time() - 60, time.time() - 60))
+        assert not Lease(path).held()
+
+
 def elsewhere(path: Path) -> None:
     """Make the lease another machine's."""
     path.write_text(json.dumps({**json.loads(path.read_text()), "machine": "another"}))

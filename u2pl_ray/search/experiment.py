@@ -266,11 +266,7 @@ class Experiment:
 
     def is_running(self) -> bool:
         """Whether a driver works on it at this moment."""
-        try:
-            with Lease(self.folder / "driver.lease"):
-                return False
-        except UserError:
-            return True
+        return Lease(self.folder / "driver.lease").held()
 
     def write_best(self, study: TrialStudy | None = None) -> Path | None:
         """Write best.yaml: the best trial's whole configuration. None if no trial has a value."""

@@ -60,6 +60,18 @@ class Lease:
         if owner is not None and owner["id"] == self._mine["id"]:
             self._path.unlink(missing_ok=True)
 
+    def held(self) -> bool:
+        """Whether someone holds it, told by looking alone: nobody is kept from taking it meanwhile.
+
+        From another machine by the time of the last touch, which supposes clocks that agree within `stale`.
+        """
+        owner = self._owner()
+        if owner is None:
+            return False
+        if owner["machine"] == self._mine["machine"]:
+            return _born(owner["process"]) == owner["born"]
+        return time.time() - self._touched() < self._stale
+
     def _refuse_or_outlive(self, owner: dict[str, Any]) -> None:
         """Return when the owner is gone."""
         name = self._path.parent.name
