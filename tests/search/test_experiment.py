@@ -10,7 +10,9 @@ from u2pl_ray.config import overrides
 from u2pl_ray.config.errors import UserError
 from u2pl_ray.config.schema import Config
 from u2pl_ray.search import experiment as experiments
-from u2pl_ray.search.experiment import Experiment, Plan, default_storage
+from u2pl_ray.search import plan as plans
+from u2pl_ray.search.experiment import Experiment, default_storage
+from u2pl_ray.search.plan import Plan, plan_search
 from u2pl_ray.search.records import State
 from u2pl_ray.search.space import Space, parse_space
 
@@ -18,13 +20,13 @@ from u2pl_ray.search.space import Space, parse_space
 @pytest.fixture(autouse=True)
 def cluster(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two CPUs, as Ray would say."""
-    monkeypatch.setattr(experiments, "connect", lambda: None)
-    monkeypatch.setattr(experiments, "nodes", lambda: [{"CPU": 2.0, "memory": 2.0**33}])
+    monkeypatch.setattr(plans, "connect", lambda: None)
+    monkeypatch.setattr(plans, "nodes", lambda: [{"CPU": 2.0, "memory": 2.0**33}])
 
 
 def plan(tmp_path: Path, base: Config, space: Space, **more: Any) -> Plan:
     arguments: dict[str, Any] = {"name": "a", "trials": 3, "storage_path": tmp_path} | more
-    return Experiment.plan(base, space, **arguments)
+    return plan_search(base, space, **arguments)
 
 
 def files(folder: Path) -> set[str]:
@@ -110,7 +112,7 @@ def test_a_failing_creation_leaves_nothing(
     def full(*arguments: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(experiments.TrialStudy, "enqueue", full)
+    monkeypatch.setattr(plans.TrialStudy, "enqueue", full)
     with pytest.raises(UserError, match="No space left on device"):
         plan(tmp_path, base, space).create()
     assert files(tmp_path) == set()

@@ -18,6 +18,7 @@ from u2pl_ray.config.schema import Config
 from u2pl_ray.search.driver import Driver, Outcome
 from u2pl_ray.search.events import Listener
 from u2pl_ray.search.experiment import Experiment
+from u2pl_ray.search.plan import plan_search
 from u2pl_ray.search.records import State, TrialRecord
 from u2pl_ray.search.space import Space, parse_space
 from u2pl_ray.search.study import TrialStudy
@@ -55,7 +56,7 @@ def test_every_end_is_told_as_it_was(tmp_path: Path, base: Config) -> None:
         f"method.alpha.end: {{values: {[0.0, RAISES, DIVERGES, TOO_LARGE, ENDS_EARLY]}}}}}",
         "s",
     )
-    plan = Experiment.plan(base, space, name="a", trials=7, storage_path=tmp_path, trainer=PLAIN)
+    plan = plan_search(base, space, name="a", trials=7, storage_path=tmp_path, trainer=PLAIN)
     made, ends = plan.create(), Ends()
     fine, poor = 0.5, 0.06  # the best temperature, where the paper's setting is, and one that the scheduler stops
     cases = [(fine, RAISES), (fine, DIVERGES), (fine, TOO_LARGE), (fine, ENDS_EARLY), (poor, 0.0), (poor, 0.0)]
@@ -101,7 +102,7 @@ def test_every_end_is_told_as_it_was(tmp_path: Path, base: Config) -> None:
 def test_a_finished_search_goes_on_when_extended(
     tmp_path: Path, base: Config, space: Space, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    plan = Experiment.plan(base, space, name="a", trials=1, storage_path=tmp_path, trainer=PLAIN)
+    plan = plan_search(base, space, name="a", trials=1, storage_path=tmp_path, trainer=PLAIN)
     first = plan.create().run().trials
     both = Experiment.open("a", tmp_path).extend(1).run()
     assert both.finished
@@ -131,7 +132,7 @@ def test_a_trial_whose_process_dies_continues(tmp_path: Path, base: Config, spac
             self.notes.append(text)
 
     assassin = Assassin()
-    plan = Experiment.plan(base, space, name="a", trials=1, storage_path=tmp_path, trainer="fake_training:build_slow")
+    plan = plan_search(base, space, name="a", trials=1, storage_path=tmp_path, trainer="fake_training:build_slow")
     (record,) = plan.create().run([assassin]).trials
     assert assassin.kills == 2
     assert (record.state, list(record.values)) == (State.COMPLETED, list(range(1, 10)))
@@ -140,7 +141,7 @@ def test_a_trial_whose_process_dies_continues(tmp_path: Path, base: Config, spac
 
 @pytest.mark.slow
 def test_a_trial_whose_process_always_dies_is_lost(tmp_path: Path, base: Config, space: Space) -> None:
-    plan = Experiment.plan(base, space, name="a", trials=1, storage_path=tmp_path, trainer="fake_training:build_fatal")
+    plan = plan_search(base, space, name="a", trials=1, storage_path=tmp_path, trainer="fake_training:build_fatal")
     (record,) = plan.create().run().trials
     assert (record.state, record.reason) == (State.FAILED, "lost")
 
@@ -152,6 +153,7 @@ from u2pl_ray.config import overrides
 from u2pl_ray.search.driver import Driver, Outcome
 from u2pl_ray.search.events import Listener
 from u2pl_ray.search.experiment import Experiment
+from u2pl_ray.search.plan import plan_search
 from u2pl_ray.search.space import parse_space
 
 class Talk(Listener):
@@ -165,7 +167,7 @@ if (folder / "a").exists():
 else:
     base = overrides.load(folder / "base.yaml")
     space = parse_space((folder / "space.yaml").read_text(), "space.yaml")
-    experiment = Experiment.plan(
+    experiment = plan_search(
         base, space, name="a", trials=int(sys.argv[3]), storage_path=folder, max_concurrent=concurrent,
         sampler_options={"n_startup_trials": 2}, trainer="fake_training:build_slow",
     ).create()
@@ -237,7 +239,7 @@ def never_killed(experiment: Experiment, folder: Path) -> list[TrialRecord]:
 def test_two_drivers_are_one_too_many(tmp_path: Path, base: Config, space: Space) -> None:
     from u2pl_ray.search.lease import Lease
 
-    plan = Experiment.plan(base, space, name="a", trials=1, storage_path=tmp_path, trainer=PLAIN)
+    plan = plan_search(base, space, name="a", trials=1, storage_path=tmp_path, trainer=PLAIN)
     made = plan.create()
     with Lease(made.folder / "driver.lease"), pytest.raises(UserError, match="a: is being run by process"):
         made.run()
@@ -253,9 +255,7 @@ def test_over_ray_train(tmp_path: Path, base: Config) -> None:
         f"method.alpha.end: {{values: {[0.0, DIVERGES, TOO_LARGE]}}}}}",
         "s",
     )
-    plan = Experiment.plan(
-        config, space, name="a", trials=5, storage_path=tmp_path, trainer="fake_training:build_torch"
-    )
+    plan = plan_search(config, space, name="a", trials=5, storage_path=tmp_path, trainer="fake_training:build_torch")
     made = plan.create()
     for temperature, end in [(0.06, 0.0), (0.5, DIVERGES), (0.5, TOO_LARGE), (0.06, 0.0)]:
         made.study().enqueue({"method.contrastive.temperature": temperature, "method.alpha.end": end}, "case")

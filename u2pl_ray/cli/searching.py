@@ -35,7 +35,7 @@ def search(
     dump_config: DumpConfig = False,
 ) -> None:
     """Search for the best settings. The paper's own setting is always the first trial."""
-    from u2pl_ray.search.experiment import Experiment
+    from u2pl_ray.search.plan import plan_search
     from u2pl_ray.search.space import load_space
 
     settings = load_config(config, overrides)
@@ -48,7 +48,7 @@ def search(
         raise UserError(f"--trials {trials}: give at least 1")
     searched = load_space(space)
     check_data(settings)
-    plan = Experiment.plan(
+    plan = plan_search(
         settings,
         searched,
         name=name or default_name(config, space.stem),

@@ -12,8 +12,6 @@
 
 import json
 import os
-import shutil
-import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -25,83 +23,16 @@ from u2pl_ray.config.schema import Config
 from u2pl_ray.search.driver import Driver
 from u2pl_ray.search.events import Listener, Listeners
 from u2pl_ray.search.lease import Lease
-from u2pl_ray.search.options import FORMAT, TRAINER, Options, describe, read_options
-from u2pl_ray.search.paper import paper_setting
+from u2pl_ray.search.options import FORMAT, Options, read_options
 from u2pl_ray.search.records import State, TrialRecord, read_epochs
-from u2pl_ray.search.resources import Fit, connect, fit, nodes
-from u2pl_ray.search.rungs import RungPruner
-from u2pl_ray.search.samplers import SamplerChoice
-from u2pl_ray.search.schedulers import SchedulerChoice, from_early_terminate
+from u2pl_ray.search.resources import connect, fit, nodes
 from u2pl_ray.search.space import Space, parse_space
 from u2pl_ray.search.storage import default_storage as default_storage
-from u2pl_ray.search.storage import experiment_folder, free_space
+from u2pl_ray.search.storage import experiment_folder
 from u2pl_ray.search.storage import experiments as experiments
 from u2pl_ray.search.storage import writable as writable
 from u2pl_ray.search.study import TrialStudy
 from u2pl_ray.search.tuning import run_tune
-
-
-@dataclass(frozen=True)
-class Plan:
-    """A search that has been checked and not been started; nothing is written yet."""
-
-    name: str
-    folder: Path
-    config: Config
-    space: Space
-    options: Options
-    fit: Fit
-    paper: Mapping[str, Any]
-    notes: Sequence[str] = ()
-
-    def lines(self) -> list[str]:
-        """The plan for people."""
-        epochs = self.config.train.epochs
-        pruner = self.options.scheduler.build(epochs)
-        rungs = pruner.rungs(0, epochs) if isinstance(pruner, RungPruner) else []
-        stops = f", trials may stop after {', '.join(map(str, rungs))} epochs" if rungs else ""
-        width = max(len(path) for path in self.space.parameters)
-        goal = "maximize" if self.space.metric.maximize else "minimize"
-        return [
-            f"experiment   {self.folder}",
-            f"search       {self.options.trials} trials of at most {epochs} epochs, {goal} {self.space.metric.name}",
-            f"sampler      {self.options.sampler.name}, seed {self.options.sampler.seed}",
-            f"scheduler    {self.options.scheduler.name}{stops}",
-            f"cluster      {self.fit.arithmetic}",
-            f"storage      {free_space(self.folder)}",
-            f"space        {self.space.source}",
-            *(
-                f"  {path:<{width}}  {parameter.extent()}" + (f"   first: {self.paper[path]}" if self.paper else "")
-                for path, parameter in self.space.parameters.items()
-            ),
-            *(f"  {path:<{width}}  {value} (fixed)" for path, value in self.space.constants.items()),
-            *(f"note         {note}" for note in self.notes),
-        ]
-
-    def create(self) -> "Experiment":
-        """Write the experiment: all of it, or nothing.
-
-        Raises:
-            UserError: the name was taken meanwhile, or the storage cannot be written.
-        """
-        partial = self.folder.with_name(f".{self.name}.{uuid.uuid4().hex[:8]}")
-        try:
-            partial.mkdir(parents=True)
-            (partial / "trials").mkdir()
-            (partial / "config.yaml").write_text(overrides.dump(self.config), "utf-8")
-            (partial / "space.yaml").write_text(self.space.text, "utf-8")
-            (partial / "experiment.json").write_text(json.dumps(describe(self.name, self.options), indent=2), "utf-8")
-            study = TrialStudy.create(partial / "study.journal", self.name, self.space, *_choices(self))
-            if self.paper:
-                study.enqueue(self.paper, "paper")
-            if self.folder.exists():
-                raise UserError(_taken(self.name))
-            partial.rename(self.folder)
-        except OSError as error:
-            raise UserError(f"{self.folder}: {error.strerror or error}; use another --storage-path") from None
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
-        return Experiment.open(self.name, self.folder.parent)
 
 
 @dataclass(frozen=True)
@@ -133,65 +64,6 @@ class Experiment:
     created: str = ""
     versions: Mapping[str, str] = field(default_factory=dict)
 
-    @staticmethod
-    def plan(
-        config: Config,
-        space: Space,
-        *,
-        name: str,
-        trials: int,
-        storage_path: str | Path | None = None,
-        sampler: str | None = None,
-        sampler_options: Mapping[str, Any] | None = None,
-        scheduler: str | None = None,
-        scheduler_options: Mapping[str, Any] | None = None,
-        seed: int = 0,
-        max_concurrent: int | None = None,
-        trainer: str = TRAINER,
-    ) -> Plan:
-        """Check a search against the configuration, the storage and the cluster (connects to Ray; writes nothing).
-
-        Args:
-            config: resolved configuration the trials start from.
-            space: what is searched.
-            name: the experiment's; must be new in the storage.
-            trials: how many.
-            storage_path: folder that every node reaches; default: `default_storage()`.
-            sampler, sampler_options: default: what the space's `method` says, else TPE.
-            scheduler, scheduler_options: default: what the space's `early_terminate` says, else ASHA.
-            seed: of the proposals.
-            max_concurrent: upper limit of trials at once.
-            trainer: `module:function`, see `Options`.
-
-        Raises:
-            UserError: one line naming what is wrong.
-        """
-        if trials < 1:
-            raise UserError(f"--trials {trials}: give at least 1")
-        folder = experiment_folder(name, storage_path)
-        if folder.exists():
-            raise UserError(_taken(name))
-        space.check(config)
-        by_method = "random" if space.method == "random" else "tpe"
-        choice = SamplerChoice(sampler or by_method, seed, dict(sampler_options or {}))
-        choice.check()
-        epochs = config.train.epochs
-        if scheduler is None and not scheduler_options and space.early_terminate is not None:
-            stopping = from_early_terminate(space.early_terminate, epochs, space.source)
-        else:
-            stopping = SchedulerChoice(scheduler or "asha", dict(scheduler_options or {})).after(
-                _warmup(config), epochs
-            )
-        stopping.build(epochs)
-        paper, notes = paper_setting(space, config)
-        notes += writable(folder.parent)
-        connect()
-        room = fit(config, nodes(), max_concurrent)
-        if len(nodes()) > 1:
-            notes.append(f"{len(nodes())} nodes: {folder.parent} must be storage that all of them share")
-        options = Options(trials, choice, stopping, max_concurrent, trainer)
-        return Plan(name, folder, config, space, options, room, paper, notes)
-
     @classmethod
     def open(cls, name: str, storage_path: str | Path | None = None) -> "Experiment":
         """The existing experiment `name`; `name` may be its folder instead.
@@ -219,7 +91,9 @@ class Experiment:
 
     def study(self) -> TrialStudy:
         """The experiment's study."""
-        return TrialStudy.open(self.folder / "study.journal", self.name, self.space, *_choices(self))
+        return TrialStudy.open(
+            self.folder / "study.journal", self.name, self.space, *self.options.choices(self.config.train.epochs)
+        )
 
     def run(self, listeners: Sequence[Listener] = ()) -> Summary:
         """Run what is left of the search on the Ray cluster, then write best.yaml.
@@ -321,16 +195,3 @@ class Experiment:
         if record.state in (State.FAILED, State.INFEASIBLE):
             status |= {"reason": record.reason, "detail": record.detail}
         return status
-
-
-def _warmup(config: Config) -> int:
-    """Epochs in which trials that differ in the method do not differ yet."""
-    return 0 if config.method.name == "supervised" else config.method.warmup_epochs
-
-
-def _taken(name: str) -> str:
-    return f"--name {name}: exists already; continue it with `u2pl-ray resume {name}`, or choose another name"
-
-
-def _choices(of: "Plan | Experiment") -> tuple[SamplerChoice, Any]:
-    return of.options.sampler, of.options.scheduler.build(of.config.train.epochs)

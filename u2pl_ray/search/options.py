@@ -7,6 +7,8 @@ from datetime import datetime, timezone
 from importlib import metadata
 from typing import Any
 
+from optuna.pruners import BasePruner
+
 from u2pl_ray.search.samplers import SamplerChoice
 from u2pl_ray.search.schedulers import SchedulerChoice
 
@@ -31,6 +33,10 @@ class Options:
     scheduler: SchedulerChoice
     max_concurrent: int | None = None
     trainer: str = TRAINER
+
+    def choices(self, epochs: int) -> tuple[SamplerChoice, BasePruner]:
+        """What a `TrialStudy` of trials of at most `epochs` epochs proposes with, and stops by."""
+        return self.sampler, self.scheduler.build(epochs)
 
 
 def describe(name: str, options: Options) -> dict[str, Any]:

@@ -3,13 +3,13 @@
 from pathlib import Path
 
 from u2pl_ray.config.schema import Config
-from u2pl_ray.search.experiment import Experiment, Plan
+from u2pl_ray.search.plan import Plan, plan_search
 from u2pl_ray.search.space import parse_space
 
 
 def plan_training(config: Config, *, name: str, storage_path: str | Path | None = None) -> Plan:
-    """Check a single training of `config` against storage and cluster; see `Experiment.plan`."""
+    """Check a single training of `config` against storage and cluster; see `plan_search`."""
     space = parse_space(f"parameters:\n  seed: {{values: [{config.seed}]}}\n", "one training")
-    return Experiment.plan(
+    return plan_search(
         config, space, name=name, trials=1, storage_path=storage_path, sampler="random", scheduler="none"
     )
