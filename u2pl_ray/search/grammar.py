@@ -115,6 +115,17 @@ class Parameter:
             near = min(low + round((near - low) / step) * step, high)
         return self.snap(near)
 
+    def position(self, value: Any) -> float | None:
+        """Where in the range a value lies, from 0 to 1 on the scale it is drawn on; None for choices."""
+        if self.choices is not None:
+            return None
+        low, high = bounds(self.distribution)
+        if high <= low:
+            return None
+        if getattr(self.distribution, "log", False):
+            low, high, value = math.log(low), math.log(high), math.log(value)
+        return float((value - low) / (high - low))
+
     def extent(self) -> str:
         """The range for people: `0.1 .. 1 (log)`, `linear | cosine`."""
         if self.choices is not None:

@@ -1,0 +1,60 @@
+"""A real search without Ray: the driver hands out trials, and they train one after the other in this process."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from u2pl_ray.config.schema import Config
+from u2pl_ray.search.driver import Driver, Outcome
+from u2pl_ray.search.experiment import Experiment, Plan
+from u2pl_ray.search.options import Options
+from u2pl_ray.search.paper import paper_setting
+from u2pl_ray.search.records import State
+from u2pl_ray.search.resources import Fit
+from u2pl_ray.search.samplers import SamplerChoice
+from u2pl_ray.search.schedulers import SchedulerChoice
+from u2pl_ray.search.space import parse_space
+from u2pl_ray.search.trial import classify
+from u2pl_ray.train.loop import Worker
+from u2pl_ray.train.session import LocalSession
+
+
+class _Stopped(Exception):
+    pass
+
+
+def create(
+    storage: Path, config: Config, space: str, *, trials: int, name: str = "here", scheduler: str = "none"
+) -> Experiment:
+    """An experiment on disk in which nothing has run."""
+    searched = parse_space(space, "space.yaml")
+    paper, notes = paper_setting(searched, config)
+    options = Options(trials, SamplerChoice(), SchedulerChoice(scheduler))
+    return Plan(name, storage / name, config, searched, options, Fit(1, False, ""), paper, notes).create()
+
+
+def run(experiment: Experiment, trials: int | None = None) -> Experiment:
+    """Train up to `trials` of its trials here."""
+    driver = Driver(experiment.study(), experiment.config, experiment.options.trials, experiment.folder / "trials")
+    left = experiment.options.trials if trials is None else trials
+    while left and (assignment := driver.next()) is not None:
+        left -= 1
+        driver.finish(assignment.trial, _train(driver, assignment.trial, assignment.config))
+    experiment.write_best()
+    return experiment
+
+
+def _train(driver: Driver, trial: str, config: Config) -> Outcome:
+    def report(metrics: Mapping[str, Any]) -> None:
+        if driver.report(trial, metrics):
+            raise _Stopped
+
+    try:
+        Worker(config, LocalSession(None, report), torch.device("cpu")).run()
+    except _Stopped:
+        return Outcome(State.COMPLETED)
+    except Exception as error:
+        return classify(error)
+    return Outcome(State.COMPLETED)

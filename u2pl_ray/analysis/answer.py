@@ -1,0 +1,123 @@
+"""The answer of a search in a sentence, with how sure it is."""
+
+from dataclasses import dataclass
+from statistics import mean
+
+from u2pl_ray.analysis.load import Analysis
+from u2pl_ray.search.console import number, settings
+from u2pl_ray.search.records import State, TrialRecord
+
+_LEAST = 4
+"""Epochs from which a scatter is told."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came out.
+
+    Attributes:
+        sentence: the answer.
+        doubt: what speaks against taking it for more than it is.
+    """
+
+    sentence: str
+    doubt: str = ""
+
+
+def answer(analysis: Analysis) -> Answer:
+    """The best trial, against the paper's setting where that ran, with the scatter of both curves."""
+    metric, best, paper = analysis.metric.name, analysis.best, analysis.paper
+    if best is None:
+        ended = [record for record in analysis.records if record.state.finished]
+        if not ended:
+            return Answer("No trial has reported a value yet.")
+        return Answer(f"None of {len(ended)} trials reported a value; the failures below say why.")
+    how = f" with {settings(best.params)}" if best.params else ""
+    first = f"Trial {best.id} reached {metric} {number(best.latest)} after {best.epochs} epochs{how}"
+    if len(analysis.records) == 1:
+        return Answer(f"{first}.", _plus_minus(best) + "One training with one seed.")
+    among = sum(record.latest is not None for record in analysis.records)
+    first += f", the best of {among} trials"
+    one_seed = f"Each setting was trained once, with one seed, and the best of {among} is flattered by luck."
+    if paper is None or paper.latest is None or best.latest is None:
+        return Answer(f"{first}.", _plus_minus(best) + one_seed)
+    if paper.id == best.id:
+        return Answer(f"{first}: the paper's own setting.", _plus_minus(best) + one_seed)
+    ahead = (best.latest - paper.latest) * (1 if analysis.metric.maximize else -1)
+    versus = f"{first}, {abs(ahead):.4f} {'ahead of' if ahead >= 0 else 'behind'} the paper's setting"
+    versus += f" ({paper.id}: {number(paper.latest)}"
+    versus += f", stopped after {paper.epochs} epochs)" if paper.epochs < best.epochs else ")"
+    return Answer(f"{versus}.", f"{_against_scatter(abs(ahead), best, paper)} {one_seed}")
+
+
+def scatter(record: TrialRecord) -> float | None:
+    """Standard deviation of the metric from epoch to epoch over the second half of a trial, its trend taken out.
+
+    From differences of neighbours: sqrt(mean of (v[i+1] - v[i] - their mean)^2 / 2). None for fewer than four epochs.
+    """
+    values = [value for _, value in sorted(record.values.items())]
+    half = values[len(values) // 2 :]
+    if len(values) < _LEAST or len(half) < 3:
+        return None
+    steps = [after - before for before, after in zip(half, half[1:], strict=False)]
+    return (mean((step - mean(steps)) ** 2 for step in steps) / 2) ** 0.5
+
+
+def _plus_minus(record: TrialRecord) -> str:
+    found = scatter(record)
+    return "" if found is None else f"From epoch to epoch it scatters by ±{number(round(found, 4))}. "
+
+
+def _against_scatter(ahead: float, best: TrialRecord, paper: TrialRecord) -> str:
+    scatters = [found for record in (best, paper) if (found := scatter(record)) is not None]
+    if len(scatters) < 2:
+        return "The trials are too short to say how much of that is chance."
+    together = sum(found**2 for found in scatters) ** 0.5
+    told = f"From epoch to epoch the two curves scatter by ±{number(round(together, 4))} together, so the difference "
+    if ahead <= together:
+        return f"{told}is within that noise: they cannot be told apart."
+    if ahead <= 2 * together:
+        return f"{told}is one to two times that noise: a hint, no more."
+    return f"{told}is {ahead / together:.1f} times that noise." if together else f"{told}is not noise of that kind."
+
+
+def next_steps(analysis: Analysis, where: str) -> list[tuple[str, str]]:
+    """(what it does, the command) of what to do now.
+
+    Args:
+        analysis: the experiment.
+        where: how a command names it: its name, with --storage-path if need be.
+    """
+    finished = is_finished(analysis)
+    steps = []
+    if analysis.running:
+        steps.append(("watch it", f"u2pl-ray status {where} --watch"))
+    elif not finished:
+        steps.append(("go on where it stopped", f"u2pl-ray resume {where}"))
+    if analysis.best is not None and finished and len(analysis.records) > 1:
+        steps.append(("write the best setting to a file", f"u2pl-ray export {where}"))
+        seeds = f"u2pl-ray train {analysis.name}-best.yaml seed=1 --name {analysis.name}-seed1"
+        steps.append(("train it again with another seed, before you believe it", seeds))
+        steps.append(("add trials to the same study", f"u2pl-ray extend {where} --trials +{len(analysis.records)}"))
+    if analysis.best is not None and finished:
+        checkpoint = analysis.experiment.checkpoint(analysis.best.id)
+        if checkpoint is not None:
+            steps.append(("score it on the test images", f"u2pl-ray evaluate {checkpoint}"))
+    return steps
+
+
+def is_finished(analysis: Analysis) -> bool:
+    """Whether nothing is left to run."""
+    counted = [record for record in analysis.records if record.reason != "invalid"]
+    return len(counted) >= analysis.experiment.options.trials and all(record.state.finished for record in counted)
+
+
+def standing(analysis: Analysis) -> str:
+    """running, finished, or interrupted."""
+    return "running" if analysis.running else "finished" if is_finished(analysis) else "interrupted"
+
+
+def counts(analysis: Analysis) -> dict[State, int]:
+    """How many trials are in which state, states without any left out."""
+    every = {state: sum(record.state == state for record in analysis.records) for state in State}
+    return {state: count for state, count in every.items() if count}

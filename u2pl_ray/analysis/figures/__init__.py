@@ -1,0 +1,1 @@
+"""Plots of an experiment, each a panel: a title, a caption, and a plotly figure."""

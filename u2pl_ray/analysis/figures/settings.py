@@ -1,0 +1,159 @@
+"""What the settings did to the metric: Optuna's own plots, of a copy of the study."""
+
+import math
+import warnings
+
+import optuna
+import optuna.visualization as plots
+import plotly.graph_objects as go
+from optuna.importance import FanovaImportanceEvaluator, get_param_importances
+from optuna.trial import TrialState
+
+from u2pl_ray.analysis.figures.panel import BEST, Panel, polish
+from u2pl_ray.analysis.load import Analysis
+from u2pl_ray.search.console import short_names
+
+_LEAST = 4
+"""Trials below which an importance would be made up."""
+
+
+def comparable(analysis: Analysis, epoch: int | None = None) -> optuna.Study:
+    """A copy in memory for plots: short names, numbers kept, every trial with a value counts as complete.
+
+    Args:
+        analysis: the experiment.
+        epoch: take the values after this epoch; default: the latest of each trial, so that a stopped one has the value
+            it was stopped with.
+    """
+    names = short_names(analysis.experiment.space.parameters)
+    direction = "maximize" if analysis.metric.maximize else "minimize"
+    copy = optuna.create_study(study_name=analysis.name, direction=direction)
+    for record, trial in zip(analysis.records, analysis.study.study.get_trials(deepcopy=False), strict=False):
+        value = record.latest if epoch is None else record.values.get(epoch)
+        valued = value is not None and math.isfinite(value)
+        copy.add_trial(
+            optuna.trial.create_trial(
+                state=TrialState.COMPLETE if valued else TrialState.FAIL,
+                value=value if valued else None,
+                params={names[path]: setting for path, setting in trial.params.items() if path in names},
+                distributions={names[path]: kind for path, kind in trial.distributions.items() if path in names},
+                intermediate_values=record.values,
+            )
+        )
+    return copy
+
+
+def importances(study: optuna.Study) -> dict[str, float]:
+    """fANOVA's share of the metric's variance by setting, largest first; none if there are too few trials."""
+    done = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    if len(done) < _LEAST or len({trial.value for trial in done}) < 2:
+        return {}
+    try:
+        found = get_param_importances(study, evaluator=FanovaImportanceEvaluator(seed=0))
+    except (ValueError, RuntimeError):  # a setting that never varied
+        return {}
+    return {name: share for name, share in found.items() if math.isfinite(share)}
+
+
+def common_epoch(analysis: Analysis) -> int | None:
+    """The last epoch that all trials with a value have reached."""
+    return min((record.epochs for record in analysis.records if record.latest is not None), default=None)
+
+
+def settings_panels(analysis: Analysis) -> list[Panel]:
+    """Parallel coordinates, importances, contour of the two settings that matter most, slices, history."""
+    study = comparable(analysis)
+    done = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    varied = [name for name in _names(analysis) if len({trial.params.get(name) for trial in done}) > 1]
+    if len(done) < 2:
+        return []
+    metric = analysis.metric.name
+    panels = [
+        Panel(
+            "Parallel coordinates",
+            f"A line per trial, through its settings to {metric}. Drag along an axis to keep some of the trials; "
+            "stopped trials have the value they were stopped with.",
+            _parallel(study, varied, metric, analysis.metric.maximize),
+            420,
+            wide=True,
+        )
+    ]
+    shares = importances(study)
+    if shares:
+        panels.append(_importance(analysis, study, shares))
+        top = [name for name in shares if name in varied][:2]
+        if len(top) == 2:
+            panels.append(
+                Panel(
+                    f"{top[0]} and {top[1]} together",
+                    f"The two settings that matter most by fANOVA. A dot per trial; {metric} between them is guessed.",
+                    polish(plots.plot_contour(study, params=top, target_name=metric)),
+                )
+            )
+    panels += [
+        Panel(
+            f"{name} alone",
+            f"{metric} of every trial against {name}; darker dots are later trials.",
+            polish(plots.plot_slice(study, params=[name], target_name=metric).update_traces(marker_showscale=False)),
+            300,
+        )
+        for name in varied
+    ]
+    panels.append(
+        Panel(
+            "History",
+            f"{metric} of every trial in the order they were proposed, and the best so far.",
+            polish(plots.plot_optimization_history(study, target_name=metric)),
+        )
+    )
+    return panels
+
+
+def _importance(analysis: Analysis, study: optuna.Study, shares: dict[str, float]) -> Panel:
+    epoch, count = common_epoch(analysis), len(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)))
+    figure = plots.plot_param_importances(study, evaluator=FanovaImportanceEvaluator(seed=0))
+    early = importances(comparable(analysis, epoch))
+    caption = f"Share of the variance of {analysis.metric.name} that each setting explains (fANOVA), from {count} trials"
+    if count < 10 * len(shares):
+        caption += "; with so few a hint, not a finding"
+    if early and any(record.epochs != epoch for record in analysis.records if record.latest is not None):
+        figure.data[0].name = "latest value"
+        names = list(figure.data[0].y)
+        figure.add_bar(
+            x=[early.get(name, 0.0) for name in names],
+            y=names,
+            name=f"after epoch {epoch}",
+            orientation="h",
+            marker_color="#adb5bd",
+        )
+        figure.update_layout(barmode="group", showlegend=True)
+        caption += f". Grey: all trials compared after epoch {epoch}, which all of them reached"
+    polish(figure, xaxis_title="share of the variance", yaxis_title=None)
+    return Panel("What mattered", caption + ".", figure)
+
+
+def _parallel(study: optuna.Study, params: list[str], metric: str, maximize: bool) -> go.Figure:
+    figure = plots.plot_parallel_coordinate(study, params=params or None, target_name=metric)
+    scale = [(0.0, "#b9bec6"), (0.5, "#4dabf7"), (1.0, BEST)]  # seen on light and on dark ground
+    ends = scale if maximize else [(1.0 - at, colour) for at, colour in reversed(scale)]
+    figure.update_traces(line={"colorscale": ends, "reversescale": False})
+    for dimension in figure.data[0].dimensions:
+        if dimension.ticktext is not None:
+            dimension.ticktext = [_plain(text) for text in dimension.ticktext]
+    return polish(figure, margin={"l": 60, "r": 44, "t": 40, "b": 24})
+
+
+def _plain(text: str) -> str:
+    """`3e+04` as `30000`."""
+    try:
+        value = float(text)
+    except ValueError:
+        return text
+    return f"{value:.0f}" if 1000 <= abs(value) < 1e7 else text
+
+
+def _names(analysis: Analysis) -> list[str]:
+    return list(short_names(analysis.experiment.space.parameters).values())
+
+
+warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning, module="u2pl_ray.analysis")

@@ -1,0 +1,183 @@
+"""An experiment as tables: for notebooks, and for everything else here.
+
+    from u2pl_ray.analysis import load
+    mine = load("mine")
+    mine.trials.sort_values("value")
+    mine.curves.query("metric == 'val/miou' and `class` == ''").pivot(index="epoch", columns="trial", values="value")
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from u2pl_ray.config import metrics as names
+from u2pl_ray.config.schema import Config
+from u2pl_ray.search.experiment import Experiment
+from u2pl_ray.search.records import State, TrialRecord
+from u2pl_ray.search.space import Metric
+from u2pl_ray.search.study import TrialStudy
+
+HISTOGRAMS = {"diag/entropy/hist": "all", "diag/entropy/hist_right": "right", "diag/entropy/hist_wrong": "wrong"}
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """An experiment, running or finished, as it was when it was loaded.
+
+    Attributes:
+        experiment: where it comes from.
+        study: its trials in Optuna's hands.
+        records: all trials, in the order of their creation.
+        best: the best trial, None if none has a value.
+        epochs: by trial, what it reported after each epoch.
+        running: whether a driver works on it.
+    """
+
+    experiment: Experiment
+    study: TrialStudy
+    records: list[TrialRecord]
+    best: TrialRecord | None
+    epochs: Mapping[str, list[dict[str, Any]]]
+    running: bool
+
+    @property
+    def name(self) -> str:
+        """The experiment's name."""
+        return self.experiment.name
+
+    @property
+    def metric(self) -> Metric:
+        """What trials are compared by."""
+        return self.experiment.space.metric
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names, in label order."""
+        return self.experiment.config.data.classes
+
+    @property
+    def paper(self) -> TrialRecord | None:
+        """The trial of the paper's setting, None if there is none."""
+        return next((record for record in self.records if record.note == "paper"), None)
+
+    def record(self, trial: str) -> TrialRecord:
+        """The trial with this id."""
+        return next(record for record in self.records if record.id == trial)
+
+    def config(self, trial: str) -> Config:
+        """A trial's whole configuration."""
+        return self.experiment.space.configure(self.experiment.config, self.record(trial).params)
+
+    def folder(self, trial: str) -> Path:
+        """Where a trial's files are."""
+        return self.experiment.folder / "trials" / trial
+
+    def ranked(self) -> list[TrialRecord]:
+        """Trials with a value, best first; those that ran to the end before all others."""
+        sign = -1 if self.metric.maximize else 1
+        valued = [record for record in self.records if record.latest is not None]
+        return sorted(valued, key=lambda record: (record.state != State.COMPLETED, sign * (record.latest or 0.0)))
+
+    @cached_property
+    def trials(self) -> pd.DataFrame:
+        """A row per trial.
+
+        Columns: trial, state, note ("paper" for the paper's setting), epochs, value (the metric at the end or so
+        far), best (bool), reason and detail (of a failure), started and finished (UTC), seconds; then every searched
+        setting by its dotted path; then every metric of the last epoch that is not of one class.
+        """
+        best = None if self.best is None else self.best.id
+        rows = []
+        for record in self.records:
+            reported = self.epochs[record.id]
+            last = reported[-1] if reported else {}
+            rows.append(
+                {
+                    "trial": record.id,
+                    "state": record.state.value,
+                    "note": record.note,
+                    "epochs": record.epochs,
+                    "value": record.latest,
+                    "best": record.id == best,
+                    "reason": record.reason,
+                    "detail": record.detail,
+                    "started": record.started,
+                    "finished": record.finished,
+                    "seconds": _seconds(record),
+                    **{path: record.params.get(path) for path in self.experiment.space.parameters},
+                    **{key: value for key, value, kind in _scalars(last, self.classes) if not kind},
+                }
+            )
+        return pd.DataFrame(rows)
+
+    @cached_property
+    def curves(self) -> pd.DataFrame:
+        """`val/...`, `train/...` and `perf/...` by epoch: trial, epoch, metric, class ("" for all), value."""
+        return self._long(diagnostics=False)
+
+    @cached_property
+    def diagnostics(self) -> pd.DataFrame:
+        """`diag/...` by epoch: trial, epoch, metric, class ("" for all), value."""
+        return self._long(diagnostics=True)
+
+    @cached_property
+    def histograms(self) -> pd.DataFrame:
+        """Teacher entropies by epoch: trial, epoch, pixels ("all", "right", "wrong"), low, high (nats), count."""
+        rows = []
+        for trial, reported in self.epochs.items():
+            for row in reported:
+                for key, kind in HISTOGRAMS.items():
+                    counts = row.get(key) or []
+                    width = row.get("diag/entropy/max", 0.0) / max(1, len(counts))
+                    for index, count in enumerate(counts):
+                        rows.append((trial, row[names.EPOCH], kind, index * width, (index + 1) * width, count))
+        return pd.DataFrame(rows, columns=["trial", "epoch", "pixels", "low", "high", "count"])
+
+    def _long(self, diagnostics: bool) -> pd.DataFrame:
+        rows = []
+        for trial, reported in self.epochs.items():
+            for row in reported:
+                for key, value, kind in _scalars(row, self.classes):
+                    if key.startswith("diag/") == diagnostics and "/" in key:
+                        rows.append((trial, row[names.EPOCH], key, kind, value))
+        return pd.DataFrame(rows, columns=["trial", "epoch", "metric", "class", "value"])
+
+
+def load(name: str, storage_path: str | Path | None = None) -> Analysis:
+    """The experiment `name` as it is now.
+
+    Args:
+        name: its name, or the path of its folder.
+        storage_path: where experiments are kept; default: U2PL_RAY_STORAGE, else ~/u2pl-ray.
+
+    Raises:
+        UserError: there is no such experiment, or one of its files is gone or damaged.
+    """
+    return analyse(Experiment.open(name, storage_path))
+
+
+def analyse(experiment: Experiment) -> Analysis:
+    """An opened experiment as it is now."""
+    running = experiment.is_running()  # before its trials are read: what ends meanwhile is seen as ended next time
+    study = experiment.study()
+    records = study.records()
+    epochs = {record.id: experiment.epochs(record.id) for record in records}
+    return Analysis(experiment, study, records, study.best(), epochs, running)
+
+
+def _scalars(row: Mapping[str, Any], classes: tuple[str, ...]) -> Iterable[tuple[str, float, str]]:
+    """(metric, value, class or "") of all numbers of an epoch."""
+    for key, value in row.items():
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            kind = next((name for name in classes if key.endswith(f"/{name}")), "")
+            yield key[: -len(kind) - 1] if kind else key, value, kind
+
+
+def _seconds(record: TrialRecord) -> float | None:
+    if record.started is None or record.finished is None:
+        return None
+    return (record.finished - record.started).total_seconds()

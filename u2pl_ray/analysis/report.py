@@ -1,0 +1,210 @@
+"""An experiment, or several, as one HTML page that needs nothing else: no network, no account, no server."""
+
+import base64
+import uuid
+from collections.abc import Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import plotly.graph_objects as go
+from markupsafe import Markup
+from plotly.offline import get_plotlyjs
+
+from u2pl_ray.analysis.answer import answer, counts, next_steps, standing
+from u2pl_ray.analysis.figures.comparison import comparison_panels
+from u2pl_ray.analysis.figures.inside import inside_panels
+from u2pl_ray.analysis.figures.panel import BEST, PAPER, STATES, Panel, fill_rows
+from u2pl_ray.analysis.figures.settings import settings_panels
+from u2pl_ray.analysis.figures.trainings import training_panels
+from u2pl_ray.analysis.load import Analysis
+from u2pl_ray.analysis.reading import read
+from u2pl_ray.config import metrics as names
+from u2pl_ray.config import overrides
+from u2pl_ray.config.errors import UserError
+from u2pl_ray.config.schema import Config
+from u2pl_ray.search.console import number, short_names
+from u2pl_ray.search.experiment import default_storage
+from u2pl_ray.search.records import State, TrialRecord
+
+
+def write_report(analyses: Sequence[Analysis], output: Path | None = None) -> Path:
+    """Write the report, whole or not at all.
+
+    Args:
+        analyses: one experiment, or several to compare.
+        output: the file; default: report.html in the first experiment's folder.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    target = analyses[0].experiment.folder / "report.html" if output is None else output
+    partial = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_text(render(analyses), "utf-8")
+        partial.replace(target)
+    except OSError as error:
+        raise UserError(f"{target}: {error.strerror or error}; choose another file with -o") from None
+    finally:
+        partial.unlink(missing_ok=True)
+    return target.absolute()
+
+
+def render(analyses: Sequence[Analysis]) -> str:
+    """The page."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("u2pl_ray.analysis"), autoescape=True, undefined=jinja2.StrictUndefined
+    )
+    environment.filters["number"] = number
+    return environment.get_template("report.html").render(
+        title=" and ".join(analysis.name for analysis in analyses),
+        written=f"{datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC",
+        experiments=[_experiment(analysis) for analysis in analyses],
+        comparison=_comparison(analyses) if len(analyses) > 1 else None,
+        plotlyjs=Markup(get_plotlyjs()),
+        colours={"best": BEST, "paper": PAPER, **{state.value.lower(): colour for state, colour in STATES.items()}},
+    )
+
+
+def where(analysis: Analysis) -> str:
+    """How a command names the experiment."""
+    folder = analysis.experiment.folder
+    if folder.parent == default_storage().absolute():
+        return analysis.name
+    return f"{analysis.name} --storage-path {folder.parent}"
+
+
+def _experiment(analysis: Analysis) -> dict[str, Any]:
+    experiment, best, paper = analysis.experiment, analysis.best, analysis.paper
+    sections = (
+        ("settings", "What the settings did", settings_panels(analysis)),
+        ("trainings", "How the trainings went", training_panels(analysis)),
+        ("inside", "Inside the method", inside_panels(analysis)),
+    )
+    return {
+        "name": analysis.name,
+        "standing": standing(analysis),
+        "counts": {state.value.lower(): count for state, count in counts(analysis).items()},
+        "asked": _asked(analysis),
+        "answer": answer(analysis),
+        "findings": read(analysis),
+        "versus": _versus(analysis) if best and paper and best.id != paper.id else None,
+        "sections": [
+            {"id": name, "title": title, "panels": [_panel(panel) for panel in fill_rows(panels)]}
+            for name, title, panels in sections
+            if panels
+        ],
+        "images": [],
+        "failures": [record for record in analysis.records if record.state in (State.FAILED, State.INFEASIBLE)],
+        "trials": _table(analysis),
+        "best": best,
+        "paper": paper,
+        "metric": analysis.metric.name,
+        "next": next_steps(analysis, where(analysis)),
+        "created": experiment.created,
+        "versions": experiment.versions,
+    }
+
+
+def _asked(analysis: Analysis) -> dict[str, Any]:
+    experiment, config = analysis.experiment, analysis.experiment.config
+    data, best, paper = config.data, analysis.best, analysis.paper
+    source = "generated images" if data.dataset == "synthetic" else Path(data.root).name
+    goal = "largest" if analysis.metric.maximize else "smallest"
+    if len(experiment.space.parameters) == 1 and experiment.options.trials == 1:
+        question = f"How good is one training of {config.method.name} on {source}?"
+    else:
+        question = f"Which settings of {config.method.name} give the {goal} {analysis.metric.name} on {source}?"
+    return {
+        "question": question,
+        "facts": [
+            ("trials", f"{len(analysis.records)} of {experiment.options.trials}"),
+            ("epochs", f"at most {config.train.epochs}, {config.method.warmup_epochs} of them warm-up"),
+            ("network", f"{config.model.architecture}, {config.model.encoder}"),
+            ("classes", str(len(data.classes))),
+            ("workers", f"{config.workers} a trial"),
+            ("sampler", f"{experiment.options.sampler.name}, seed {experiment.options.sampler.seed}"),
+            ("scheduler", experiment.options.scheduler.name),
+            ("training seed", str(config.seed)),
+        ],
+        "settings": [
+            {
+                "path": path,
+                "range": parameter.extent(),
+                "paper": overrides.get(Config(), path) if path in overrides.paths() else None,
+                "best": None if best is None else best.params.get(path),
+            }
+            for path, parameter in experiment.space.parameters.items()
+        ],
+        "ran": paper is not None,
+    }
+
+
+def _versus(analysis: Analysis) -> list[dict[str, Any]]:
+    """Metrics of the best trial's and the paper's last epochs, side by side."""
+    assert analysis.best is not None
+    assert analysis.paper is not None
+    best, paper = ((analysis.epochs[record.id] or [{}])[-1] for record in (analysis.best, analysis.paper))
+    rows = [
+        ("student mIoU", names.VAL_MIOU),
+        ("teacher mIoU", names.VAL_TEACHER_MIOU),
+        *((f"IoU {name}", names.val_iou(name)) for name in analysis.classes),
+        ("reliable pseudo-labels that are right", "diag/pseudo_label/accuracy_reliable"),
+        ("unreliable pseudo-labels that are right", "diag/pseudo_label/accuracy_unreliable"),
+        ("false negatives", "diag/negatives/false_rate"),
+        ("seconds a step", "perf/step_seconds"),
+    ]
+    found = [(label, best.get(key), paper.get(key)) for label, key in rows]
+    return [
+        {"label": label, "best": one, "paper": other, "difference": one - other}
+        for label, one, other in found
+        if one is not None and other is not None
+    ]
+
+
+def _table(analysis: Analysis) -> dict[str, Any]:
+    ranked = analysis.ranked()
+    rest = [record for record in analysis.records if record.latest is None]
+    paths = list(analysis.experiment.space.parameters)
+    shorts = short_names(paths)
+    return {
+        "heads": [shorts[path] for path in paths],
+        "rows": [{"trial": record, "settings": [record.params.get(path) for path in paths]} for record in ranked + rest],
+    }
+
+
+def _comparison(analyses: Sequence[Analysis]) -> dict[str, Any]:
+    def row(analysis: Analysis) -> dict[str, Any]:
+        best = analysis.best
+        last = (analysis.epochs[best.id] or [{}])[-1] if best else {}
+        return {
+            "name": analysis.name,
+            "method": analysis.experiment.config.method.name,
+            "trials": len(analysis.records),
+            "best": best,
+            "student": last.get(names.VAL_MIOU),
+            "teacher": last.get(names.VAL_TEACHER_MIOU),
+        }
+
+    return {
+        "rows": [row(analysis) for analysis in analyses],
+        "panels": [_panel(panel) for panel in fill_rows(comparison_panels(analyses))],
+        "metric": analyses[0].metric.name,
+    }
+
+
+def _panel(panel: Panel) -> dict[str, Any]:
+    return {
+        "title": panel.title,
+        "caption": panel.caption,
+        "height": panel.height,
+        "wide": panel.wide,
+        "figure": _embedded(panel.figure),
+    }
+
+
+def _embedded(figure: go.Figure) -> Markup:
+    """A figure as JSON that cannot end the script element it stands in."""
+    return Markup(figure.to_json().replace("<", "\\u003c"))
