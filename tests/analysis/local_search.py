@@ -8,9 +8,10 @@ import torch
 
 from u2pl_ray.config.schema import Config
 from u2pl_ray.search.driver import Driver, Outcome
-from u2pl_ray.search.experiment import Experiment, Plan
+from u2pl_ray.search.experiment import Experiment
 from u2pl_ray.search.options import Options
 from u2pl_ray.search.paper import paper_setting
+from u2pl_ray.search.plan import Plan
 from u2pl_ray.search.records import State
 from u2pl_ray.search.resources import Fit
 from u2pl_ray.search.samplers import SamplerChoice

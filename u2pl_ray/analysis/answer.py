@@ -1,6 +1,7 @@
 """The answer of a search in a sentence, with how sure it is."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 from statistics import mean
 
 from u2pl_ray.analysis.load import Analysis
@@ -59,7 +60,7 @@ def scatter(record: TrialRecord) -> float | None:
     half = values[len(values) // 2 :]
     if len(values) < _LEAST or len(half) < 3:
         return None
-    steps = [after - before for before, after in zip(half, half[1:], strict=False)]
+    steps = [after - before for before, after in pairwise(half)]
     return (mean((step - mean(steps)) ** 2 for step in steps) / 2) ** 0.5
 
 

@@ -1,9 +1,9 @@
 """An experiment as tables: for notebooks, and for everything else here.
 
-    from u2pl_ray.analysis import load
-    mine = load("mine")
-    mine.trials.sort_values("value")
-    mine.curves.query("metric == 'val/miou' and `class` == ''").pivot(index="epoch", columns="trial", values="value")
+from u2pl_ray.analysis import load
+mine = load("mine")
+mine.trials.sort_values("value")
+mine.curves.query("metric == 'val/miou' and `class` == ''").pivot(index="epoch", columns="trial", values="value")
 """
 
 from collections.abc import Iterable, Mapping
@@ -87,8 +87,8 @@ class Analysis:
         """A row per trial.
 
         Columns: trial, state, note ("paper" for the paper's setting), epochs, value (the metric at the end or so
-        far), best (bool), reason and detail (of a failure), started and finished (UTC), seconds; then every searched
-        setting by its dotted path; then every metric of the last epoch that is not of one class.
+        far), best (bool), reason and detail (of a failure), started and finished (local time), seconds; then every
+        searched setting by its dotted path; then every metric of the last epoch that is not of one class.
         """
         best = None if self.best is None else self.best.id
         rows = []

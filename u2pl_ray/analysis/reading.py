@@ -102,9 +102,9 @@ def _capacity(trial: _Trial) -> _Seen | None:
         return None
     held = median(fills.values())
     text = (
-        f"a class's queue holds {held:.0f} key{'s' * (held != 1)}, and every anchor draws {wanted} negatives from it: the "
-        f"same ones over and over. The cause is method.memory_bank.capacity={method.memory_bank.capacity}. Raise it to "
-        "some thousands; the paper's is 30000."
+        f"a class's queue holds {held:.0f} key{'s' * (held != 1)}, and every anchor draws {wanted} negatives from it: "
+        f"the same ones over and over. The cause is method.memory_bank.capacity={method.memory_bank.capacity}. Raise "
+        "it to some thousands; the paper's is 30000."
     )
     return _Seen(wanted / max(held, 1.0), text)
 
@@ -118,8 +118,9 @@ def _rank_window(trial: _Trial) -> _Seen | None:
         return None
     left = min(ranks.high_rank, classes) - ranks.low_rank
     text = (
-        f"with {classes} classes, method.contrastive.low_rank={ranks.low_rank} leaves an unreliable pixel as a negative of "
-        f"only {left} class{'es' * (left > 1)}, and makes labeled pixels negatives of classes that nobody takes them for"
+        f"with {classes} classes, method.contrastive.low_rank={ranks.low_rank} leaves an unreliable pixel as a "
+        f"negative of only {left} class{'es' * (left > 1)}, and makes labeled pixels negatives of "
+        "classes they do not resemble"
     )
     false_rate = rows[-1].get("diag/negatives/false_rate")
     if false_rate is not None and false_rate < 0.01:
@@ -135,9 +136,9 @@ def _no_separation(trial: _Trial) -> _Seen | None:
     if good is None or bad is None or bad < good - 0.05:
         return None
     text = (
-        f"in its last epoch {good:.0%} of the reliable and {bad:.0%} of the unreliable pseudo-labels are right: entropy "
-        "does not tell them apart yet. Train the teacher longer before it is used (method.warmup_epochs), or longer "
-        "altogether."
+        f"in its last epoch {good:.0%} of the reliable and {bad:.0%} of the unreliable pseudo-labels are right: "
+        "entropy does not tell them apart yet. Train the teacher longer before it is used (method.warmup_epochs), or "
+        "longer altogether."
     )
     return _Seen(bad - good, text)
 
@@ -179,9 +180,9 @@ def _turnover(trial: _Trial) -> _Seen | None:
     if not ages or median(ages.values()) >= 1 or bank.capacity < trial.config.method.contrastive.negatives:
         return None
     text = (
-        f"keys are {median(ages.values()):.1f} steps old on average, so a queue of {bank.capacity} is replaced almost every "
-        "step and its length hardly matters. Raise method.memory_bank.capacity or lower method.memory_bank.push_cap "
-        f"({bank.push_cap or 'none'})."
+        f"keys are {median(ages.values()):.1f} steps old on average, so a queue of {bank.capacity} is replaced almost "
+        "every step and its length hardly matters. Raise method.memory_bank.capacity or lower "
+        f"method.memory_bank.push_cap ({bank.push_cap or 'none'})."
     )
     return _Seen(1 - median(ages.values()), text)
 
@@ -195,8 +196,8 @@ def _collapse(trial: _Trial) -> _Seen | None:
     if before is None or after is None or after > 0.85 * before:
         return None
     text = (
-        f"validation mIoU fell from {before:.3f} at the end of the warm-up to {after:.3f}: the pseudo-labels teach wrong "
-        "things. Lengthen method.warmup_epochs or lower method.unsupervised_weight."
+        f"validation mIoU fell from {before:.3f} at the end of the warm-up to {after:.3f}: the pseudo-labels teach "
+        "wrong things. Lengthen method.warmup_epochs or lower method.unsupervised_weight."
     )
     return _Seen(before - after, text)
 
@@ -208,8 +209,8 @@ def _teacher_behind(trial: _Trial) -> _Seen | None:
     if not trial.semi_supervised or student is None or teacher is None or teacher > 0.8 * student:
         return None
     text = (
-        f"the teacher ends at {teacher:.3f}, the student at {student:.3f}: pseudo-labels come from a network that has not "
-        f"caught up. Lower method.teacher_momentum ({trial.config.method.teacher_momentum:g}) or train for more steps."
+        f"the teacher ends at {teacher:.3f}, the student at {student:.3f}: pseudo-labels come from a network that has "
+        f"not caught up. Lower method.teacher_momentum ({trial.config.method.teacher_momentum:g}) or train for longer."
     )
     return _Seen(student - teacher, text)
 

@@ -1,6 +1,5 @@
 """An experiment, or several, as one HTML page that needs nothing else: no network, no account, no server."""
 
-import base64
 import uuid
 from collections.abc import Sequence
 from datetime import datetime, timezone
@@ -26,7 +25,7 @@ from u2pl_ray.config.errors import UserError
 from u2pl_ray.config.schema import Config
 from u2pl_ray.search.console import number, short_names
 from u2pl_ray.search.experiment import default_storage
-from u2pl_ray.search.records import State, TrialRecord
+from u2pl_ray.search.records import State
 
 
 def write_report(analyses: Sequence[Analysis], output: Path | None = None) -> Path:
@@ -171,7 +170,9 @@ def _table(analysis: Analysis) -> dict[str, Any]:
     shorts = short_names(paths)
     return {
         "heads": [shorts[path] for path in paths],
-        "rows": [{"trial": record, "settings": [record.params.get(path) for path in paths]} for record in ranked + rest],
+        "rows": [
+            {"trial": record, "settings": [record.params.get(path) for path in paths]} for record in ranked + rest
+        ],
     }
 
 

@@ -10,7 +10,6 @@ from u2pl_ray.config.errors import UserError
 from u2pl_ray.config.metrics import VAL_MIOU, VAL_TEACHER_MIOU
 from u2pl_ray.search.console import number, results_table
 from u2pl_ray.search.experiment import Experiment, Summary
-from u2pl_ray.search.records import State
 
 
 def print_summary(experiment: Experiment, summary: Summary, console: Console | None = None) -> None:
@@ -32,18 +31,6 @@ def print_summary(experiment: Experiment, summary: Summary, console: Console | N
         console.print(f"next: u2pl-ray evaluate {experiment.checkpoint(summary.best.id)}")
     else:
         console.print("no trial reported a result; the reasons are in the lines above")
-
-
-def print_status(experiment: Experiment, console: Console | None = None) -> None:
-    """All trials of an experiment, and how many are in which state."""
-    console = console or _console()
-    study = experiment.study()
-    trials, best = study.records(), study.best()
-    counts = {state: sum(trial.state == state for trial in trials) for state in State}
-    told = ", ".join(f"{count} {state.value.lower()}" for state, count in counts.items() if count)
-    console.print(f"{experiment.name}: {len(trials)} of {experiment.options.trials} trials ({told or 'none yet'})")
-    metric = experiment.space.metric
-    console.print(results_table(trials, best, metric.name, top=len(trials), maximize=metric.maximize))
 
 
 def best_of(experiment: Experiment) -> dict[str, Any]:

@@ -30,6 +30,7 @@ _VERBS: tuple[Callable[..., None], ...] = (
     searching.resume,
     searching.extend,
     results.status,
+    results.report,
     results.best,
     results.compare,
     results.export,

@@ -1,6 +1,7 @@
 """Verbs that look at an experiment, running or finished."""
 
 import json
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -11,16 +12,42 @@ from u2pl_ray.cli.common import check_split
 from u2pl_ray.config.errors import UserError
 
 
-def status(name: Name, storage_path: Storage = None, json_: AsJson = False) -> None:
-    """Show the trials of an experiment, running or finished."""
-    from u2pl_ray.analysis.tables import print_status
+def status(
+    name: Name,
+    storage_path: Storage = None,
+    watch: Annotated[
+        bool | None,
+        typer.Option("--watch/--once", help="Keep it up to date until the search ends. Default: on a terminal."),
+    ] = None,
+    json_: AsJson = False,
+) -> None:
+    """Show where a search stands: trials, rungs, best so far, time left. From any terminal, also after a crash."""
     from u2pl_ray.search.experiment import Experiment
 
     experiment = Experiment.open(name, storage_path)
     if json_:
         print(json.dumps(experiment.status(), indent=2))
+        return
+    from u2pl_ray.analysis import status as looking
+
+    if sys.stdout.isatty() if watch is None else watch:
+        looking.watch(experiment)
     else:
-        print_status(experiment)
+        looking.print_status(experiment)
+
+
+def report(
+    names: Annotated[list[str], typer.Argument(metavar="NAMES...", help="An experiment, or several to compare.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="File to write. Default: report.html in the (first) folder.")
+    ] = None,
+    storage_path: Storage = None,
+) -> None:
+    """Write one HTML page that shows why one setting beat another. Opens without a network; of running searches too."""
+    from u2pl_ray.analysis.load import load
+    from u2pl_ray.analysis.report import write_report
+
+    print(write_report([load(name, storage_path) for name in names], output))
 
 
 def best(name: Name, storage_path: Storage = None, json_: AsJson = False) -> None:

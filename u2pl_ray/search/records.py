@@ -48,7 +48,7 @@ class TrialRecord:
             started).
         detail: one line more about that.
         note: where the trial comes from, such as "paper".
-        started, finished: when (UTC).
+        started, finished: when, in the local time of the process that reads it (naive).
     """
 
     id: str

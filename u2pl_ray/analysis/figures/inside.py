@@ -76,8 +76,8 @@ def _right_and_wrong(analysis: Analysis, pick: Pick) -> list[Panel]:
     figure.add_vline(x=last["diag/gamma"], line={"dash": "dot", "color": WORST}, annotation_text="gamma")
     polish(figure, xaxis_title="entropy (nats)", yaxis_title="pixels")
     caption = (
-        f"Pseudo-labels of trial {pick.record.id} in epoch {last[names.EPOCH]}, where the truth is known. The further the "
-        "two lie apart, the better entropy tells which to trust."
+        f"Pseudo-labels of trial {pick.record.id} in epoch {last[names.EPOCH]}, where the truth is known. The further "
+        "the two lie apart, the better entropy tells which to trust."
     )
     return [Panel("Right and wrong by entropy", caption, figure)]
 
@@ -101,7 +101,12 @@ def _bank(analysis: Analysis, pick: Pick) -> list[Panel]:
     told = titled(pick.record, analysis.metric.name)
     asked = (
         ("bank/fill", "Queue fill", "keys", f"Keys in each class's queue (capacity {bank.capacity}), trial {told}."),
-        ("bank/key_age", "Key age", "steps", f"Mean age of each class's keys, trial {told}. Below 1: less than a step."),
+        (
+            "bank/key_age",
+            "Key age",
+            "steps",
+            f"Mean age of each class's keys, trial {told}. Below 1: less than one.",
+        ),
         ("bank/pushed", "Pushes", "keys a step", f"Keys that enter each class's queue in a step, trial {told}."),
         ("negatives/false_rate", "False negatives", "share", f"Keys that truly are of their class, trial {told}."),
         ("reliable_fraction", "Reliable by class", "share", f"Pixels below gamma by pseudo-label, trial {told}."),

@@ -8,10 +8,12 @@ import optuna.visualization as plots
 import plotly.graph_objects as go
 from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 from optuna.trial import TrialState
+from plotly.colors import sample_colorscale
 
-from u2pl_ray.analysis.figures.panel import BEST, Panel, polish
+from u2pl_ray.analysis.figures.panel import BEST, WORST, Panel, polish
 from u2pl_ray.analysis.load import Analysis
 from u2pl_ray.search.console import short_names
+from u2pl_ray.search.records import trial_id
 
 _LEAST = 4
 """Trials below which an importance would be made up."""
@@ -26,8 +28,7 @@ def comparable(analysis: Analysis, epoch: int | None = None) -> optuna.Study:
             it was stopped with.
     """
     names = short_names(analysis.experiment.space.parameters)
-    direction = "maximize" if analysis.metric.maximize else "minimize"
-    copy = optuna.create_study(study_name=analysis.name, direction=direction)
+    copy = optuna.create_study(study_name=analysis.name, direction=analysis.study.study.direction)
     for record, trial in zip(analysis.records, analysis.study.study.get_trials(deepcopy=False), strict=False):
         value = record.latest if epoch is None else record.values.get(epoch)
         valued = value is not None and math.isfinite(value)
@@ -71,7 +72,7 @@ def settings_panels(analysis: Analysis) -> list[Panel]:
     panels = [
         Panel(
             "Parallel coordinates",
-            f"A line per trial, through its settings to {metric}. Drag along an axis to keep some of the trials; "
+            f"A line per trial, through its settings to {metric}. The better, the more orange; "
             "stopped trials have the value they were stopped with.",
             _parallel(study, varied, metric, analysis.metric.maximize),
             420,
@@ -113,7 +114,9 @@ def _importance(analysis: Analysis, study: optuna.Study, shares: dict[str, float
     epoch, count = common_epoch(analysis), len(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)))
     figure = plots.plot_param_importances(study, evaluator=FanovaImportanceEvaluator(seed=0))
     early = importances(comparable(analysis, epoch))
-    caption = f"Share of the variance of {analysis.metric.name} that each setting explains (fANOVA), from {count} trials"
+    caption = (
+        f"Share of the variance of {analysis.metric.name} that each setting explains (fANOVA), from {count} trials"
+    )
     if count < 10 * len(shares):
         caption += "; with so few a hint, not a finding"
     if early and any(record.epochs != epoch for record in analysis.records if record.latest is not None):
@@ -133,23 +136,29 @@ def _importance(analysis: Analysis, study: optuna.Study, shares: dict[str, float
 
 
 def _parallel(study: optuna.Study, params: list[str], metric: str, maximize: bool) -> go.Figure:
+    """Optuna's plot, in colours that are seen on light and on dark ground, and with each line's trial."""
     figure = plots.plot_parallel_coordinate(study, params=params or None, target_name=metric)
-    scale = [(0.0, "#b9bec6"), (0.5, "#4dabf7"), (1.0, BEST)]  # seen on light and on dark ground
-    ends = scale if maximize else [(1.0 - at, colour) for at, colour in reversed(scale)]
-    figure.update_traces(line={"colorscale": ends, "reversescale": False})
-    for dimension in figure.data[0].dimensions:
-        if dimension.ticktext is not None:
-            dimension.ticktext = [_plain(text) for text in dimension.ticktext]
-    return polish(figure, margin={"l": 60, "r": 44, "t": 40, "b": 24})
+    values = {trial.number: trial.value for trial in study.get_trials(deepcopy=False) if trial.value is not None}
+    low, high = min(values.values()), max(values.values())
+    lines = [trace for trace in figure.data if trace.mode == "lines"]
+    for trace in lines:
+        height = trace.y[0]  # from the worst (or smallest) value at 0 to the largest at 1
+        number = min(values, key=lambda it: abs(values[it] - (low + height * (high - low))))
+        good = height if maximize else 1 - height
+        trace.update(
+            line={"color": sample_colorscale(["#b9bec6", "#4dabf7", BEST], [good])[0], "width": 1 + 1.5 * good},
+            opacity=0.8,
+            hovertemplate=f"{trial_id(number)}: %{{customdata[0]}} %{{customdata[1]}}<extra></extra>",
+        )
+    figure.data = lines  # its colour bar says what the first axis does
+    for note in figure.layout.annotations:
+        note.update(text=_plain(note.text), font={"size": 10, "color": WORST})
+    return polish(figure, plot_bgcolor=None, margin={"l": 52, "r": 40, "t": 24, "b": 30})
 
 
 def _plain(text: str) -> str:
     """`3e+04` as `30000`."""
-    try:
-        value = float(text)
-    except ValueError:
-        return text
-    return f"{value:.0f}" if 1000 <= abs(value) < 1e7 else text
+    return f"{float(text):.0f}" if "e+" in text else text
 
 
 def _names(analysis: Analysis) -> list[str]:

@@ -1,5 +1,7 @@
 """How the trainings went: curves with the places where they were stopped, when each ran, what that took."""
 
+from datetime import datetime
+
 import optuna.visualization as plots
 import plotly.graph_objects as go
 
@@ -105,7 +107,7 @@ def _timeline(analysis: Analysis) -> Panel:
         state = next((state for state in State if trace.name == _OPTUNAS[state]), None)
         if state is not None:
             trace.update(name=state.value.lower(), marker_color=STATES[state])
-    caption = "When each trial ran (UTC). A trial that was interrupted and resumed counts from its start to its end."
+    caption = "When each trial ran. A trial that was interrupted and resumed counts from its start to its end."
     return Panel("Timeline", caption, polish(figure, xaxis_title=None, yaxis_title="trial"), 360)
 
 
@@ -118,7 +120,8 @@ def _workers(analysis: Analysis) -> Panel:
             if record.finished is not None:
                 changes.append((record.finished, -workers))
     changes.sort(key=lambda change: change[0])
-    times, busy = [], []
+    times: list[datetime] = []
+    busy: list[int] = []
     for time, change in changes:
         times.append(time)
         busy.append((busy[-1] if busy else 0) + change)

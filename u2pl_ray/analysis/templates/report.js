@@ -18,11 +18,6 @@
     const figure = JSON.parse(box.querySelector("script").textContent);
     const layout = { ...figure.layout, template: template(), height: Number(box.dataset.height), autosize: true };
     if (box.clientWidth < 500) layout.legend = { ...layout.legend, entrywidthmode: "fraction", entrywidth: 0.48 };
-    for (const trace of figure.data.filter((it) => it.type === "parcoords")) { // does not take the layout's font
-      trace.labelfont = { color: colour("--ink"), size: 12 };
-      trace.tickfont = { color: colour("--muted"), size: 11 };
-      trace.line.showscale = false; // the first axis says it
-    }
     if (touch) layout.dragmode = false; // else a finger on a plot cannot scroll the page
     return Plotly.react(box.querySelector(".plot"), figure.data, layout, options);
   };

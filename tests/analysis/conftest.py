@@ -1,0 +1,54 @@
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.analysis.local_search import create, run
+from tests.train.conftest import tiny
+from u2pl_ray.search.experiment import Experiment
+
+SPACE = """
+metric: {name: val/miou, goal: maximize}
+parameters:
+  method.contrastive.temperature: {distribution: log_uniform_values, min: 0.1, max: 1.0}
+  method.alpha.start: {min: 0.1, max: 0.5}
+  method.alpha.kind: {values: [linear, cosine]}
+"""
+
+
+@pytest.fixture(scope="package", autouse=True)
+def one_thread_and_a_cache_of_our_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("U2PL_RAY_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="package")
+def searched(tmp_path_factory: pytest.TempPathFactory) -> Experiment:
+    """A finished search of real trainings: seven trials, some stopped."""
+    storage = tmp_path_factory.mktemp("storage")
+    config = tiny("train.epochs=6", "train.steps_per_epoch=2")
+    return run(create(storage, config, SPACE, trials=7, name="searched", scheduler="asha"))
+
+
+@pytest.fixture(scope="package")
+def begun(tmp_path_factory: pytest.TempPathFactory) -> Experiment:
+    """A search whose first trial is done, and nothing else."""
+    return run(create(tmp_path_factory.mktemp("storage"), tiny(), SPACE, trials=4, name="begun"), trials=1)
+
+
+@pytest.fixture(scope="package")
+def diverged(tmp_path_factory: pytest.TempPathFactory) -> Experiment:
+    """A search whose trials all failed."""
+    config = tiny("optim.lr=1e30", "train.epochs=2")
+    return run(create(tmp_path_factory.mktemp("storage"), config, SPACE, trials=2, name="diverged"))
+
+
+@pytest.fixture
+def empty(tmp_path: Path) -> Experiment:
+    """A search in which nothing has run."""
+    return create(tmp_path, tiny(), SPACE, trials=4, name="empty")

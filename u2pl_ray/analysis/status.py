@@ -1,0 +1,150 @@
+"""Where a search stands, for a terminal: once, or again and again until it ends."""
+
+import time
+from datetime import datetime, timedelta
+from statistics import mean
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from u2pl_ray.analysis.answer import counts, is_finished, standing
+from u2pl_ray.analysis.figures.trainings import rungs
+from u2pl_ray.analysis.load import Analysis, analyse
+from u2pl_ray.search.console import number, results_table
+from u2pl_ray.search.experiment import Experiment
+from u2pl_ray.search.records import State, TrialRecord
+
+_AGAIN = 2.0
+"""Seconds between two looks."""
+
+
+def print_status(experiment: Experiment, console: Console | None = None) -> None:
+    """All trials, rungs, the best so far, what is in use, and the time left; also of a search that nobody runs."""
+    (console or Console(soft_wrap=True, highlight=False)).print(picture(analyse(experiment)))
+
+
+def watch(experiment: Experiment, console: Console | None = None, every: float = _AGAIN) -> None:
+    """The same, kept up to date until the search ends or the reader presses Ctrl-C.
+
+    Works from any terminal that reaches the experiment's folder: everything is read from there.
+
+    Args:
+        experiment: the search.
+        console: where to.
+        every: seconds between two looks.
+    """
+    console = console or Console(highlight=False)
+    analysis = analyse(experiment)
+    with Live(picture(analysis, console.height), console=console, auto_refresh=False) as live:
+        try:
+            while analysis.running:
+                time.sleep(every)
+                analysis = analyse(experiment)
+                live.update(picture(analysis, console.height), refresh=True)
+        except KeyboardInterrupt:
+            return
+        live.update(picture(analysis), refresh=True)
+
+
+def picture(analysis: Analysis, height: int | None = None) -> RenderableType:
+    """What is printed.
+
+    Args:
+        analysis: the search at this moment.
+        height: lines there are; as many trials are shown as fit. None: all.
+    """
+    experiment, metric = analysis.experiment, analysis.metric
+    lines = list(_lines(analysis))
+    top = len(analysis.records) if height is None else max(3, height - len(lines) - 5)
+    table = results_table(analysis.records, analysis.best, metric.name, top=top, maximize=metric.maximize)
+    hidden = len(analysis.records) - top
+    grid = Table.grid(padding=(0, 2))
+    for name, text in lines:
+        grid.add_row(Text(name, style="dim"), text)
+    parts: list[RenderableType] = [Text(experiment.name, style="bold"), grid, table]
+    if hidden > 0:
+        parts.append(Text(f"and {hidden} more", style="dim"))
+    return Group(*parts)
+
+
+def _lines(analysis: Analysis) -> list[tuple[str, str]]:
+    experiment, best = analysis.experiment, analysis.best
+    told = ", ".join(f"{count} {state.value.lower()}" for state, count in counts(analysis).items()) or "none yet"
+    lines = [
+        ("state", _STANDING[standing(analysis)].format(name=experiment.name)),
+        ("trials", f"{len(analysis.records)} of {experiment.options.trials} ({told})"),
+    ]
+    if rungs(analysis):
+        lines.append(("rungs", "; ".join(_rung(analysis, rung) for rung in rungs(analysis))))
+    if best is not None:
+        lines.append(
+            ("best", f"{analysis.metric.name} {number(best.latest)}, trial {best.id} after {best.epochs} epochs")
+        )
+    working = [record for record in analysis.records if record.state == State.RUNNING]
+    if analysis.running and working:
+        lines.append(("in use", _in_use(analysis, working)))
+    if analysis.running and not is_finished(analysis):
+        left = time_left(analysis)
+        lines.append(("time left", "not known before the first epoch" if left is None else f"about {_told(left)}"))
+    return lines
+
+
+def _rung(analysis: Analysis, rung: int) -> str:
+    reached = [record for record in analysis.records if rung in record.values]
+    stopped = sum(record.state == State.STOPPED and record.epochs == rung for record in reached)
+    return f"epoch {rung}: {len(reached)} reached, {stopped} stopped"
+
+
+def _in_use(analysis: Analysis, working: list[TrialRecord]) -> str:
+    config = analysis.experiment.config
+    workers = len(working) * config.workers
+    speeds = [
+        row["perf/images_per_second"]
+        for record in working
+        for row in analysis.epochs[record.id][-1:]
+        if "perf/images_per_second" in row
+    ]
+    text = f"{workers} worker{'s' * (workers != 1)} in {len(working)} trial{'s' * (len(working) != 1)}"
+    if speeds:
+        text += f", {sum(speeds):.0f} images/s"
+    memory = [
+        row["perf/memory_gib"] for epochs in analysis.epochs.values() for row in epochs if "perf/memory_gib" in row
+    ]
+    return text + (f", at most {max(memory):.1f} GiB of GPU memory a worker" if memory else "")
+
+
+def time_left(analysis: Analysis, now: datetime | None = None) -> timedelta | None:
+    """How long the trials that are left will take at the pace so far; None if no epoch has been reported.
+
+    The epochs that are left: what running trials may still do, and for each further trial the mean of those that
+    ended. At the pace of the whole search since its first trial began, so that starting, waiting and how many run at
+    once are in it; after an interruption it is too high.
+    """
+    epochs, total = analysis.experiment.config.train.epochs, analysis.experiment.options.trials
+    done = sum(record.epochs for record in analysis.records)
+    began = min((record.started for record in analysis.records if record.started is not None), default=None)
+    if not done or began is None:
+        return None
+    valued = [record.epochs for record in analysis.records if record.state in (State.COMPLETED, State.STOPPED)]
+    usual = mean(valued) if valued else epochs
+    running = [record for record in analysis.records if record.state == State.RUNNING]
+    started = sum(record.state != State.PENDING and record.reason != "invalid" for record in analysis.records)
+    left = sum(max(usual - record.epochs, 1) for record in running) + usual * max(0, total - started)
+    since = (now or datetime.now(began.tzinfo)) - began
+    return since / done * left
+
+
+def _told(time_left: timedelta) -> str:
+    minutes = round(time_left.total_seconds() / 60)
+    if minutes < 1:
+        return "a minute"
+    return f"{minutes} min" if minutes < 90 else f"{minutes / 60:.1f} h"
+
+
+_STANDING = {
+    "running": "running",
+    "finished": "finished",
+    "interrupted": "interrupted: nobody runs it; go on with u2pl-ray resume {name}",
+}
