@@ -73,6 +73,12 @@ class Progress:
         return lines
 
 
+def say(line: str) -> None:
+    """From any process of the search: tell whoever watches it, if anyone does."""
+    with suppress(Exception):
+        ray.get_actor(PROGRESS_ACTOR).say.remote(line)
+
+
 @contextmanager
 def hear_progress(tell: Callable[[str], None]) -> Iterator[None]:
     """Meanwhile, tell every line that workers say, from a thread. What fails here costs lines and nothing else."""

@@ -12,6 +12,7 @@ from u2pl_ray.config.schema import Config
 from u2pl_ray.search.driver import Outcome
 from u2pl_ray.search.records import State
 from u2pl_ray.search.scheduler import OUTCOME, REPORT
+from u2pl_ray.train.mending import mend
 
 _OUT_OF_MEMORY = (
     "OutOfMemoryError",  # torch's, and Ray's when it kills a process to save the node
@@ -34,7 +35,7 @@ def run_trial(config: dict[str, Any], mailbox: Any, storage_path: str, trainer: 
     """
     from ray import get, tune
 
-    from u2pl_ray.search.mailbox import END, ReportCallback
+    from u2pl_ray.search.mailbox import END, ReportCallback, say
     from u2pl_ray.search.reclaim import claim_in_controllers
 
     trial = config["trial"]
@@ -44,6 +45,8 @@ def run_trial(config: dict[str, Any], mailbox: Any, storage_path: str, trainer: 
 
     def train() -> None:
         try:
+            for line in mend(f"{storage_path}/{trial}/train"):
+                say(line)
             build = load_callable(trainer)
             build(
                 config=Config.model_validate_json(config["config"]),

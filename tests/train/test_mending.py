@@ -1,0 +1,108 @@
+"""Ray Train's list of checkpoints, and the checkpoints themselves, damaged in every way; Ray's own class reads them."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from u2pl_ray.train import checkpoint
+from u2pl_ray.train.mending import mend
+
+LIST = "checkpoint_manager_snapshot.json"
+
+
+def manager(folder: Path) -> Any:
+    """What a Ray Train controller makes of the run."""
+    from ray.train import CheckpointConfig
+    from ray.train.v2._internal.execution.checkpoint.checkpoint_manager import CheckpointManager
+    from ray.train.v2._internal.execution.storage import StorageContext
+
+    context = StorageContext(storage_path=str(folder.parent), experiment_dir_name=folder.name)
+    return CheckpointManager(CheckpointConfig(num_to_keep=2), context)
+
+
+def latest(folder: Path) -> str | None:
+    result = manager(folder).latest_checkpoint_result
+    return None if result is None else Path(result.checkpoint.path).name
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """A run with two checkpoints, listed by Ray."""
+    folder = tmp_path / "train"
+    for epoch in (3, 4):
+        checkpoint.save(folder / f"epoch_{epoch:05d}", {"weights": torch.arange(100.0), "epochs_done": epoch})
+    mend(str(folder))
+    assert latest(folder) == "epoch_00004"
+    return folder
+
+
+def cut(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+
+
+def zero(file: Path) -> None:
+    file.write_bytes(bytes(file.stat().st_size))
+
+
+DAMAGE = [cut, zero, Path.unlink]
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(run: Path, damage: Callable[[Path], None]) -> None:
+    damage(run / "epoch_00004" / checkpoint.FILE)
+    first, last = mend(str(run))
+    assert first.startswith(f"{run}/epoch_00004: ")
+    assert last == f"{run}: continues from epoch_00003"
+    assert latest(run) == "epoch_00003"
+    assert mend(str(run)) == []
+
+
+def test_a_deleted_checkpoint(run: Path) -> None:
+    for file in (run / "epoch_00004").iterdir():
+        file.unlink()
+    (run / "epoch_00004").rmdir()
+    assert mend(str(run)) == [f"{run}/epoch_00004: is gone", f"{run}: continues from epoch_00003"]
+    assert latest(run) == "epoch_00003"
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_none_is_whole(run: Path, damage: Callable[[Path], None]) -> None:
+    for epoch in (3, 4):
+        damage(run / f"epoch_{epoch:05d}" / checkpoint.CHECKSUM)
+    assert mend(str(run))[-1] == f"{run}: continues from the beginning, as no checkpoint is whole"
+    assert latest(run) is None
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_rays_list_is_made_anew(run: Path, damage: Callable[[Path], None]) -> None:
+    damage(run / LIST)
+    notes = mend(str(run))
+    assert notes == ([] if damage is Path.unlink else [f"{run}/{LIST}: damaged; written anew", *notes[1:]])
+    assert latest(run) == "epoch_00004"
+
+
+def test_a_list_of_another_version_of_ray(run: Path) -> None:
+    (run / LIST).write_text(json.dumps({"ray_version": "1.0", "results": []}))
+    assert mend(str(run))
+    assert latest(run) == "epoch_00004"
+
+
+def test_stored_and_not_listed_yet(run: Path) -> None:
+    checkpoint.save(run / "epoch_00005", {"epochs_done": 5})
+    (run / "epoch_00006").mkdir()  # storing it had begun
+    assert mend(str(run)) == []
+    assert latest(run) == "epoch_00005"
+
+
+def test_nothing_there_and_foreign_checkpoints(tmp_path: Path) -> None:
+    assert mend(str(tmp_path / "absent")) == []
+    assert not (tmp_path / "absent").exists()
+    foreign = tmp_path / "train" / "epoch_00001"
+    foreign.mkdir(parents=True)
+    (foreign / "state.json").write_text("1")
+    assert mend(str(tmp_path / "train")) == []
+    assert latest(tmp_path / "train") == "epoch_00001"
