@@ -65,6 +65,24 @@ def objections(story: dict[str, Any], trials: int) -> list[str]:
     return wrong
 
 
+def written(runs: list[dict[str, Any]], began: float) -> dict[str, Any]:
+    """Write what came out so far; what was written."""
+    points: Counter[str] = Counter()
+    for run in runs:
+        points.update(run["points"])
+    result = {
+        "kills": sum(run["kills"] for run in runs),
+        "kills_by_point": dict(points),
+        "runs": len(runs),
+        "runs_equal": sum(run["equal"] for run in runs),
+        "seconds": round(time.time() - began),
+        "each": runs,
+    }
+    RESULT.parent.mkdir(exist_ok=True)
+    RESULT.write_text(json.dumps(result, indent=1) + "\n")
+    return result
+
+
 def main() -> None:
     """Run it all, and write the counts."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -91,6 +109,7 @@ def main() -> None:
         equal = search.story() == expected
         runs.append({"at_once": 1, "driver_alone": alone, "kills": kills, "points": search.tried, "equal": equal})
         print(runs[-1], flush=True)
+        written(runs, began)
     if options.concurrent_kills:
         search = Search(folder / "three", 2 * TRIALS, concurrent=3)
         search.prepare()
@@ -98,18 +117,7 @@ def main() -> None:
         wrong = objections(search.story(), 2 * TRIALS)
         runs.append({"at_once": 3, "driver_alone": False, "kills": kills, "points": search.tried, "equal": not wrong})
         print(runs[-1], wrong, flush=True)
-    points: Counter[str] = Counter()
-    for run in runs:
-        points.update(run["points"])
-    result = {
-        "kills": sum(run["kills"] for run in runs),
-        "kills_by_point": dict(points),
-        "runs": len(runs),
-        "runs_equal": sum(run["equal"] for run in runs),
-        "seconds": round(time.time() - began),
-        "each": runs,
-    }
-    RESULT.write_text(json.dumps(result, indent=1) + "\n")
+    result = written(runs, began)
     print(json.dumps(result, indent=1))
     if result["runs_equal"] == len(runs):
         shutil.rmtree(folder, ignore_errors=True)

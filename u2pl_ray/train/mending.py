@@ -68,7 +68,7 @@ def _listed(filesystem: Any, path: str) -> list[str] | None:
 
     try:
         with filesystem.open_input_stream(path) as stream:
-            state = ray_train._CheckpointManagerState.parse_obj(json.loads(stream.read()))
+            state = ray_train._CheckpointManagerState.model_validate(json.loads(stream.read()))
     except (OSError, ValueError):  # of which JSON's and pydantic's errors are kinds
         return None
     names = [result.checkpoint_dir_name for result in state.checkpoint_results]
@@ -92,4 +92,4 @@ def _snapshot(names: list[str]) -> str:
         timed_out_validation_checkpoint_dir_names=[],
         failed_validation_checkpoint_dir_names=[],
     )
-    return str(state.json())
+    return str(state.model_dump_json())
