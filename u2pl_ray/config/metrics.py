@@ -5,6 +5,16 @@ VAL_TEACHER_MIOU = "val/teacher/miou"
 EPOCH = "training_iteration"
 """Epochs done. Always reported, so that it survives restarts."""
 
+VAL_CONFUSION = "val/confusion"
+"""The student's confusion matrix: pixel counts as a list of rows; row = true class, column = predicted class."""
+
+IMAGE_DATA = "image_data"
+"""On the way from a worker to the driver: image files by name, base64. Never on record."""
+IMAGES = "images"
+"""On record: the folder of an epoch's image files, relative to the trial's folder."""
+IMAGE_RELIABLE = "reliable"
+"""The one kind of map whose values are no classes: 1 where a pixel is reliable, 0 where not."""
+
 ENTROPY_BINS = 32
 """Bins of `diag/entropy/hist`, equally wide on [0, ln(number of classes)] (natural log, in nats)."""
 

@@ -222,12 +222,14 @@ class ResourceConfig(Section):
 
 
 class TrackingConfig(Section):
-    """Weights & Biases."""
+    """What is kept for people to look at: Weights & Biases, images."""
 
     wandb: Literal["auto", "online", "offline", "disabled"] = "auto"
     """auto: WANDB_MODE if set, else online when a key is found, else offline."""
     project: str = "u2pl_ray"
     entity: str | None = None
+    images: Annotated[int, Field(ge=0, le=64)] = 4
+    """Validation images, and as many unlabeled ones, drawn some times in a training, with W&B or without; 0: none."""
 
 
 class Config(Section):

@@ -69,6 +69,8 @@ class TrainingBatches:
 
     def __init__(self, config: Config, rank: int = 0, world_size: int = 1, *, pin_memory: bool = False) -> None:
         labeled, unlabeled = open_training_splits(config.data)
+        self.unlabeled = unlabeled
+        """The unlabeled images."""
         self.steps = steps_per_epoch(config, len(unlabeled))
         """Steps per epoch."""
         sizes = config.train.batch_size, config.train.unlabeled_batch_size
@@ -116,7 +118,9 @@ class EvaluationBatches:
     def __init__(
         self, config: Config, split: str, rank: int = 0, world_size: int = 1, *, pin_memory: bool = False
     ) -> None:
-        items = open_split(config.data, split)[rank::world_size]
+        self.split = open_split(config.data, split)
+        """All images of the split."""
+        items = self.split[rank::world_size]
         groups: dict[tuple[int, int], list[Item]] = {}
         for item in items:
             groups.setdefault(read_size(item.image), []).append(item)

@@ -15,6 +15,7 @@ from u2pl_ray.config import overrides
 from u2pl_ray.config.errors import UserError, nearest
 from u2pl_ray.config.schema import Config
 from u2pl_ray.search.events import Listeners
+from u2pl_ray.search.images import store_images
 from u2pl_ray.search.records import EpochLog, State, TrialRecord
 from u2pl_ray.search.study import TrialStudy
 
@@ -88,6 +89,7 @@ class Driver:
     def report(self, trial: str, metrics: Mapping[str, Any]) -> bool:
         """Take an epoch's metrics; whether to stop the trial. Epochs on record already are passed over."""
         record = self.study.record(int(trial))
+        metrics = store_images(self.folder / record.id, metrics)
         if record.state == State.RUNNING and self._log(record).append(metrics):
             record = self._account(record)
             self.listeners.tell("epoch_done", record, metrics, self.study.best())

@@ -5,7 +5,7 @@
     config.yaml       the configuration the trials start from
     space.yaml        the search space, as it was written
     study.journal     the study (Optuna)
-    trials/<id>/      config.yaml, epochs.jsonl, train/ (Ray Train's run: checkpoints)
+    trials/<id>/      config.yaml, epochs.jsonl, images/, train/ (Ray Train's run: checkpoints)
     best.yaml         the best configuration so far, which `train` accepts
     tune/             Ray Tune's own; disposable
 """

@@ -27,6 +27,7 @@ from u2pl_ray.train import checkpoint as checkpoints
 from u2pl_ray.train.diagnostics import Diagnostics
 from u2pl_ray.train.errors import NonFiniteLoss
 from u2pl_ray.train.evaluate import confusion, scores
+from u2pl_ray.train.images import SampleImages
 from u2pl_ray.train.session import Metrics, Session
 
 _PROGRESS_SECONDS = 15.0
@@ -75,6 +76,7 @@ class Worker:
         self.train_data = TrainingBatches(config, *share, pin_memory=pin)
         self.val_data = EvaluationBatches(config, "val", *share, pin_memory=pin)
         self.steps = self.train_data.steps
+        self.images = SampleImages(config, self.val_data.split, self.train_data.unlabeled)
         self.schedule = PolynomialLR(self.optimizer, self.steps * config.train.epochs, config.optim.poly_power)
         self.scaler = torch.amp.GradScaler(device.type, enabled=config.train.amp == "fp16")
         self.position = Position(0, [], -math.inf, 0)
@@ -95,7 +97,7 @@ class Worker:
             if folder is not None:
                 self.load_state(checkpoints.load(folder, self.device))
         for past in self.position.history[reported_epochs:]:
-            self.session.report(past, None, None)
+            self.session.report({**past, **self._draw(past)}, None, None)
         while self.position.epochs_done < self.config.train.epochs:
             metrics = self.train_epoch()
             self._remember(metrics)
@@ -159,7 +161,8 @@ class Worker:
         # Gathered and added as integers: `Collectives.sum` is float32, exact only up to 2**24 pixels.
         gathered = self.collectives.gather(*(matrix.unsqueeze(0) for matrix in matrices))
         student, teacher = (matrix.sum(0) for matrix in gathered)
-        return scores(student, self.classes) | scores(teacher, self.classes, teacher=True)
+        rows = {names.VAL_CONFUSION: student.tolist()}
+        return scores(student, self.classes) | scores(teacher, self.classes, teacher=True) | rows
 
     def state(self) -> dict[str, Any]:
         """Everything `load_state` continues from: tensors, numbers, strings, lists, dicts."""
@@ -200,7 +203,15 @@ class Worker:
             return
         folder = Path(tempfile.mkdtemp(prefix="u2pl_ray_"))
         checkpoints.save(folder, self.state())
-        self.session.report(metrics, folder, checkpoints.directory_name(self.position.epochs_done))
+        name = checkpoints.directory_name(self.position.epochs_done)
+        self.session.report({**metrics, **self._draw(metrics)}, folder, name)
+
+    def _draw(self, metrics: Metrics) -> Metrics:
+        """The images of the newest epoch, if they are due and it is what `metrics` are of; rank 0 alone."""
+        epoch = self.position.epochs_done
+        if self.session.rank != 0 or metrics[names.EPOCH] != epoch or not self.images.due(epoch):
+            return {}
+        return {names.IMAGE_DATA: self.images.draw(self.student, self.teacher.module, metrics, self.device)}
 
     def _wrap(self, find_unused: bool) -> Any:
         """The student's forward as the objective calls it: data-parallel, under autocast.

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 Metrics = dict[str, Any]
-"""Flat: metric name to a number, a string, or a list of numbers (histograms)."""
+"""Flat: metric name to a number, a string, a list of numbers (histograms) or of such lists (confusion matrix).
+`image_data` alone is a mapping: file name to base64."""
 
 
 class Session(Protocol):
