@@ -17,7 +17,7 @@ from u2pl_ray.data.transforms import normalise
 from u2pl_ray.data.voc import open_split, read_item
 from u2pl_ray.method.reliability import entropy
 from u2pl_ray.train.evaluate import predict
-from u2pl_ray.train.images import SampleImages
+from u2pl_ray.train.images import SampleImages, image_files
 from u2pl_ray.train.loop import Worker
 from u2pl_ray.train.session import LocalSession
 
@@ -103,10 +103,12 @@ def test_an_epoch_that_is_reported_again_has_its_images_again(tmp_path: Path) ->
     assert "image_data" not in again[0]  # its weights are gone
 
 
-def test_large_images_are_scaled_down_alike() -> None:
-    worker = untrained(tiny("tracking.images=1", "data.synthetic.size=352"))
-    files = worker.images.draw(worker.student, worker.teacher.module, {}, CPU)
-    assert {picture.shape[:2] for picture in decoded(files).values()} == {(320, 320)}
+def test_large_images_are_scaled_down_with_their_maps() -> None:
+    labels = np.arange(4, dtype=np.uint8).repeat(160)[None].repeat(480, 0)  # four bars
+    files = image_files("val.0.x", np.zeros((480, 640, 3), np.uint8), {"truth": labels})
+    found = {name: np.asarray(Image.open(io.BytesIO(content))) for name, content in files.items()}
+    assert found["val.0.x.image.jpg"].shape == (240, 320, 3)
+    assert (found["val.0.x.truth.png"] == labels[::2, ::2]).all()
 
 
 def untrained(config: Config) -> Worker:

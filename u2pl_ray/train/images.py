@@ -71,7 +71,7 @@ class SampleImages:
             pixels, truth = read_item(item, len(self._config.data.classes))
             logits = self._logits(student, pixels, device)
             maps = {"truth": truth, "prediction": _crop(per_pixel(most_likely, *logits), truth)}
-            files |= _files(f"val.{number}.{_plain(item.id)}", pixels, maps)
+            files |= image_files(f"val.{number}.{_plain(item.id)}", pixels, maps)
         for number, item in enumerate(self._unlabeled if "diag/gamma" in metrics else ()):
             pixels, truth = read_item(item, len(self._config.data.classes))
             logits = self._logits(teacher, pixels, device)
@@ -80,7 +80,7 @@ class SampleImages:
             maps = {"pseudo_label": _crop(per_pixel(most_likely, *logits), truth), "reliable": _crop(reliable, truth)}
             if (truth != IGNORE).any():
                 maps["truth"] = truth
-            files |= _files(f"unlabeled.{number}.{_plain(item.id)}", pixels, maps)
+            files |= image_files(f"unlabeled.{number}.{_plain(item.id)}", pixels, maps)
         student.train(mode)
         return {name: base64.b64encode(content).decode() for name, content in files.items()}
 
@@ -106,7 +106,7 @@ def _crop(found: Tensor, like: np.ndarray) -> np.ndarray:
     return found[0, : like.shape[0], : like.shape[1]].to("cpu", torch.uint8).numpy()
 
 
-def _files(stem: str, pixels: np.ndarray, maps: dict[str, np.ndarray]) -> dict[str, bytes]:
+def image_files(stem: str, pixels: np.ndarray, maps: dict[str, np.ndarray]) -> dict[str, bytes]:
     """The image and its maps, scaled down, by file name."""
     scale = min(1.0, LONGEST_SIDE / max(pixels.shape[:2]))
     size = max(1, round(pixels.shape[1] * scale)), max(1, round(pixels.shape[0] * scale))
