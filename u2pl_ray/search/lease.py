@@ -47,7 +47,7 @@ class Lease:
             owner = self._owner()
             if owner is not None:
                 self._refuse_or_outlive(owner)
-            self._path.unlink(missing_ok=True)
+            self._remove()
         self._thread.start()
         return self
 
@@ -58,7 +58,7 @@ class Lease:
         self._thread.join()
         owner = self._owner()
         if owner is not None and owner["id"] == self._mine["id"]:
-            self._path.unlink(missing_ok=True)
+            self._remove()
 
     def held(self) -> bool:
         """Whether someone holds it, told by looking alone: nobody is kept from taking it meanwhile.
@@ -90,10 +90,13 @@ class Lease:
 
     def _owner(self) -> dict[str, Any] | None:
         try:
-            owner = json.loads(self._path.read_text("utf-8"))
+            owner = json.loads(self._content())
         except (OSError, ValueError):
             return None
         return owner if isinstance(owner, dict) and {"id", "machine", "process", "born"} <= owner.keys() else None
+
+    def _content(self) -> bytes:
+        return self._path.read_bytes()
 
     def _touched(self) -> float:
         try:
@@ -122,7 +125,13 @@ class Lease:
     def _keep(self) -> None:
         while not self._released.wait(self._beat):
             with contextlib.suppress(OSError):
-                os.utime(self._path)
+                self._touch()
+
+    def _touch(self) -> None:
+        os.utime(self._path)
+
+    def _remove(self) -> None:
+        self._path.unlink(missing_ok=True)
 
 
 def _machine() -> str:

@@ -1,0 +1,116 @@
+"""Storage that a URI names, as whole objects: s3:// and whatever else pyarrow's filesystems (and so Ray Train) take."""
+
+from contextlib import suppress
+from urllib.parse import urlsplit
+
+from u2pl_ray.config.errors import UserError
+
+
+def is_uri(location: object) -> bool:
+    """Whether this names a storage by URI, and is not a folder's path."""
+    return "://" in str(location)
+
+
+def child(uri: str, name: str) -> str:
+    """The URI of `name` below `uri`; options (`?region=...`) stay at the end."""
+    base, mark, options = uri.partition("?")
+    return f"{base.rstrip('/')}/{name}{mark}{options}"
+
+
+def parent(uri: str) -> tuple[str, str]:
+    """The URI that `uri` lies in, and its own name."""
+    base, mark, options = uri.partition("?")
+    above, _, name = base.rstrip("/").rpartition("/")
+    return above + mark + options, name
+
+
+class Objects:
+    """The objects below a URI, by relative name; one is replaced at once or not at all, as S3 does it.
+
+    Args:
+        uri: such as s3://bucket/prefix; credentials come from the environment, as the store's own tools take them.
+
+    Raises:
+        UserError: not a URI of a storage, or credentials are in it (they would be stored and printed with it).
+    """
+
+    def __init__(self, uri: str) -> None:
+        from pyarrow import fs
+
+        parts = urlsplit(uri)
+        if parts.password or (parts.scheme == "s3" and parts.username):
+            raise UserError(
+                f"--storage-path {parts.scheme}://...: holds credentials, which would be printed and stored; give them "
+                "in the environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY), or as a profile"
+            )
+        try:
+            self._filesystem, root = fs.FileSystem.from_uri(uri)
+        except (ValueError, OSError) as error:
+            raise UserError(f"--storage-path {uri}: {_first_line(error)}") from None
+        self.uri, self._root = uri, root.rstrip("/")
+
+    def read(self, name: str) -> bytes | None:
+        """The object's content, None if there is no such object."""
+        try:
+            with self._filesystem.open_input_stream(f"{self._root}/{name}") as stream:
+                content: bytes = stream.read()
+        except FileNotFoundError:
+            return None
+        return content
+
+    def write(self, name: str, content: bytes) -> None:
+        """Make `content` the object."""
+        with self._filesystem.open_output_stream(f"{self._root}/{name}") as stream:
+            stream.write(content)
+
+    def delete(self, name: str) -> None:
+        """Delete the object if there is one."""
+        with suppress(FileNotFoundError):
+            self._filesystem.delete_file(f"{self._root}/{name}")
+
+    def touched(self, name: str) -> float:
+        """When the object was written (seconds since 1970, by the store's clock), 0 if there is none."""
+        info = self._filesystem.get_file_info(f"{self._root}/{name}")
+        return (info.mtime_ns or 0) / 1e9
+
+    def exists(self, name: str) -> bool:
+        """Whether there is such an object, or one below that name."""
+        from pyarrow import fs
+
+        return bool(self._filesystem.get_file_info(f"{self._root}/{name}").type != fs.FileType.NotFound)
+
+    def names(self) -> list[str]:
+        """Names of all objects."""
+        from pyarrow import fs
+
+        selector = fs.FileSelector(self._root, recursive=True, allow_not_found=True)
+        return [info.path[len(self._root) + 1 :] for info in self._filesystem.get_file_info(selector) if info.is_file]
+
+    def folders(self) -> list[str]:
+        """What lies directly below the URI and has objects below it."""
+        from pyarrow import fs
+
+        selector = fs.FileSelector(self._root, allow_not_found=True)
+        found = self._filesystem.get_file_info(selector)
+        return [info.base_name for info in found if info.type == fs.FileType.Directory]
+
+    def check(self) -> None:
+        """Write an object, read it back, and delete it.
+
+        Raises:
+            UserError: that does not work.
+        """
+        import uuid
+
+        name = f".u2pl-ray.{uuid.uuid4().hex[:8]}"
+        try:
+            self.write(name, b"u2pl-ray")
+            if self.read(name) != b"u2pl-ray":
+                raise OSError("what was written cannot be read back")
+            self.delete(name)
+        except OSError as error:
+            raise UserError(f"--storage-path {self.uri}: {_first_line(error)}") from None
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).partition("\n")[0].removesuffix(".")
