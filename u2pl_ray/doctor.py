@@ -13,14 +13,13 @@ from rich.markup import escape
 from u2pl_ray.config.errors import UserError
 
 _LIBRARIES = ("torch", "torchvision", "segmentation-models-pytorch", "ray", "optuna", "wandb", "albumentations")
-_LEAST_DISK = 5 * 2**30
 _LEAST_SHM = 2**30
 
 Finding = tuple[bool, str]
 """Whether it is well, and what it is, in one line."""
 
 
-def examine(config: str | None, overrides: Sequence[str], storage_path: Path | None) -> list[str]:
+def examine(config: str | None, overrides: Sequence[str], storage_path: str | None) -> list[str]:
     """Look at everything a training needs, print a line for each, and return the problems."""
     console = Console(soft_wrap=True, highlight=False)
     problems: list[str] = []
@@ -97,15 +96,12 @@ def _cluster() -> Iterator[Finding]:
     yield True, f"{len(living)} nodes, {cpus:g} CPUs, {gpus:g} GPUs at {address} (Ray {ray.__version__})"
 
 
-def _storage(storage_path: Path | None) -> Iterator[Finding]:
-    from u2pl_ray.search.experiment import default_storage, experiments, writable
+def _storage(storage_path: str | None) -> Iterator[Finding]:
+    from u2pl_ray.search.storage import absolute, experiments, free_space, writable
 
-    storage = (storage_path or default_storage()).expanduser().absolute()
-    writable(storage)
-    above = next(folder for folder in (storage, *storage.parents) if folder.exists())
-    free = shutil.disk_usage(above).free
-    room = f"{free / 2**30:.0f} GiB free"
-    yield free >= _LEAST_DISK, f"{storage}: {room}" + ("" if free >= _LEAST_DISK else ", less than a search may need")
+    storage = absolute(storage_path)
+    cramped = writable(storage)
+    yield not cramped, f"{storage}: {free_space(storage)}" + ", less than a search may need" * bool(cramped)
     yield True, f"{len(experiments(storage))} experiments in it"
 
 

@@ -97,6 +97,38 @@ def build_fatal(**arguments: Any) -> FatalTraining:
     return FatalTraining(**arguments)
 
 
+class StoredTraining(PlainTraining):
+    """Keeps the epochs done below the storage's URI, as a checkpoint would be."""
+
+    def __init__(self, storage_path: str, name: str, **arguments: Any) -> None:
+        from u2pl_ray.search.objects import Objects
+
+        super().__init__(storage_path=storage_path, name=name, **arguments)
+        self.state = ObjectFile(Objects(storage_path), f"{name}/state.json")  # type: ignore[assignment]
+
+
+class ObjectFile:
+    """As much of a path as `PlainTraining` uses."""
+
+    def __init__(self, objects: Any, name: str) -> None:
+        self._objects, self._name = objects, name
+        self.parent = Path("/tmp")
+
+    def exists(self) -> bool:
+        return self._objects.exists(self._name)
+
+    def read_text(self) -> str:
+        return self._objects.read(self._name).decode()
+
+    def write_text(self, text: str) -> None:
+        self._objects.write(self._name, text.encode())
+
+
+def build_stored(**arguments: Any) -> StoredTraining:
+    """Like `u2pl_ray.train.launch.build_trainer`."""
+    return StoredTraining(**arguments)
+
+
 def torch_worker(arguments: dict[str, Any]) -> None:
     """A data-parallel worker without a model: the curve, a checkpoint an epoch, a process group that works."""
     import tempfile

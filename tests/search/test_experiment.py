@@ -9,12 +9,12 @@ import pytest
 from u2pl_ray.config import overrides
 from u2pl_ray.config.errors import UserError
 from u2pl_ray.config.schema import Config
-from u2pl_ray.search import experiment as experiments
 from u2pl_ray.search import plan as plans
-from u2pl_ray.search.experiment import Experiment, default_storage
+from u2pl_ray.search.experiment import Experiment
 from u2pl_ray.search.plan import Plan, plan_search
 from u2pl_ray.search.records import State
 from u2pl_ray.search.space import Space, parse_space
+from u2pl_ray.search.storage import default_storage, experiments
 
 
 @pytest.fixture(autouse=True)
@@ -163,7 +163,7 @@ def test_no_such_experiment_names_the_nearest(tmp_path: Path, base: Config, spac
     plan(tmp_path, base, space, name="camvid-paper").create()
     with pytest.raises(UserError, match="did you mean 'camvid-paper'"):
         Experiment.open("camvid-papr", tmp_path)
-    assert experiments.experiments(tmp_path) == ["camvid-paper"]
+    assert experiments(tmp_path) == ["camvid-paper"]
 
 
 def test_extend(tmp_path: Path, base: Config, space: Space) -> None:
@@ -193,7 +193,7 @@ def test_status_best_and_checkpoint(tmp_path: Path, base: Config, space: Space) 
     (told,) = made.status()["trials"]
     assert (told["state"], told["epochs"]) == ("RUNNING", 1)
     assert told["metrics"] == {"training_iteration": 1, "val/miou": 0.5}
-    assert made.checkpoint("0000") == trial / "train" / "epoch_00001"
+    assert made.checkpoint("0000") == str(trial / "train" / "epoch_00001")
     study.fail(0, "nan", "diverged")
     (told,) = made.status()["trials"]
     assert (told["state"], told["reason"], told["detail"]) == ("FAILED", "nan", "diverged")
@@ -213,6 +213,6 @@ def test_best_yaml_is_a_whole_configuration(tmp_path: Path, base: Config, space:
 
 def test_default_storage(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("U2PL_RAY_STORAGE", "/somewhere")
-    assert default_storage() == Path("/somewhere")
+    assert default_storage() == "/somewhere"
     monkeypatch.setenv("U2PL_RAY_STORAGE", "")
-    assert default_storage() == Path.home() / "u2pl-ray"
+    assert default_storage() == str(Path.home() / "u2pl-ray")

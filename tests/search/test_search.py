@@ -271,4 +271,4 @@ def test_over_ray_train(tmp_path: Path, base: Config) -> None:
     assert made.epochs("0000")[-1]["checkpoint"] == "train/epoch_00009"
     checkpoint = made.checkpoint("0000")
     assert checkpoint is not None
-    assert (checkpoint / "state.json").read_text() == "9"
+    assert (Path(checkpoint) / "state.json").read_text() == "9"

@@ -24,12 +24,11 @@ from u2pl_ray.config import overrides
 from u2pl_ray.config.errors import UserError
 from u2pl_ray.config.schema import Config
 from u2pl_ray.search.console import number, short_names
-from u2pl_ray.search.experiment import default_storage
 from u2pl_ray.search.records import State
 
 
-def write_report(analyses: Sequence[Analysis], output: Path | None = None) -> Path:
-    """Write the report, whole or not at all.
+def write_report(analyses: Sequence[Analysis], output: Path | None = None) -> str:
+    """Write the report, whole or not at all; its path or URI.
 
     Args:
         analyses: one experiment, or several to compare.
@@ -48,7 +47,10 @@ def write_report(analyses: Sequence[Analysis], output: Path | None = None) -> Pa
         raise UserError(f"{target}: {error.strerror or error}; choose another file with -o") from None
     finally:
         partial.unlink(missing_ok=True)
-    return target.absolute()
+    if output is None:
+        analyses[0].experiment.place.publish()
+        return analyses[0].experiment.place.below(target.name)
+    return str(target.absolute())
 
 
 def render(analyses: Sequence[Analysis]) -> str:
@@ -65,14 +67,6 @@ def render(analyses: Sequence[Analysis]) -> str:
         plotlyjs=Markup(get_plotlyjs()),
         colours={"best": BEST, "paper": PAPER, **{state.value.lower(): colour for state, colour in STATES.items()}},
     )
-
-
-def where(analysis: Analysis) -> str:
-    """How a command names the experiment."""
-    folder = analysis.experiment.folder
-    if folder.parent == default_storage().absolute():
-        return analysis.name
-    return f"{analysis.name} --storage-path {folder.parent}"
 
 
 def _experiment(analysis: Analysis) -> dict[str, Any]:
@@ -101,7 +95,7 @@ def _experiment(analysis: Analysis) -> dict[str, Any]:
         "best": best,
         "paper": paper,
         "metric": analysis.metric.name,
-        "next": next_steps(analysis, where(analysis)),
+        "next": next_steps(analysis, experiment.argument),
         "created": experiment.created,
         "versions": experiment.versions,
     }

@@ -10,6 +10,7 @@ from u2pl_ray.config.errors import UserError
 from u2pl_ray.config.metrics import VAL_MIOU, VAL_TEACHER_MIOU
 from u2pl_ray.search.console import number, results_table
 from u2pl_ray.search.experiment import Experiment, Summary
+from u2pl_ray.search.objects import is_uri
 
 
 def print_summary(experiment: Experiment, summary: Summary, console: Console | None = None) -> None:
@@ -20,13 +21,14 @@ def print_summary(experiment: Experiment, summary: Summary, console: Console | N
     console.print(results_table(summary.trials, summary.best, objective, maximize=experiment.space.metric.maximize))
     if summary.best is not None:
         console.print(f"best trial {summary.best.id}: {objective} {number(summary.best.latest)}")
-        console.print(f"  config      {experiment.folder / 'best.yaml'}")
+        console.print(f"  config      {experiment.place.below('best.yaml')}")
         console.print(f"  checkpoint  {experiment.checkpoint(summary.best.id) or 'none on disk'}")
     if not summary.finished:
         console.print(f"[yellow]not finished[/]: {summary.reason or 'interrupted'}", highlight=False)
-        console.print(f"next: u2pl-ray resume {_where(experiment)}")
+        console.print(f"next: u2pl-ray resume {experiment.argument}")
     elif summary.best is not None and len(summary.trials) > 1:
-        console.print(f"next: u2pl-ray train {experiment.folder / 'best.yaml'}")
+        best = experiment.place.below("best.yaml")
+        console.print(f"next: u2pl-ray {f'export {experiment.argument}' if is_uri(best) else f'train {best}'}")
     elif summary.best is not None:
         console.print(f"next: u2pl-ray evaluate {experiment.checkpoint(summary.best.id)}")
     else:
@@ -46,7 +48,7 @@ def best_of(experiment: Experiment) -> dict[str, Any]:
         )
     trial: dict[str, Any] = next(trial for trial in status["trials"] if trial["id"] == status["best"])
     checkpoint = experiment.checkpoint(trial["id"])
-    return {"name": experiment.name, **trial, "checkpoint": None if checkpoint is None else str(checkpoint)}
+    return {"name": experiment.name, **trial, "checkpoint": checkpoint}
 
 
 def print_best(experiment: Experiment, console: Console | None = None) -> None:
@@ -107,14 +109,6 @@ def print_scores(result: Mapping[str, Any], classes: Sequence[str], console: Con
     table.add_section()
     table.add_row("mean", f"{metrics['val/miou']:.4f}", f"{metrics['val/teacher/miou']:.4f}", style="bold")
     console.print(table)
-
-
-def _where(experiment: Experiment) -> str:
-    from u2pl_ray.search.experiment import default_storage
-
-    if experiment.folder.parent == default_storage().absolute():
-        return experiment.name
-    return f"{experiment.name} --storage-path {experiment.folder.parent}"
 
 
 def _console() -> Console:

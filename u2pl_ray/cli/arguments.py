@@ -1,6 +1,5 @@
 """Arguments and options that several verbs share."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -9,10 +8,13 @@ ConfigName = Annotated[str, typer.Argument(metavar="CONFIG", help="A preset (qui
 Overrides = Annotated[
     list[str] | None, typer.Argument(metavar="[a.b=c]...", help="Settings to change, e.g. method.alpha.start=0.3")
 ]
-Name = Annotated[str, typer.Argument(metavar="NAME", help="The experiment's name (or the path of its folder).")]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="The experiment's name (or its path or URI).")]
 Storage = Annotated[
-    Path | None,
-    typer.Option("--storage-path", help="Where experiments are kept. Default: U2PL_RAY_STORAGE, else ~/u2pl-ray."),
+    str | None,
+    typer.Option(
+        "--storage-path",
+        help="Where experiments are kept: a folder or s3://bucket/prefix. Default: U2PL_RAY_STORAGE, else ~/u2pl-ray.",
+    ),
 ]
 NewName = Annotated[
     str | None, typer.Option("--name", help="Name of the new experiment. Default: made from config and time.")

@@ -18,6 +18,7 @@ def sync(name: Name, storage_path: Storage = None) -> None:
     report = syncing.sync(
         experiment.folder, tracking.project, tracking.entity, experiment.name, sweep, running=experiment.is_running()
     )
+    experiment.place.publish()  # what is uploaded is noted in files
     print(
         f"{report.uploaded} of {report.runs} runs uploaded" + (f", {report.running} still run" * bool(report.running))
     )

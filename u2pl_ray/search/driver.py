@@ -5,7 +5,7 @@ cuts off is redone from the former when the search continues, with the same resu
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,13 +56,21 @@ class Driver:
         trials: how many trials the study shall hold in all; combinations found invalid before they start do not count.
         folder: `trials/` of the experiment.
         listeners: told of every event.
+        commit: stores what was written; called before anything is done by it.
     """
 
     def __init__(
-        self, study: TrialStudy, base: Config, trials: int, folder: Path, listeners: Listeners | None = None
+        self,
+        study: TrialStudy,
+        base: Config,
+        trials: int,
+        folder: Path,
+        listeners: Listeners | None = None,
+        commit: Callable[[], None] = lambda: None,
     ) -> None:
         self.study, self.base, self.trials, self.folder = study, base, trials, folder
         self.listeners = listeners or Listeners()
+        self._commit = commit
         self.given_up = ""
         self._logs: dict[int, EpochLog] = {}
         self._interrupted = [record.number for record in study.records() if record.state == State.RUNNING]
@@ -84,6 +92,7 @@ class Driver:
                     return None
                 record = self._introduce(started)
             if record.state == State.RUNNING:
+                self._commit()
                 return Assignment(record.id, self.config(record), len(self._log(record).epochs))
 
     def report(self, trial: str, metrics: Mapping[str, Any]) -> bool:
@@ -92,6 +101,7 @@ class Driver:
         metrics = store_images(self.folder / record.id, metrics)
         if record.state == State.RUNNING and self._log(record).append(metrics):
             record = self._account(record)
+            self._commit()
             self.listeners.tell("epoch_done", record, metrics, self.study.best())
             self._announce_end(record)
         return record.state.finished and record.state != State.COMPLETED
@@ -109,6 +119,7 @@ class Driver:
                 outcome = Outcome(State.FAILED, "error", detail)
             self.study.fail(record.number, outcome.reason, outcome.detail)
             record = self.study.record(record.number)
+        self._commit()
         self._announce_end(record)
 
     def unfinished(self) -> int:

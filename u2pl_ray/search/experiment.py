@@ -11,7 +11,6 @@
 """
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -22,15 +21,11 @@ from u2pl_ray.config.errors import UserError, nearest
 from u2pl_ray.config.schema import Config
 from u2pl_ray.search.driver import Driver
 from u2pl_ray.search.events import Listener, Listeners
-from u2pl_ray.search.lease import Lease
 from u2pl_ray.search.options import FORMAT, Options, read_options
 from u2pl_ray.search.records import State, TrialRecord, read_epochs
 from u2pl_ray.search.resources import connect, fit, nodes
 from u2pl_ray.search.space import Space, parse_space
-from u2pl_ray.search.storage import default_storage as default_storage
-from u2pl_ray.search.storage import experiment_folder
-from u2pl_ray.search.storage import experiments as experiments
-from u2pl_ray.search.storage import writable as writable
+from u2pl_ray.search.storage import Place, default_storage, experiments, find
 from u2pl_ray.search.study import TrialStudy
 from u2pl_ray.search.tuning import run_tune
 
@@ -54,27 +49,40 @@ class Summary:
 
 @dataclass
 class Experiment:
-    """An experiment on disk."""
+    """An experiment where it is kept."""
 
     name: str
-    folder: Path
+    place: Place
     config: Config
     space: Space
     options: Options
     created: str = ""
     versions: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def folder(self) -> Path:
+        """Its files but the checkpoints; for an experiment on an object store, a copy of what was there."""
+        return self.place.folder
+
+    @property
+    def argument(self) -> str:
+        """How a command names it."""
+        there = self.place.storage == default_storage()
+        return self.name if there else f"{self.name} --storage-path {self.place.storage}"
+
     @classmethod
     def open(cls, name: str, storage_path: str | Path | None = None) -> "Experiment":
-        """The existing experiment `name`; `name` may be its folder instead.
+        """The existing experiment `name`; `name` may be its folder or URI instead.
 
         Raises:
             UserError: there is none, or one of its files is gone or damaged.
         """
-        folder = Path(name).expanduser() if os.sep in name else experiment_folder(name, storage_path)
+        place = find(name, storage_path)
+        place.fetch()
+        folder = place.folder
         if not (folder / "experiment.json").exists():
-            names = [entry.name for entry in folder.parent.glob("*") if (entry / "experiment.json").exists()]
-            raise UserError(f"{folder}: no such experiment{nearest(folder.name, names)}")
+            known = nearest(folder.name, experiments(place.storage))
+            raise UserError(f"{place.location}: no such experiment{known}")
         try:
             tree = json.loads((folder / "experiment.json").read_text("utf-8"))
             options = read_options(tree["options"])
@@ -87,7 +95,7 @@ class Experiment:
                 raise UserError(f"{folder / file}: is gone; the trials' config.yaml files still hold their settings")
         config = overrides.load(folder / "config.yaml")
         space = parse_space((folder / "space.yaml").read_text("utf-8"), str(folder / "space.yaml"))
-        return cls(tree["name"], folder.resolve(), config, space, options, tree["created"], tree["versions"])
+        return cls(tree["name"], place, config, space, options, tree["created"], tree["versions"])
 
     def study(self) -> TrialStudy:
         """The experiment's study."""
@@ -106,19 +114,20 @@ class Experiment:
         Raises:
             UserError: another process runs this experiment, or its trials do not fit the cluster.
         """
-        study = self.study()
         told = Listeners(listeners)
-        driver = Driver(study, self.config, self.options.trials, self.folder / "trials", told)
-        reason = ""
-        try:
-            if driver.unfinished():
-                connect()
-                room = fit(self.config, nodes(), self.options.max_concurrent)
-                with Lease(self.folder / "driver.lease"):
-                    reason = run_tune(driver, room.concurrent, self.folder, self.options.trainer)
-        finally:
-            told.tell("close")
-        self.write_best(study)
+        with self.place.session():
+            study = self.study()
+            trials = self.folder / "trials"
+            driver = Driver(study, self.config, self.options.trials, trials, told, self.place.commit)
+            reason = ""
+            try:
+                if driver.unfinished():
+                    connect()
+                    room = fit(self.config, nodes(), self.options.max_concurrent)
+                    reason = run_tune(driver, room.concurrent, self.place, self.options.trainer)
+            finally:
+                told.tell("close")
+            self.write_best(study)
         return Summary(study.records(), study.best(), not driver.unfinished(), driver.given_up or reason)
 
     def extend(self, more: int) -> "Experiment":
@@ -136,11 +145,12 @@ class Experiment:
         partial = target.with_suffix(".partial")
         partial.write_text(json.dumps(tree, indent=2), "utf-8")
         partial.replace(target)
+        self.place.commit()
         return replace(self, options=options)
 
     def is_running(self) -> bool:
         """Whether a driver works on it at this moment."""
-        return Lease(self.folder / "driver.lease").held()
+        return self.place.running()
 
     def write_best(self, study: TrialStudy | None = None) -> Path | None:
         """Write best.yaml: the best trial's whole configuration. None if no trial has a value."""
@@ -160,12 +170,12 @@ class Experiment:
         """What a trial reported after each epoch."""
         return read_epochs(self.folder / "trials" / trial / "epochs.jsonl")
 
-    def checkpoint(self, trial: str) -> Path | None:
-        """A trial's newest checkpoint, None if it has none on disk."""
-        folder = self.folder / "trials" / trial
+    def checkpoint(self, trial: str) -> str | None:
+        """Path or URI of a trial's newest checkpoint, None if none is stored."""
         for metrics in reversed(self.epochs(trial)):
-            if metrics.get("checkpoint") and (folder / metrics["checkpoint"]).exists():
-                return folder / metrics["checkpoint"]
+            stored = f"trials/{trial}/{metrics.get('checkpoint')}"
+            if metrics.get("checkpoint") and self.place.holds(stored):
+                return self.place.below(stored)
         return None
 
     def status(self) -> dict[str, Any]:

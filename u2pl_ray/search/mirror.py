@@ -6,9 +6,11 @@ state there that resumes, and nothing on the machine is needed for it: every run
 are written there by Ray Train itself. W&B's files and the like follow within `_LAG` seconds, and at the end.
 """
 
+import atexit
 import fnmatch
 import json
 import logging
+import shutil
 import tempfile
 import threading
 import time
@@ -19,7 +21,7 @@ from pathlib import Path
 
 from u2pl_ray.config.errors import UserError
 from u2pl_ray.search.lease import BEAT, STALE, Lease
-from u2pl_ray.search.objects import Objects, parent
+from u2pl_ray.search.objects import Objects, child, parent
 
 logger = logging.getLogger(__name__)
 
@@ -49,8 +51,9 @@ class Mirror:
         self.location = uri
         self.storage, name = parent(uri)
         self._objects = Objects(uri)
-        self._copy = tempfile.TemporaryDirectory(prefix="u2pl-ray-", ignore_cleanup_errors=True)
-        self.folder = Path(self._copy.name) / name
+        copy = tempfile.mkdtemp(prefix="u2pl-ray-")
+        atexit.register(shutil.rmtree, copy, ignore_errors=True)
+        self.folder = Path(copy) / name
         self._stored: dict[str, tuple[int, int] | None] = {}
         self._lease: ObjectLease | None = None
         self._lock = threading.Lock()
@@ -87,6 +90,10 @@ class Mirror:
         self._follow()
         self.commit()
 
+    def below(self, name: str) -> str:
+        """See `Place`."""
+        return child(self.location, name)
+
     def holds(self, name: str) -> bool:
         """See `Place`."""
         return self._objects.exists(name)
@@ -116,7 +123,8 @@ class Mirror:
             finally:
                 ended.set()
                 thread.join()
-                self.publish()
+                if not self._lease.lost:
+                    self.publish()
         self._lease = None
 
     def _follow(self) -> None:

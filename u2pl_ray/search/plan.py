@@ -19,7 +19,7 @@ from u2pl_ray.search.rungs import RungPruner
 from u2pl_ray.search.samplers import SamplerChoice
 from u2pl_ray.search.schedulers import SchedulerChoice, from_early_terminate
 from u2pl_ray.search.space import Space
-from u2pl_ray.search.storage import experiment_folder, free_space, writable
+from u2pl_ray.search.storage import Place, free_space, locate, writable
 from u2pl_ray.search.study import TrialStudy
 
 
@@ -28,7 +28,7 @@ class Plan:
     """A search that has been checked and not been started; nothing is written yet."""
 
     name: str
-    folder: Path
+    place: Place
     config: Config
     space: Space
     options: Options
@@ -45,12 +45,12 @@ class Plan:
         width = max(len(path) for path in self.space.parameters)
         goal = "maximize" if self.space.metric.maximize else "minimize"
         return [
-            f"experiment   {self.folder}",
+            f"experiment   {self.place.location}",
             f"search       {self.options.trials} trials of at most {epochs} epochs, {goal} {self.space.metric.name}",
             f"sampler      {self.options.sampler.name}, seed {self.options.sampler.seed}",
             f"scheduler    {self.options.scheduler.name}{stops}",
             f"cluster      {self.fit.arithmetic}",
-            f"storage      {free_space(self.folder)}",
+            f"storage      {free_space(self.place.storage)}",
             f"space        {self.space.source}",
             *(
                 f"  {path:<{width}}  {parameter.extent()}" + (f"   first: {self.paper[path]}" if self.paper else "")
@@ -66,7 +66,8 @@ class Plan:
         Raises:
             UserError: the name was taken meanwhile, or the storage cannot be written.
         """
-        partial = self.folder.with_name(f".{self.name}.{uuid.uuid4().hex[:8]}")
+        folder = self.place.folder
+        partial = folder.with_name(f".{self.name}.{uuid.uuid4().hex[:8]}")
         try:
             partial.mkdir(parents=True)
             (partial / "trials").mkdir()
@@ -78,14 +79,15 @@ class Plan:
             )
             if self.paper:
                 study.enqueue(self.paper, "paper")
-            if self.folder.exists():
+            if self.place.exists():
                 raise UserError(_taken(self.name))
-            partial.rename(self.folder)
+            partial.rename(folder)
+            self.place.commit()
         except OSError as error:
-            raise UserError(f"{self.folder}: {error.strerror or error}; use another --storage-path") from None
+            raise UserError(f"{self.place.location}: {error.strerror or error}; use another --storage-path") from None
         finally:
             shutil.rmtree(partial, ignore_errors=True)
-        return Experiment.open(self.name, self.folder.parent)
+        return Experiment.open(self.name, self.place.storage)
 
 
 def plan_search(
@@ -110,7 +112,7 @@ def plan_search(
         space: what is searched.
         name: the experiment's; must be new in the storage.
         trials: how many.
-        storage_path: folder that every node reaches; default: `default_storage()`.
+        storage_path: folder that every node reaches, or a URI (s3://bucket/prefix); default: `default_storage()`.
         sampler, sampler_options: default: what the space's `method` says, else TPE.
         scheduler, scheduler_options: default: what the space's `early_terminate` says, else ASHA.
         seed: of the proposals.
@@ -122,8 +124,8 @@ def plan_search(
     """
     if trials < 1:
         raise UserError(f"--trials {trials}: give at least 1")
-    folder = experiment_folder(name, storage_path)
-    if folder.exists():
+    place = locate(name, storage_path)
+    if place.exists():
         raise UserError(_taken(name))
     space.check(config)
     by_method = "random" if space.method == "random" else "tpe"
@@ -136,13 +138,13 @@ def plan_search(
         stopping = SchedulerChoice(scheduler or "asha", dict(scheduler_options or {})).after(_warmup(config), epochs)
     stopping.build(epochs)
     paper, notes = paper_setting(space, config)
-    notes += writable(folder.parent)
+    notes += writable(place.storage)
     connect()
     room = fit(config, nodes(), max_concurrent)
     if len(nodes()) > 1:
-        notes.append(f"{len(nodes())} nodes: {folder.parent} must be storage that all of them share")
+        notes.append(f"{len(nodes())} nodes: {place.storage} must be storage that all of them share")
     options = Options(trials, choice, stopping, max_concurrent, trainer)
-    return Plan(name, folder, config, space, options, room, paper, notes)
+    return Plan(name, place, config, space, options, room, paper, notes)
 
 
 def _warmup(config: Config) -> int:

@@ -17,6 +17,8 @@ from u2pl_ray.search.lease import Lease
 from u2pl_ray.search.mirror import Mirror
 from u2pl_ray.search.objects import Objects, child, is_uri
 
+_LEAST_FREE = 5.0  # GiB
+
 
 class Place(Protocol):
     """Where one experiment is kept.
@@ -43,8 +45,11 @@ class Place(Protocol):
     def publish(self) -> None:
         """Store everything `folder` has: what `commit` does, and reports and W&B's files."""
 
+    def below(self, name: str) -> str:
+        """The location of `name` in it."""
+
     def holds(self, name: str) -> bool:
-        """Whether `name`, a path below `location`, is stored."""
+        """Whether there is something stored at `below(name)`."""
 
     def running(self) -> bool:
         """Whether a driver works on it at this moment."""
@@ -72,6 +77,10 @@ class Folder:
 
     def publish(self) -> None:
         """See `Place`."""
+
+    def below(self, name: str) -> str:
+        """See `Place`."""
+        return str(self.folder / name)
 
     def holds(self, name: str) -> bool:
         """See `Place`."""
@@ -102,18 +111,27 @@ def absolute(storage: str | Path | None) -> str:
 
 
 def locate(name: str, storage: str | Path | None = None) -> Place:
-    """Where the experiment `name` is, or would be; `name` may be its path or URI instead.
+    """Where the experiment `name` is, or would be.
 
     Raises:
         UserError: the name cannot be a folder's, or the URI cannot be a storage's.
     """
-    if is_uri(name) or os.sep in name:
-        location = absolute(name)
-        return Mirror(location) if is_uri(location) else Folder(Path(location))
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
         raise UserError(f"--name {name!r}: use letters, digits, '.', '_' and '-', beginning with a letter or digit")
     above = absolute(storage)
     return Mirror(child(above, name)) if is_uri(above) else Folder(Path(above) / name)
+
+
+def find(name: str, storage: str | Path | None = None) -> Place:
+    """Where the experiment `name` is; `name` may be its path or URI instead.
+
+    Raises:
+        UserError: see `locate`.
+    """
+    if not is_uri(name) and os.sep not in name:
+        return locate(name, storage)
+    location = absolute(name)
+    return Mirror(location) if is_uri(location) else Folder(Path(location))
 
 
 def experiments(storage: str | Path | None = None) -> list[str]:
@@ -142,7 +160,7 @@ def writable(storage: str | Path) -> list[str]:
         why = f"{above} cannot be written ({error.strerror})"
         raise UserError(f"--storage-path {storage}: {why}; choose another, or set U2PL_RAY_STORAGE") from None
     free = shutil.disk_usage(above).free / 2**30
-    return [f"only {free:.1f} GiB are free in {above}"] if free < 1 else []
+    return [f"only {free:.1f} GiB are free in {above}"] if free < _LEAST_FREE else []
 
 
 def free_space(storage: str | Path) -> str:

@@ -2,22 +2,22 @@
 
 import logging
 import shutil
-from pathlib import Path
 from typing import Any
 
 from u2pl_ray.search.driver import Driver
 from u2pl_ray.search.resources import TRIAL_MEMORY
+from u2pl_ray.search.storage import Place
 
 _RESTARTS = 3
 
 
-def run_tune(driver: Driver, slots: int, folder: Path, trainer: str) -> str:
+def run_tune(driver: Driver, slots: int, place: Place, trainer: str) -> str:
     """Run the driver's trials to the end, `slots` at once; why it ended early, or an empty string.
 
     Args:
         driver: decides what runs.
         slots: trials at once.
-        folder: the experiment's.
+        place: the experiment's.
         trainer: `module:function`, see `run_trial`.
     """
     from ray import tune
@@ -30,7 +30,7 @@ def run_tune(driver: Driver, slots: int, folder: Path, trainer: str) -> str:
     from u2pl_ray.search.trial import run_trial
 
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
-    scratch = folder / "tune"
+    scratch = place.folder / "tune"
     shutil.rmtree(scratch, ignore_errors=True)
     mailbox = start_mailbox()
 
@@ -38,7 +38,7 @@ def run_tune(driver: Driver, slots: int, folder: Path, trainer: str) -> str:
         reclaim(mailbox, trial)
 
     trainable = tune.with_resources(
-        tune.with_parameters(run_trial, mailbox=mailbox, storage_path=str(folder / "trials"), trainer=trainer),
+        tune.with_parameters(run_trial, mailbox=mailbox, storage_path=place.below("trials"), trainer=trainer),
         {"CPU": 0, "memory": TRIAL_MEMORY},
     )
 

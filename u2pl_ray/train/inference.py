@@ -1,6 +1,7 @@
 """Using a checkpoint: its networks, their score on a split, and predictions on images."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -31,13 +32,14 @@ class Trained:
 
 
 def open_checkpoint(path: str) -> Trained:
-    """The networks of the checkpoint at `path` (its folder or file), on the GPU if there is one.
+    """The networks of the checkpoint at `path` (its folder or file, or its folder's URI), on the GPU if there is one.
 
     Raises:
         UserError: no readable checkpoint there, or one of another version of the networks.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    state = load_for_user(path, device)
+    with _local(path) as folder:
+        state = load_for_user(folder, device)
     config = validate(state["config"], f"{path}: its config")
     # The weights are in the checkpoint: do not fetch pretrained ones first.
     model = config.model.model_copy(update={"encoder_weights": None})
@@ -50,6 +52,21 @@ def open_checkpoint(path: str) -> Trained:
             raise UserError(f"{path}: its {name} does not fit {model.architecture}: {str(error)[:200]}") from None
         networks.append(network.eval())
     return Trained(config, networks[0], networks[1], state["epochs_done"], device)
+
+
+@contextmanager
+def _local(path: str) -> Iterator[str]:
+    """`path`, or while the context lasts a copy of what it names by URI."""
+    if "://" not in path:
+        yield path
+        return
+    from ray.train import Checkpoint
+
+    try:
+        with Checkpoint(path.rstrip("/")).as_directory() as folder:
+            yield folder
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read ({error})") from None
 
 
 def score(trained: Trained, config: Config, split: Literal["val", "test"]) -> tuple[int, dict[str, float]]:

@@ -1,0 +1,216 @@
+"""Experiments on a real S3 server, without Ray."""
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from fake_training import miou
+from s3 import s3_server
+
+from u2pl_ray.config.errors import UserError
+from u2pl_ray.config.schema import Config
+from u2pl_ray.search import mirror, plan
+from u2pl_ray.search.driver import Driver
+from u2pl_ray.search.experiment import Experiment
+from u2pl_ray.search.mirror import Mirror, ObjectLease
+from u2pl_ray.search.objects import Objects
+from u2pl_ray.search.options import TRAINER, Options
+from u2pl_ray.search.plan import Plan
+from u2pl_ray.search.records import State
+from u2pl_ray.search.resources import Fit
+from u2pl_ray.search.samplers import SamplerChoice
+from u2pl_ray.search.schedulers import SchedulerChoice
+from u2pl_ray.search.space import Space
+from u2pl_ray.search.storage import Folder, experiments, find, locate, writable
+
+
+@pytest.fixture(scope="module")
+def bucket() -> Iterator[str]:
+    with s3_server("bucket") as uri:
+        yield uri
+
+
+@pytest.fixture
+def storage(bucket: str, request: pytest.FixtureRequest) -> str:
+    return f"{bucket}/{request.node.name.replace('[', '-').replace(']', '')}"
+
+
+def a_plan(storage: str, base: Config, space: Space) -> Plan:
+    """As `plan_search` would make it, without a cluster."""
+    options = Options(3, SamplerChoice("random", 0, {}), SchedulerChoice("none", {}), None, TRAINER)
+    return Plan("a", locate("a", storage), base, space, options, Fit(1, False, ""), {})
+
+
+def test_it_is_there_from_anywhere(storage: str, base: Config, space: Space) -> None:
+    made = a_plan(storage, base, space).create()
+    assert made.place.location == f"{storage}/a"
+    for name, where in (("a", storage), (f"{storage}/a", None)):
+        found = Experiment.open(name, where)
+        assert found.folder != made.folder
+        assert (found.config, found.options) == (base, made.options)
+    assert experiments(storage) == ["a"]
+    with pytest.raises(UserError, match="--name a: exists already"):
+        a_plan(storage, base, space).create()
+    with pytest.raises(UserError, match=f"{storage}/aa: no such experiment; did you mean 'a'"):
+        Experiment.open("aa", storage)
+
+
+def test_what_was_decided_is_stored_before_it_is_acted_on(storage: str, base: Config, space: Space) -> None:
+    """Each step is followed by looking at a fresh copy, as a new machine would after a kill."""
+    made = a_plan(storage, base, space).create()
+    driver = Driver(made.study(), base, 2, made.folder / "trials", None, made.place.commit)
+
+    def elsewhere() -> Experiment:
+        return Experiment.open("a", storage)
+
+    first = driver.next()
+    assert first is not None
+    (record,) = elsewhere().study().records()
+    assert (record.state, record.params) == (State.RUNNING, made.study().record(0).params)
+    assert (elsewhere().folder / "trials" / first.trial / "config.yaml").exists()
+    for epoch in range(1, base.train.epochs + 1):
+        driver.report("0000", {"training_iteration": epoch, "val/miou": miou(first.config, epoch)})
+        assert len(elsewhere().epochs("0000")) == epoch
+        assert elsewhere().study().record(0).epochs == epoch
+    assert elsewhere().study().record(0).state == State.COMPLETED
+    made.write_best()
+    made.place.commit()
+    assert (elsewhere().folder / "best.yaml").read_text() == (made.folder / "best.yaml").read_text()
+    assert elsewhere().extend(4).options.trials == 7
+    assert elsewhere().options.trials == 7
+
+
+def test_checkpoints_stay_there(storage: str, base: Config, space: Space) -> None:
+    made = a_plan(storage, base, space).create()
+    row = {"training_iteration": 1, "val/miou": 0.5, "checkpoint": "train/epoch_00001"}
+    (made.folder / "trials" / "0000").mkdir(parents=True)
+    (made.folder / "trials" / "0000" / "epochs.jsonl").write_text(json.dumps(row) + "\n")
+    made.place.commit()
+    assert Experiment.open("a", storage).checkpoint("0000") is None
+    Objects(f"{storage}/a/trials/0000").write("train/epoch_00001/checkpoint.pt", b"weights")
+    found = Experiment.open("a", storage)
+    assert found.checkpoint("0000") == f"{storage}/a/trials/0000/train/epoch_00001"
+    assert not (found.folder / "trials" / "0000" / "train").exists()
+
+
+def test_the_rest_follows(storage: str, base: Config, space: Space, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mirror, "_LAG", 0.2)
+    monkeypatch.setattr(mirror, "_SETTLE", 0.0)
+    made = a_plan(storage, base, space).create()
+    stored = Objects(made.place.location)
+    with made.place.session():
+        run = made.folder / "wandb" / "offline-run-1" / "run-1.wandb"
+        run.parent.mkdir(parents=True)
+        run.write_bytes(b"12")
+        made.place.commit()
+        deadline = time.monotonic() + 20
+        while stored.read("wandb/offline-run-1/run-1.wandb") != b"12" and time.monotonic() < deadline:
+            time.sleep(0.05)
+        run.write_bytes(b"1234")
+        (made.folder / "report.html").write_text("report")
+        (made.folder / "tune").mkdir()
+        (made.folder / "tune" / "scratch").write_text("")
+        assert made.is_running()
+    assert stored.read("wandb/offline-run-1/run-1.wandb") == b"1234"
+    assert stored.read("report.html") == b"report"
+    assert not [name for name in stored.names() if name.startswith("tune") or "lease" in name or "lock" in name]
+    assert not made.is_running()
+
+
+def test_a_copy_is_fresh_under_the_lease(storage: str, base: Config, space: Space) -> None:
+    """Another machine ran it between `open` and `session`."""
+    made = a_plan(storage, base, space).create()
+    Experiment.open("a", storage).extend(2)
+    with made.place.session():
+        assert json.loads((made.folder / "experiment.json").read_text())["options"]["trials"] == 5
+
+
+def test_one_driver_at_a_time(storage: str, base: Config, space: Space) -> None:
+    made = a_plan(storage, base, space).create()
+    with (
+        made.place.session(),
+        pytest.raises(UserError, match="a: is being run by process"),
+        Experiment.open("a", storage).place.session(),
+    ):
+        pass
+    with Experiment.open("a", storage).place.session():
+        pass
+
+
+def lease(storage: str, beat: float, stale: float) -> ObjectLease:
+    return ObjectLease(Objects(storage), Path("/x/search/driver.lease"), beat, stale)
+
+
+def elsewhere(storage: str) -> None:
+    """Make the lease another machine's."""
+    objects = Objects(storage)
+    owner = json.loads(objects.read("driver.lease") or b"")
+    objects.write("driver.lease", json.dumps({**owner, "machine": "x"}).encode())
+
+
+def test_a_driver_elsewhere_is_refused_while_it_beats(storage: str) -> None:
+    first = lease(storage, 0.5, 60.0)
+    first._mine["machine"] = "x"
+    with first, pytest.raises(UserError, match="on another machine"), lease(storage, 5.0, 20.0):
+        pass
+
+
+def test_a_driver_that_was_taken_for_dead_stops(storage: str, base: Config, space: Space) -> None:
+    made = a_plan(storage, base, space).create()
+    where = made.place.location
+    with made.place.session():
+        elsewhere(where)
+        with lease(where, 60.0, 0.5):  # hears nothing for half a second
+            held = made.place._lease  # type: ignore[attr-defined]
+            held._touch()
+            assert held.lost
+            with pytest.raises(OSError, match="another driver has taken over"):
+                made.place.commit()
+    assert not lease(where, 1.0, 1.0).held()
+
+
+@pytest.mark.parametrize(
+    ("uri", "words"),
+    [
+        ("s3://no-such-bucket/x", "NO_SUCH_BUCKET"),
+        ("s3://key:secret@bucket/x", "holds credentials"),
+        ("nonsense://bucket/x", "nonsense"),
+    ],
+)
+def test_a_storage_that_cannot_be_used_is_refused(bucket: str, uri: str, words: str) -> None:
+    with pytest.raises(UserError, match=words) as refusal:
+        writable(uri)
+    assert "secret@" not in str(refusal.value)
+
+
+def test_an_outage_is_waited_for(storage: str, base: Config, space: Space, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = a_plan(storage, base, space).create()
+    monkeypatch.setattr(mirror, "_PATIENCE", (0.0, 0.0, 0.0))
+    place = made.place
+    assert isinstance(place, Mirror)
+    calls, write = [], place._objects.write
+
+    def failing(name: str, content: bytes) -> None:
+        calls.append(name)
+        if len(calls) < 3:
+            raise OSError("503 SlowDown")
+        write(name, content)
+
+    monkeypatch.setattr(place._objects, "write", failing)
+    made.extend(1)
+    assert calls == ["experiment.json"] * 3
+    assert Experiment.open("a", storage).options.trials == 4
+
+
+def test_a_path_is_a_folder(tmp_path: Path) -> None:
+    for name in (str(tmp_path / "a"), f"file://{tmp_path}/a"):
+        place = find(name)
+        assert isinstance(place, Folder)
+        assert place.folder == tmp_path / "a"
+
+
+def test_planning_asks_the_store(bucket: str, base: Config, space: Space) -> None:
+    with pytest.raises(UserError, match="NO_SUCH_BUCKET"):
+        plan.plan_search(base, space, name="a", trials=1, storage_path="s3://no-such-bucket/x")

@@ -1,0 +1,112 @@
+"""A search on a real S3 server, by drivers that are killed and whose machine is emptied before the next begins."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from s3 import s3_server
+from test_search import never_killed, story
+
+from u2pl_ray.config import overrides
+from u2pl_ray.config.schema import Config
+from u2pl_ray.search.experiment import Experiment
+from u2pl_ray.search.records import State
+from u2pl_ray.search.space import Space
+
+pytestmark = pytest.mark.ray
+
+DRIVER = """
+import sys
+import tempfile
+from u2pl_ray.config import overrides
+from u2pl_ray.search.events import Listener
+from u2pl_ray.search.experiment import Experiment
+from u2pl_ray.search.plan import plan_search
+from u2pl_ray.search.space import load_space
+from u2pl_ray.search.storage import experiments
+
+class Talk(Listener):
+    def trial_started(self, trial, config): print("started", trial.id, trial.epochs, flush=True)
+    def epoch_done(self, trial, metrics, best): print("epoch", trial.id, metrics["training_iteration"], flush=True)
+    def note(self, text): print(text, flush=True)
+
+storage, inputs, trainer, trials = sys.argv[1:]
+if experiments(storage):
+    experiment = Experiment.open(f"{storage}/a")
+else:
+    from pathlib import Path
+    experiment = plan_search(
+        overrides.load(f"{inputs}/base.yaml"), load_space(Path(inputs) / "space.yaml"), name="a", trials=int(trials),
+        storage_path=storage, max_concurrent=1, sampler_options={"n_startup_trials": 2}, trainer=trainer,
+    ).create()
+print("finished", experiment.run([Talk()]).finished, flush=True)
+"""
+
+
+@pytest.fixture(scope="module")
+def bucket() -> Iterator[str]:
+    with s3_server("bucket") as uri:
+        yield uri
+
+
+@pytest.mark.parametrize(
+    ("trainer", "epochs", "trials", "moments"),
+    [
+        ("build_stored", 9, 3, {"epoch 0000 4": signal.SIGKILL, "started 0001": signal.SIGTERM}),
+        pytest.param(
+            *("build_torch", 4, 2, {"epoch 0000 2": signal.SIGKILL, "epoch 0001 1": signal.SIGKILL}),
+            marks=pytest.mark.slow,
+        ),
+    ],
+)
+def test_killed_and_continued_from_an_empty_machine(
+    tmp_path: Path,
+    bucket: str,
+    base: Config,
+    space: Space,
+    trainer: str,
+    epochs: int,
+    trials: int,
+    moments: dict[str, signal.Signals],
+) -> None:
+    (tmp_path / "inputs").mkdir()
+    config = overrides.apply(base, {"train.epochs": epochs})
+    (tmp_path / "inputs" / "base.yaml").write_text(overrides.dump(config))
+    (tmp_path / "inputs" / "space.yaml").write_text(space.text)
+    storage = f"{bucket}/{trainer}"
+    for moment, kind in [*moments.items(), ("", None)]:
+        machine = Path(tempfile.mkdtemp(prefix="m-"))  # short: Ray's sockets lie in it
+        environment = os.environ | {
+            "HOME": str(machine),
+            "TMPDIR": str(machine),
+            "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]),
+            "FAKE_EPOCH_SECONDS": "0.2",
+            "RAY_NUM_CPUS": "2",
+            "RAY_worker_niceness": "0",
+        }
+        command = [sys.executable, "-W", "ignore", "-c", DRIVER, storage, str(tmp_path / "inputs")]
+        driver = subprocess.Popen(
+            [*command, f"fake_training:{trainer}", str(trials)], env=environment, stdout=subprocess.PIPE, text=True
+        )
+        assert driver.stdout is not None
+        lines = []
+        for line in driver.stdout:
+            lines.append(line.strip())
+            if kind is not None and line.startswith(moment):
+                driver.send_signal(kind)
+        assert driver.wait(60) == (-kind if kind == signal.SIGKILL else 0), lines
+        shutil.rmtree(machine, ignore_errors=True)
+    assert lines[-1] == "finished True"
+    stored = Experiment.open("a", storage)
+    records = stored.study().records()
+    assert {record.state for record in records} <= {State.COMPLETED, State.STOPPED}
+    (tmp_path / "whole").mkdir()
+    assert story(records) == story(never_killed(stored, tmp_path / "whole"))
+    for record in records:
+        assert {row["training_iteration"]: row["val/miou"] for row in stored.epochs(record.id)} == record.values
