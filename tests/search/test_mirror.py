@@ -176,6 +176,7 @@ def test_a_driver_that_was_taken_for_dead_stops(storage: str, base: Config, spac
     [
         ("s3://no-such-bucket/x", "NO_SUCH_BUCKET"),
         ("s3://key:secret@bucket/x", "holds credentials"),
+        ("s3://bucket/x?region=here", "options are not part of it"),
         ("nonsense://bucket/x", "nonsense"),
     ],
 )

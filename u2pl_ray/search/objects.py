@@ -12,16 +12,14 @@ def is_uri(location: object) -> bool:
 
 
 def child(uri: str, name: str) -> str:
-    """The URI of `name` below `uri`; options (`?region=...`) stay at the end."""
-    base, mark, options = uri.partition("?")
-    return f"{base.rstrip('/')}/{name}{mark}{options}"
+    """The URI of `name` below `uri`."""
+    return f"{uri.rstrip('/')}/{name}"
 
 
 def parent(uri: str) -> tuple[str, str]:
     """The URI that `uri` lies in, and its own name."""
-    base, mark, options = uri.partition("?")
-    above, _, name = base.rstrip("/").rpartition("/")
-    return above + mark + options, name
+    above, _, name = uri.rstrip("/").rpartition("/")
+    return above, name
 
 
 class Objects:
@@ -42,6 +40,11 @@ class Objects:
             raise UserError(
                 f"--storage-path {parts.scheme}://...: holds credentials, which would be printed and stored; give them "
                 "in the environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY), or as a profile"
+            )
+        if parts.query:
+            raise UserError(
+                f"--storage-path {uri}: options are not part of it; give them in the environment (AWS_REGION, "
+                "AWS_ENDPOINT_URL), which Ray's processes on every node need too"
             )
         try:
             self._filesystem, root = fs.FileSystem.from_uri(uri)
