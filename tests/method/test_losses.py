@@ -114,6 +114,17 @@ class TestUpsampled:
         got = ohem_cross_entropy(logits, labels, OhemConfig(threshold=0.0, min_kept=500), ALONE)
         assert got.item() == pytest.approx(each.topk(500).values.mean().item(), rel=1e-5)
 
+    def test_neighbours_that_are_sure_of_different_classes(self) -> None:
+        """Half-way between them every class is far below both neighbours' best."""
+        draws = torch.Generator().manual_seed(3)
+        logits = (1000 * torch.randn(1, 4, 5, 5, generator=draws)).requires_grad_()
+        labels = torch.randint(0, 4, (1, 15, 15), generator=draws, dtype=torch.uint8)
+        got = cross_entropy(logits, labels, count(labels), world_size=1)
+        want = F.cross_entropy(maps.upsample(logits, (15, 15)), labels.long())
+        torch.testing.assert_close(got, want, rtol=1e-5, atol=1e-5)
+        mine, other = (torch.autograd.grad(loss, logits)[0] for loss in (got, want))
+        torch.testing.assert_close(mine, other, rtol=1e-4, atol=1e-6)
+
     def test_gradient_has_the_precision_and_layout_of_the_logits(self) -> None:
         logits, labels = example()
         halved = logits.bfloat16().contiguous(memory_format=torch.channels_last).requires_grad_()

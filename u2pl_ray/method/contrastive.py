@@ -204,7 +204,8 @@ class ContrastiveLoss:
         rows = self.bank.rows(self.draw_negatives(self.bank.fill, step)).flatten(0, 1)
         if not pixels.static_shapes(self.device):
             counted = torch.from_numpy(np.flatnonzero(weight.numpy()))
-            pixel, weight, classes, rows = (each[counted] for each in (pixel, weight, classes, rows))
+            if len(counted) < len(weight):
+                pixel, weight, classes, rows = (each[counted] for each in (pixel, weight, classes, rows))
         return info_nce(student, pixel, weight, classes, positives, self.bank.keys, rows, self.config.temperature)
 
     def _key_slots(self, counts: Tensor, total: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -85,6 +85,9 @@ def pseudo_label_loss(logits: Tensor, targets: Tensor, reliable: Tensor, world_s
     return weight * cross_entropy(logits, targets, reliable, world_size)
 
 
+_LEAST = 1e-12  # sum of a pixel's exponentials below which a sum in float32 would lose digits
+
+
 class _BandedCrossEntropy(torch.autograd.Function):
     """Summed cross entropy of upsampled logits on the CPU, whose gradient is made along with it.
 
@@ -93,17 +96,23 @@ class _BandedCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, logits: Tensor, labels: Tensor) -> Tensor:
-        bands = Bands(logits, labels.shape[-2:])
+        # What is taken off all classes of a pixel before the upsampling is off all of them after it: no softmax sees it,
+        # and the greatest class comes out near 0 without a search among the upsampled ones.
+        bands = Bands(logits.float() - logits.float().amax(1, keepdim=True), labels.shape[-2:])
         summed = torch.zeros((), dtype=torch.float64)
         for rows in bands:
             # In place from here to the gradient: the band stays in the cache.
             band = bands.read(rows)
-            band -= band.amax(1, keepdim=True)
             label = labels[:, rows].long().unsqueeze(1)
             valid = label != IGNORE
             label = label.masked_fill_(~valid, 0)
             own = band.gather(1, label)
             total = band.exp_().sum(1, keepdim=True)
+            if not float(total.amin()) > _LEAST:  # between neighbours that are sure of different classes
+                band = bands.read(rows)
+                band -= band.amax(1, keepdim=True)
+                own = band.gather(1, label)
+                total = band.exp_().sum(1, keepdim=True)
             summed += torch.where(valid, total.log() - own, 0.0).sum()
             if ctx.needs_input_grad[0]:  # softmax - one-hot
                 weight = valid.float()

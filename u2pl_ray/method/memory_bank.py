@@ -123,8 +123,11 @@ class MemoryBank:
     def rows(self, position: Tensor) -> Tensor:
         """Rows of `keys` for positions [C, ...] in each class's queue, 0 = oldest, below `fill`: [C, ...] int64."""
         shape = (-1,) + (1,) * (position.dim() - 1)
-        capacity, start = self.capacity.view(shape), self.start.view(shape)
-        return start + ((self.head - self.fill).view(shape) + position) % capacity
+        # From the oldest key on, and round once where that is past the end: a division for each would cost more.
+        oldest = (self.head - self.fill) % self.capacity
+        place = position + oldest.view(shape)
+        place -= (place >= self.capacity.view(shape)) * self.capacity.view(shape)
+        return place.add_(self.start.view(shape))
 
     def ages(self, step: int) -> Tensor:
         """Mean age of each class's keys at `step`, in optimizer steps: [C] float32, 0 for an empty queue."""
