@@ -96,8 +96,8 @@ class _BandedCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, logits: Tensor, labels: Tensor) -> Tensor:
-        # What is taken off all classes of a pixel before the upsampling is off all of them after it: no softmax sees it,
-        # and the greatest class comes out near 0 without a search among the upsampled ones.
+        # What is taken off all classes of a pixel before the upsampling is off all of them after it: no softmax sees
+        # it, and the greatest class comes out near 0 without a search among the upsampled ones.
         bands = Bands(logits.float() - logits.float().amax(1, keepdim=True), labels.shape[-2:])
         summed = torch.zeros((), dtype=torch.float64)
         for rows in bands:
