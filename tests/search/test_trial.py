@@ -1,3 +1,7 @@
+import pickle
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 import torch
 from ray.exceptions import OutOfMemoryError, RayTaskError
@@ -6,7 +10,7 @@ from ray.train.v2._internal.exceptions import UserExceptionWithTraceback
 
 from u2pl_ray.config.errors import UserError
 from u2pl_ray.search.records import State
-from u2pl_ray.search.trial import classify, load_callable
+from u2pl_ray.search.trial import ReportCallback, classify, load_callable
 from u2pl_ray.train.errors import CorruptCheckpoint, NonFiniteLoss
 
 CPU_ALLOCATION = RuntimeError(
@@ -49,3 +53,16 @@ def test_an_exception_that_came_through_ray() -> None:
 
 def test_load_callable() -> None:
     assert load_callable("u2pl_ray.search.trial:classify") is classify
+
+
+def test_a_checkpoints_path_is_kept_below_its_trial() -> None:
+    reports: list[dict[str, Any]] = []
+    callback = ReportCallback(reports.append, "/0003")
+    checkpoint = SimpleNamespace(path="/storage/0003/trials/0003/train/epoch_00002")
+    callback.after_report(None, [{"a": 1}, {"a": 2}], checkpoint)
+    callback.after_report(None, [{"a": 3}], None)
+    assert reports == [{"a": 1, "checkpoint": "train/epoch_00002"}, {"a": 3}]
+    callback.stop()
+    with pytest.raises(RuntimeError, match="stopped"):
+        callback.after_report(None, [{"a": 4}], None)
+    pickle.dumps(ReportCallback(SimpleNamespace(lock=callback), "/0003"))  # goes to the workers, without its queue

@@ -27,13 +27,14 @@ class StudyScheduler(FIFOScheduler):
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
         """Record an epoch or an end, and say whether the trial goes on."""
         name = trial.config["trial"]
+        decision = TrialScheduler.STOP if OUTCOME in result else TrialScheduler.CONTINUE
         try:
             for metrics in result.get(REPORT, ()):
                 if self._driver.report(name, metrics):
-                    return str(TrialScheduler.STOP)
+                    decision = TrialScheduler.STOP
             if OUTCOME in result:
                 state, reason, detail = result[OUTCOME]
                 self._driver.finish(name, Outcome(State(state), reason, detail))
         except Exception:
             logger.exception("a report of trial %s could not be recorded; resume will ask for it again", name)
-        return str(TrialScheduler.CONTINUE)
+        return str(decision)

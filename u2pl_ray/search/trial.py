@@ -1,18 +1,29 @@
-"""A trial: the function Ray Tune runs. It trains the configuration it is given and tells the driver how that ended."""
+"""A trial's process: trains the configurations it is given, one after the other, and tells the driver how each ends.
+
+The process stays from trial to trial, as importing Ray and torch takes longer than anything else it does.
+"""
 
 import importlib
+import queue
 import threading
-import uuid
 from collections.abc import Iterator
 from typing import Any
+
+from ray import get, tune
+from ray.train import UserCallback
 
 from u2pl_ray.config import metrics as names
 from u2pl_ray.config.errors import UserError
 from u2pl_ray.config.schema import Config
+from u2pl_ray.search.controller import LocalController
 from u2pl_ray.search.driver import Outcome
+from u2pl_ray.search.progress import say
 from u2pl_ray.search.records import State
 from u2pl_ray.search.scheduler import OUTCOME, REPORT
 from u2pl_ray.train.mending import mend
+from u2pl_ray.train.session import Metrics
+
+_STOP_SECONDS = 20.0
 
 _OUT_OF_MEMORY = (
     "OutOfMemoryError",  # torch's, and Ray's when it kills a process to save the node
@@ -24,53 +35,117 @@ _OUT_OF_MEMORY = (
 )
 
 
-def run_trial(config: dict[str, Any], mailbox: Any, storage_path: str, trainer: str) -> None:
-    """Train one trial; reports go to Tune one by one, the outcome last.
+class TrialRunner(tune.Trainable):  # type: ignore[misc]
+    """What Ray Tune runs. Every step is an epoch's report, or the training's end."""
+
+    def setup(self, config: dict[str, Any], claims: Any, storage_path: str, trainer: str) -> None:
+        """Start the first training.
+
+        Args:
+            config: from `StudySearcher`: trial (its id), config (JSON), reported_epochs.
+            claims: the search's `Claims`.
+            storage_path: `trials/` of the experiment; the training's run is `<trial>/train` below it.
+            trainer: `module:function` with the arguments of `u2pl_ray.train.launch.build_trainer`.
+        """
+        self._claims, self._storage_path, self._trainer = claims, storage_path, trainer
+        self._training = self._start(config)
+
+    def step(self) -> dict[str, Any]:
+        """Wait for the next report, or the end."""
+        item = self._training.next()
+        if isinstance(item, Outcome):
+            return {names.EPOCH: self._epoch, OUTCOME: [item.state.value, item.reason, item.detail]}
+        self._epoch = item[names.EPOCH]
+        return {names.EPOCH: self._epoch, REPORT: [item]}
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Go on with another trial. False if the previous one's training does not end: then this process must."""
+        if not self._training.stop():
+            return False
+        self._training = self._start(new_config)
+        return True
+
+    def cleanup(self) -> None:
+        """End the training."""
+        self._training.stop()
+
+    def _start(self, config: dict[str, Any]) -> "Training":
+        trial, self._epoch = config["trial"], config["reported_epochs"]
+        return Training(
+            lambda group: get(self._claims.add.remote(trial, group)),
+            trainer=self._trainer,
+            config=Config.model_validate_json(config["config"]),
+            storage_path=f"{self._storage_path}/{trial}",
+            name="train",
+            reported_epochs=self._epoch,
+        )
+
+
+class Training:
+    """A training in a thread of this process, so that each report waits for the scheduler's decision on the last one.
 
     Args:
-        config: from `StudySearcher`: trial (its id), config (JSON), reported_epochs.
-        mailbox: the search's mailbox.
-        storage_path: `trials/` of the experiment; the training's run is `<trial>/train` below it.
-        trainer: `module:function` with the arguments of `u2pl_ray.train.launch.build_trainer`.
+        reserved: called with every placement group it reserves.
+        trainer: `module:function`.
+        arguments: for the trainer.
     """
-    from ray import get, tune
 
-    from u2pl_ray.search.mailbox import END, ReportCallback, say
-    from u2pl_ray.search.reclaim import claim_in_controllers
+    def __init__(self, reserved: Any, trainer: str, **arguments: Any) -> None:
+        self._items: queue.Queue[Metrics | Outcome] = queue.Queue()
+        self._controller = LocalController(reserved)
+        self._reports = ReportCallback(self._items.put, f"/{arguments['storage_path'].rpartition('/')[2]}")
+        self._thread = threading.Thread(target=self._train, args=(trainer, arguments), daemon=True)
+        self._thread.start()
 
-    trial = config["trial"]
-    claim_in_controllers(mailbox, trial)
-    box = f"{trial}/{uuid.uuid4().hex}"
-    outcomes: list[Outcome] = []
+    def next(self) -> Metrics | Outcome:
+        """The next report, as soon as there is one; after the last, the outcome."""
+        return self._items.get()
 
-    def train() -> None:
+    def stop(self) -> bool:
+        """End the training if it runs; whether it has ended."""
+        self._reports.stop()
+        self._controller.stop()
+        self._thread.join(_STOP_SECONDS)
+        return not self._thread.is_alive()
+
+    def _train(self, trainer: str, arguments: dict[str, Any]) -> None:
         try:
-            for line in mend(f"{storage_path}/{trial}/train"):
+            for line in mend(f"{arguments['storage_path']}/{arguments['name']}"):
                 say(line)
-            build = load_callable(trainer)
-            build(
-                config=Config.model_validate_json(config["config"]),
-                storage_path=f"{storage_path}/{trial}",
-                name="train",
-                callbacks=[ReportCallback(mailbox, box, f"/{trial}")],
-                reported_epochs=config["reported_epochs"],
-            ).fit()
-            outcomes.append(Outcome(State.COMPLETED))
-        except Exception as error:
-            outcomes.append(classify(error))
-        finally:
-            get(mailbox.put.remote(box, END))
+            self._controller.fit(load_callable(trainer)(callbacks=[self._reports], **arguments))
+            outcome = Outcome(State.COMPLETED)
+        except BaseException as error:
+            outcome = classify(error)
+        self._items.put(outcome)
 
-    # Beside this thread, so that each report waits for the scheduler's decision in the order of arrival.
-    worker = threading.Thread(target=train, daemon=True)
-    worker.start()
-    epoch = config["reported_epochs"]
-    while (report := get(mailbox.take.remote(box))) is not END:
-        epoch = report[names.EPOCH]
-        tune.report({names.EPOCH: epoch, REPORT: [report]})
-    worker.join()
-    outcome = outcomes[0]
-    tune.report({names.EPOCH: epoch, OUTCOME: [outcome.state.value, outcome.reason, outcome.detail]})
+
+class ReportCallback(UserCallback):  # type: ignore[misc]
+    """Passes on what rank 0 reports, with the checkpoint's folder.
+
+    Args:
+        put: takes a report.
+        root: folder name that checkpoint paths are cut at, so that a record stays true when the storage moves.
+    """
+
+    def __init__(self, put: Any, root: str) -> None:
+        self._put, self._root, self._stopped = put, root, False
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Workers get their run's settings with its callbacks, and have no use for this one."""
+        return (UserCallback, ())
+
+    def stop(self) -> None:
+        """Refuse further reports, which ends a training without workers of its own."""
+        self._stopped = True
+
+    def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any) -> None:
+        """Called by Ray Train when all workers have reported an epoch."""
+        if self._stopped:
+            raise RuntimeError("the trial has been stopped")
+        report = dict(metrics[0])
+        if checkpoint is not None:
+            report["checkpoint"] = checkpoint.path.rpartition(f"{self._root}/")[2]
+        self._put(report)
 
 
 def load_callable(path: str) -> Any:

@@ -18,27 +18,27 @@ def run_tune(driver: Driver, slots: int, place: Place, trainer: str) -> str:
         driver: decides what runs.
         slots: trials at once.
         place: the experiment's.
-        trainer: `module:function`, see `run_trial`.
+        trainer: `module:function`, see `TrialRunner`.
     """
     from ray import tune
 
-    from u2pl_ray.search.mailbox import hear_progress, start_mailbox
-    from u2pl_ray.search.reclaim import reclaim
+    from u2pl_ray.search.progress import hear_progress
+    from u2pl_ray.search.reclaim import reclaim, start_claims
     from u2pl_ray.search.scheduler import StudyScheduler
     from u2pl_ray.search.searcher import StudySearcher
     from u2pl_ray.search.signals import stop_softly
-    from u2pl_ray.search.trial import run_trial
+    from u2pl_ray.search.trial import TrialRunner
 
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     scratch = place.folder / "tune"
     shutil.rmtree(scratch, ignore_errors=True)
-    mailbox = start_mailbox()
+    claims = start_claims()
 
     def free(trial: str) -> None:
-        reclaim(mailbox, trial)
+        reclaim(claims, trial)
 
     trainable = tune.with_resources(
-        tune.with_parameters(run_trial, mailbox=mailbox, storage_path=place.below("trials"), trainer=trainer),
+        tune.with_parameters(TrialRunner, claims=claims, storage_path=place.below("trials"), trainer=trainer),
         {"CPU": 0, "memory": TRIAL_MEMORY},
     )
 
@@ -57,6 +57,7 @@ def run_tune(driver: Driver, slots: int, place: Place, trainer: str) -> str:
             search_alg=searcher,
             scheduler=StudyScheduler(driver),
             num_samples=-1,  # the searcher says when it is done
+            reuse_actors=True,
             trial_name_creator=lambda trial: trial.config["trial"],
             trial_dirname_creator=lambda trial: trial.config["trial"],
         ),
@@ -65,6 +66,7 @@ def run_tune(driver: Driver, slots: int, place: Place, trainer: str) -> str:
             storage_path=str(scratch),
             verbose=0,
             callbacks=[Events()],
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),  # trainings write theirs
             # The trial's own process; a training's failure is an outcome, not a failure of the trial.
             failure_config=tune.FailureConfig(max_failures=_RESTARTS),
         ),

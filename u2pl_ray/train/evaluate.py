@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchmetrics.classification import MulticlassConfusionMatrix
 
 from u2pl_ray.config.metrics import val_iou
 from u2pl_ray.config.schema import IGNORE
@@ -32,21 +31,21 @@ def confusion(
         For each model int64 [C, C] on `device`: rows are true classes, columns predicted ones; pixels labeled 255 are
         not counted. Sum them over workers before scoring.
     """
-    matrices = [
-        MulticlassConfusionMatrix(num_classes, ignore_index=IGNORE, validate_args=False).to(device) for _ in models
-    ]
+    cells = num_classes * num_classes
+    counts = [torch.zeros(cells, dtype=torch.int64, device=device) for _ in models]
     modes = [model.training for model in models]
     for model in models:
         model.eval()
     for batch in batches:
         images = batch.images.to(device, non_blocking=True)
         labels = batch.labels.to(device, non_blocking=True).long()
-        for model, matrix in zip(models, matrices, strict=True):
-            matrix.update(predict(model, images), labels)
+        rows = torch.where(labels == IGNORE, num_classes, labels) * num_classes  # what is ignored goes past the end
+        for model, count in zip(models, counts, strict=True):
+            cell = (rows + predict(model, images)).flatten()
+            count += torch.bincount(cell, minlength=cells + num_classes)[:cells]
     for model, mode in zip(models, modes, strict=True):
         model.train(mode)
-    # The state itself: compute() would normalise, and would synchronise by torchmetrics' own collectives.
-    return [matrix.confmat.long() for matrix in matrices]
+    return [count.view(num_classes, num_classes) for count in counts]
 
 
 def iou(matrix: Tensor) -> Tensor:
