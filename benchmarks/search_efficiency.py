@@ -81,7 +81,8 @@ class TableStudy(TrialStudy):
     def __init__(self, table: Table, sampler: SamplerChoice, pruner: BasePruner) -> None:
         study = optuna.create_study(direction="maximize", pruner=pruner)
         super().__init__(study, table.space, sampler, pruner)
-        self.table, self.free, self.taken = table, list(range(len(table.settings))), {}
+        self.table, self.free = table, list(range(len(table.settings)))
+        self.taken: dict[int, int] = {}
 
     def propose(self, number: int, fixed: Mapping[str, Any] | None = None) -> FrozenTrial:
         """The sampler's proposal, moved to the nearest recorded setting that is free; the paper's first."""
@@ -175,7 +176,10 @@ def main() -> None:
     arguments = parser.parse_args()
     table = read_table(arguments.curves)
     near = sum(curve[-1] >= table.best - NEAR for curve in table.curves)
-    print(f"{len(table.curves)} settings of {table.epochs} epochs, best {table.best}, {near} within 0.2 points", flush=True)
+    print(
+        f"{len(table.curves)} settings of {table.epochs} epochs, best {table.best}, {near} within 0.2 points",
+        flush=True,
+    )
     results: dict[str, Any] = {
         "settings": len(table.curves),
         "epochs": table.epochs,

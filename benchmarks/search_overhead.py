@@ -3,8 +3,8 @@
     python benchmarks/search_overhead.py --output benchmarks/results/search_overhead.json
 
 `empty`: trainings that report and checkpoint like real ones and compute nothing, so that all of a search's time is
-overhead. `short`: real U2PL trainings of a few steps on the generated set; the plain loop runs them in this process, one
-after the other, with as many threads as a worker has. Times are of the steady state: from the end of the first
+overhead. `short`: real U2PL trainings of a few steps on the generated set; the plain loop runs them in this process,
+one after the other, with as many threads as a worker has. Times are of the steady state: from the end of the first
 trials to the end of the last one, without the start of Ray and the first processes.
 """
 
@@ -22,7 +22,8 @@ from typing import Any
 from u2pl_ray.config import overrides
 from u2pl_ray.config.schema import Config
 from u2pl_ray.search.events import Listener
-from u2pl_ray.search.experiment import Experiment
+from u2pl_ray.search.options import TRAINER
+from u2pl_ray.search.plan import plan_search
 from u2pl_ray.search.records import TrialRecord
 from u2pl_ray.search.space import load_space
 from u2pl_ray.train.launch import build_trainer
@@ -97,9 +98,8 @@ def measure(case: str, trials: int) -> dict[str, Any]:
 
     config = resolve(overrides.load("quickstart", CASES[case]))
     clock = Clock()
-    options = {"trainer": "search_overhead:build_empty"} if case == "empty" else {}
     with tempfile.TemporaryDirectory() as folder:
-        plan = Experiment.plan(
+        plan = plan_search(
             config,
             load_space(_ROOT / "search_spaces/paper.yaml"),
             name=case,
@@ -107,7 +107,7 @@ def measure(case: str, trials: int) -> dict[str, Any]:
             storage_path=folder,
             sampler="random",
             scheduler="none",
-            **options,
+            trainer="search_overhead:build_empty" if case == "empty" else TRAINER,
         )
         begun = time.time()
         summary = plan.create().run([clock])

@@ -77,13 +77,13 @@ class LocalController:
 
 
 def _controller(reserved: Callable[[Any], None]) -> type[TrainController]:
-    class ClaimingGroup(WorkerGroup):  # type: ignore[misc]
+    class ClaimingGroup(WorkerGroup):
         def _create_placement_group(self, *arguments: Any, **options: Any) -> Any:
             handle = super()._create_placement_group(*arguments, **options)
             reserved(handle.placement_group)
             return handle
 
-    class Controller(TrainController):  # type: ignore[misc]
+    class Controller(TrainController):
         worker_group_cls = ClaimingGroup
 
     return Controller

@@ -35,8 +35,10 @@ _OUT_OF_MEMORY = (
 )
 
 
-class TrialRunner(tune.Trainable):  # type: ignore[misc]
+class TrialRunner(tune.Trainable):
     """What Ray Tune runs. Every step is an epoch's report, or the training's end."""
+
+    _epoch: int
 
     def setup(self, config: dict[str, Any], claims: Any, storage_path: str, trainer: str) -> None:
         """Start the first training.
@@ -119,7 +121,7 @@ class Training:
         self._items.put(outcome)
 
 
-class ReportCallback(UserCallback):  # type: ignore[misc]
+class ReportCallback(UserCallback):
     """Passes on what rank 0 reports, with the checkpoint's folder.
 
     Args:
