@@ -32,6 +32,9 @@ def test_by_name() -> None:
         ("asha", {"grace": 0}, ["grace 0", "from 1 on"]),
         ("asha", {"factor": 1}, ["factor 1", "from 2 on"]),
         ("asha", {"factor": 2.5}, ["factor 2.5"]),
+        ("pbt", {"quantile": 0.7}, ["quantile 0.7", "at most 0.5"]),
+        ("pbt", {"perturbation": 0}, ["perturbation 0", "above 0"]),
+        ("pbt", {"interval": 0}, ["interval 0", "from 1 on"]),
     ],
 )
 def test_refused(name: str, options: dict[str, Any], words: list[str]) -> None:
@@ -75,7 +78,8 @@ def test_early_terminate_refused(body: dict[str, Any], words: list[str]) -> None
 
 def test_the_first_rung_comes_after_the_warmup() -> None:
     """Until then all trials are one and the same training."""
-    assert SchedulerChoice().after(4, 14).build(14).rungs(0, 14) == [6]  # type: ignore[attr-defined]
+    assert SchedulerChoice().after(4, 14).build(14).rungs(0, 14) == [6, 10]  # type: ignore[attr-defined]
+    assert SchedulerChoice("hyperband").after(2, 20).build(20).rungs(1, 20) == [14]  # type: ignore[attr-defined]
     assert SchedulerChoice("asha", {"grace": 3}).after(4, 14).build(14).rungs(0, 14) == [3, 9]  # type: ignore[attr-defined]
     assert SchedulerChoice("none").after(4, 14) == SchedulerChoice("none")
     assert SchedulerChoice().after(0, 14) == SchedulerChoice()

@@ -15,6 +15,7 @@ from u2pl_ray.config import overrides
 from u2pl_ray.config.errors import UserError, nearest
 from u2pl_ray.config.schema import Config
 from u2pl_ray.search.events import Listeners
+from u2pl_ray.search.forks import START, Forks
 from u2pl_ray.search.images import store_images
 from u2pl_ray.search.records import EpochLog, State, TrialRecord
 from u2pl_ray.search.study import TrialStudy
@@ -25,11 +26,19 @@ _HOPELESS = 3
 
 @dataclass(frozen=True)
 class Assignment:
-    """A trial to run: its id, its whole configuration, and the epochs whose metrics are on record."""
+    """A trial to run.
+
+    Attributes:
+        trial: its id.
+        config: its whole configuration.
+        reported_epochs: epochs whose metrics are on record.
+        start: folder below the trial's with the checkpoint of another training that it goes on with, or None.
+    """
 
     trial: str
     config: Config
     reported_epochs: int
+    start: str | None = None
 
 
 @dataclass(frozen=True)
@@ -71,6 +80,7 @@ class Driver:
         self.study, self.base, self.trials, self.folder = study, base, trials, folder
         self.listeners = listeners or Listeners()
         self._commit = commit
+        self.forks = Forks(study, base, trials, folder)
         self.given_up = ""
         self._logs: dict[int, EpochLog] = {}
         self._interrupted = [record.number for record in study.records() if record.state == State.RUNNING]
@@ -87,13 +97,17 @@ class Driver:
             elif self._hopeless():
                 return None
             else:
-                started = self.study.start_queued() or self._new()
+                started = self.study.start_queued() or self.forks.start() or self._new()
                 if started is None:
                     return None
                 record = self._introduce(started)
+                if started.fork is not None:
+                    for metrics in self._log(record).epochs:
+                        self.listeners.tell("epoch_known", record, metrics)
             if record.state == State.RUNNING:
                 self._commit()
-                return Assignment(record.id, self.config(record), len(self._log(record).epochs))
+                start = None if record.fork is None else START
+                return Assignment(record.id, self.config(record), len(self._log(record).epochs), start)
 
     def report(self, trial: str, metrics: Mapping[str, Any]) -> bool:
         """Take an epoch's metrics; whether to stop the trial. Epochs on record already are passed over."""
@@ -125,8 +139,8 @@ class Driver:
     def unfinished(self) -> int:
         """Trials still to be run or finished."""
         records = [record for record in self.study.records() if record.reason != "invalid"]
-        open_trials = sum(not record.state.finished for record in records)
-        return open_trials + max(0, self.trials - len(records))
+        open_trials = sum(not record.state.finished for record in records) + len(self.forks.due())
+        return open_trials + max(0, self.trials - sum(record.fork is None for record in records))
 
     def config(self, record: TrialRecord) -> Config:
         """The configuration of a trial."""
@@ -157,6 +171,11 @@ class Driver:
         partial = path.with_suffix(".partial")
         partial.write_text(overrides.dump(config), "utf-8")
         partial.replace(path)
+        try:
+            self.forks.prepare(record, self._log(record))
+        except UserError as error:
+            self.study.fail(record.number, "error", str(error))
+            return self.study.record(record.number)
         self.listeners.tell("trial_started", record, config)
         return record
 
@@ -183,16 +202,19 @@ class Driver:
                 study.complete(number)
             elif study.should_stop(number):
                 study.stop(number)
+            else:
+                self.forks.keep(record, metrics)
         return study.record(number)
 
     def _announce_end(self, record: TrialRecord) -> None:
         if record.state.finished:
+            self.forks.clean(record)
             self.listeners.tell("trial_finished", record)
 
     def _new(self) -> TrialRecord | None:
         """A new proposal that is valid and not known to be infeasible; None if the trials are used up."""
         records = self.study.records()
-        if sum(record.reason != "invalid" for record in records) >= self.trials:
+        if sum(record.reason != "invalid" and record.fork is None for record in records) >= self.trials:
             return None
         tried = [record.params for record in records if record.state == State.INFEASIBLE]
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from u2pl_ray.config import metrics as names
 
@@ -48,6 +48,7 @@ class TrialRecord:
             started).
         detail: one line more about that.
         note: where the trial comes from, such as "paper".
+        fork: where a fork comes from, see `Fork`; None for a trial that starts from scratch.
         started, finished: when, in the local time of the process that reads it (naive).
     """
 
@@ -60,6 +61,7 @@ class TrialRecord:
     reason: str = ""
     detail: str = ""
     note: str = ""
+    fork: "Fork | None" = None
     started: datetime | None = None
     finished: datetime | None = None
 
@@ -72,6 +74,18 @@ class TrialRecord:
     def latest(self) -> float | None:
         """The objective at the end, or at the latest epoch so far."""
         return self.value if self.value is not None else self.values.get(self.epochs)
+
+
+class Fork(NamedTuple):
+    """Where a trial comes from that goes on with another one's training: numbers of trials, and epochs done by then."""
+
+    parent: int
+    epoch: int
+    replaces: int
+
+
+FORK = "fork"
+"""User attribute of a fork in the study: a `Fork`, as a list."""
 
 
 def trial_id(number: int) -> str:

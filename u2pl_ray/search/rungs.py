@@ -16,24 +16,26 @@ from optuna.trial import FrozenTrial
 class RungPruner(BasePruner):
     """ASHA (Li et al., MLSys 2020), stopping variant: a trial at a rung goes on if it is in the top 1/factor there.
 
-    Rungs lie at `grace * factor**(bracket + k)` epochs, k = 0, 1, .... Among fewer than `factor` trials the best goes
-    on. Of several brackets a trial belongs to the one of its number modulo `brackets`; trials compete within theirs.
+    Rungs lie at `warmup + grace * factor**(bracket + k)` epochs, k = 0, 1, .... Among fewer than `factor` trials the
+    best goes on. Of several brackets a trial belongs to the one of its number modulo `brackets`; trials compete within
+    theirs.
 
     Args:
-        grace: epochs before a trial can be stopped (the first rung).
+        grace: epochs after the warm-up before a trial can be stopped (the first rung).
         factor: a trial in `factor` goes on.
         brackets: 1 for successive halving, more for HyperBand.
+        warmup: epochs in which trials do not differ; budgets are counted from there.
     """
 
-    def __init__(self, grace: int, factor: int = 3, brackets: int = 1) -> None:
-        self.grace, self.factor, self.brackets = grace, factor, brackets
+    def __init__(self, grace: int, factor: int = 3, brackets: int = 1, warmup: int = 0) -> None:
+        self.grace, self.factor, self.brackets, self.warmup = grace, factor, brackets, warmup
 
     def rungs(self, number: int, epochs: int) -> list[int]:
         """Epochs at which trial `number` of a training of `epochs` can be stopped."""
-        rung, result = self.grace * self.factor ** (number % self.brackets), []
-        while rung < epochs:
-            result.append(rung)
-            rung *= self.factor
+        budget, result = self.grace * self.factor ** (number % self.brackets), []
+        while self.warmup + budget < epochs:
+            result.append(self.warmup + budget)
+            budget *= self.factor
         return result
 
     def prune(self, study: Study, trial: FrozenTrial) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 from optuna.pruners import BasePruner, MedianPruner, NopPruner
 
 from u2pl_ray.config.errors import UserError, nearest
+from u2pl_ray.search.population import PopulationPruner
 from u2pl_ray.search.rungs import RungPruner
 
 GRACE = 0.2
@@ -20,28 +21,41 @@ def _none(epochs: int) -> BasePruner:
     return NopPruner()
 
 
-def _asha(epochs: int, grace: int | None = None, factor: int = FACTOR) -> BasePruner:
-    return RungPruner(_grace(epochs, grace), factor)
+def _asha(epochs: int, grace: int | None = None, factor: int = FACTOR, warmup: int = 0) -> BasePruner:
+    return RungPruner(_grace(epochs - warmup, grace), factor, warmup=warmup)
 
 
-def _hyperband(epochs: int, grace: int | None = None, factor: int = FACTOR, brackets: int | None = None) -> BasePruner:
-    first = _grace(epochs, grace)
+def _hyperband(
+    epochs: int, grace: int | None = None, factor: int = FACTOR, brackets: int | None = None, warmup: int = 0
+) -> BasePruner:
+    first = _grace(epochs - warmup, grace)
     if brackets is None:  # as many as leave the last one a rung before the end
-        brackets = max(1, math.ceil(math.log(epochs / first, factor) - 1e-9))
-    return RungPruner(first, factor, brackets)
+        brackets = max(1, math.ceil(math.log((epochs - warmup) / first, factor) - 1e-9))
+    return RungPruner(first, factor, brackets, warmup)
 
 
-def _median(epochs: int, grace: int | None = None, startup_trials: int = 5) -> BasePruner:
-    return MedianPruner(n_startup_trials=startup_trials, n_warmup_steps=_grace(epochs, grace))
+def _median(epochs: int, grace: int | None = None, startup_trials: int = 5, warmup: int = 0) -> BasePruner:
+    return MedianPruner(n_startup_trials=startup_trials, n_warmup_steps=warmup + _grace(epochs - warmup, grace))
+
+
+def _pbt(
+    epochs: int, interval: int | None = None, quantile: float = 0.25, perturbation: float = 0.1, warmup: int = 0
+) -> BasePruner:
+    return PopulationPruner(_grace(epochs - warmup, interval), quantile, perturbation, warmup)
 
 
 SCHEDULERS: dict[str, tuple[Callable[..., BasePruner], tuple[str, ...]]] = {
     "none": (_none, ()),
-    "asha": (_asha, ("grace", "factor")),
-    "hyperband": (_hyperband, ("grace", "factor", "brackets")),
-    "median": (_median, ("grace", "startup_trials")),
+    "asha": (_asha, ("grace", "factor", "warmup")),
+    "hyperband": (_hyperband, ("grace", "factor", "brackets", "warmup")),
+    "median": (_median, ("grace", "startup_trials", "warmup")),
+    "pbt": (_pbt, ("interval", "quantile", "perturbation", "warmup")),
 }
 """Name to (factory, options)."""
+
+_LEAST = {"factor": 2, "startup_trials": 0, "warmup": 0}
+_SHARES = {"quantile": 0.5, "perturbation": 1.0}
+"""Options that are fractions, with the largest."""
 
 
 @dataclass(frozen=True)
@@ -52,10 +66,11 @@ class SchedulerChoice:
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def after(self, warmup: int, epochs: int) -> "SchedulerChoice":
-        """With the first rung after `warmup` epochs of which no trial should be judged, unless its place is given."""
-        if self.name == "none" or "grace" in self.options or not warmup:
+        """Counting budgets from the end of `warmup` epochs that say nothing of a trial, unless told when to judge."""
+        told = {"grace", "interval", "warmup"} & set(self.options)
+        if self.name == "none" or told or not 0 < warmup < epochs:
             return self
-        return SchedulerChoice(self.name, {**self.options, "grace": warmup + _grace(epochs - warmup, None)})
+        return SchedulerChoice(self.name, {**self.options, "warmup": warmup})
 
     def build(self, epochs: int) -> BasePruner:
         """The pruner for trainings of `epochs` epochs.
@@ -72,7 +87,13 @@ class SchedulerChoice:
             if option not in known:
                 has = f"it has {', '.join(known)}" if known else "it has none"
                 raise UserError(f"scheduler {self.name}: no option {option!r}; {has}{nearest(option, known)}")
-            least = {"factor": 2, "startup_trials": 0}.get(option, 1)
+            if option in _SHARES:
+                if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= _SHARES[option]:
+                    raise UserError(
+                        f"scheduler {self.name}: {option} {value!r}: give a fraction above 0, at most {_SHARES[option]}"
+                    )
+                continue
+            least = _LEAST.get(option, 1)
             if not isinstance(value, int) or isinstance(value, bool) or value < least:
                 raise UserError(f"scheduler {self.name}: {option} {value!r}: give a whole number from {least} on")
         return factory(epochs, **self.options)

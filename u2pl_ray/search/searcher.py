@@ -49,6 +49,7 @@ class StudySearcher(Searcher):
             "trial": assignment.trial,
             "config": assignment.config.model_dump_json(),
             "reported_epochs": assignment.reported_epochs,
+            "start": assignment.start,
         }
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:

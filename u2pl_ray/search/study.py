@@ -16,7 +16,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from u2pl_ray.config.errors import UserError
 from u2pl_ray.search.journal import Journal
-from u2pl_ray.search.records import State, TrialRecord, trial_id
+from u2pl_ray.search.records import FORK, Fork, State, TrialRecord, trial_id
 from u2pl_ray.search.samplers import SamplerChoice
 from u2pl_ray.search.space import Space
 
@@ -136,6 +136,19 @@ class TrialStudy:
             return self._enter(proposal, TrialState.FAIL, {"reason": "invalid", "detail": objection})
         return self._enter(proposal, TrialState.RUNNING, {})
 
+    def start_fork(self, fork: Fork, stored: Mapping[str, Any]) -> TrialRecord:
+        """Enter a running trial that goes on with its parent's training, under its own settings (as stored)."""
+        parent = self._trial(fork.parent)
+        values = {epoch: value for epoch, value in parent.intermediate_values.items() if epoch <= fork.epoch}
+        proposal = optuna.trial.create_trial(
+            state=TrialState.RUNNING,
+            params=dict(stored),
+            distributions=parent.distributions,
+            intermediate_values=values,
+        )
+        note = f"fork of {trial_id(fork.parent)} after epoch {fork.epoch}"
+        return self._enter(proposal, TrialState.RUNNING, {FORK: list(fork), "note": note})
+
     def report(self, number: int, epoch: int, value: float) -> None:
         """Note the objective after `epoch` epochs; a second time changes nothing."""
         trial = self._trial(number)
@@ -199,6 +212,7 @@ class TrialStudy:
             distributions=proposal.distributions,
             user_attrs=dict(notes),
             system_attrs=proposal.system_attrs,
+            intermediate_values=proposal.intermediate_values,
         )
         identifier = self._storage.create_new_trial(self.study._study_id, template_trial=trial)
         return self._record(self._storage.get_trial(identifier))
@@ -216,6 +230,7 @@ class TrialStudy:
             reason=reason,
             detail=trial.user_attrs.get("detail", ""),
             note=trial.user_attrs.get("note", ""),
+            fork=Fork(*trial.user_attrs[FORK]) if FORK in trial.user_attrs else None,
             started=trial.datetime_start,
             finished=trial.datetime_complete,
         )

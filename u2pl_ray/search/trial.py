@@ -44,7 +44,7 @@ class TrialRunner(tune.Trainable):
         """Start the first training.
 
         Args:
-            config: from `StudySearcher`: trial (its id), config (JSON), reported_epochs.
+            config: from `StudySearcher`: trial (its id), config (JSON), reported_epochs, start.
             claims: the search's `Claims`.
             storage_path: `trials/` of the experiment; the training's run is `<trial>/train` below it.
             trainer: `module:function` with the arguments of `u2pl_ray.train.launch.build_trainer`.
@@ -73,13 +73,16 @@ class TrialRunner(tune.Trainable):
 
     def _start(self, config: dict[str, Any]) -> "Training":
         trial, self._epoch = config["trial"], config["reported_epochs"]
+        folder = f"{self._storage_path}/{trial}"
+        start = {} if config["start"] is None else {"start": f"{folder}/{config['start']}"}
         return Training(
             lambda group: get(self._claims.add.remote(trial, group)),
             trainer=self._trainer,
             config=Config.model_validate_json(config["config"]),
-            storage_path=f"{self._storage_path}/{trial}",
+            storage_path=folder,
             name="train",
             reported_epochs=self._epoch,
+            **start,
         )
 
 

@@ -64,7 +64,7 @@ class RaySession:
 
 
 def train_worker(arguments: dict[str, Any]) -> None:
-    """What every Ray Train worker runs: `arguments` holds the resolved `config` and `reported_epochs`."""
+    """What every Ray Train worker runs: `arguments` holds the resolved `config`, `reported_epochs` and `start`."""
     import torch
     from ray.train.torch import get_device
 
@@ -75,7 +75,8 @@ def train_worker(arguments: dict[str, Any]) -> None:
     config = resolve(Config.model_validate(arguments["config"]))
     torch.set_num_threads(max(1, int(config.resources.cpus_per_worker)))
     logging.getLogger("torch.nn.parallel").setLevel(logging.ERROR)
-    Worker(config, RaySession(), get_device()).run(arguments["reported_epochs"])
+    start = arguments["start"]
+    Worker(config, RaySession(), get_device()).run(arguments["reported_epochs"], None if start is None else Path(start))
 
 
 def uses_gpu(config: Config) -> bool:
@@ -96,7 +97,12 @@ def worker_resources(config: Config, gpu: bool) -> dict[str, float]:
 
 
 def build_trainer(
-    config: Config, storage_path: str, name: str, callbacks: Sequence[Any] = (), reported_epochs: int = 0
+    config: Config,
+    storage_path: str,
+    name: str,
+    callbacks: Sequence[Any] = (),
+    reported_epochs: int = 0,
+    start: str | None = None,
 ) -> Any:
     """A `TorchTrainer` for one training; `fit()` on the same storage_path and name continues from its checkpoints.
 
@@ -105,7 +111,7 @@ def build_trainer(
         storage_path: folder (or URI) that every node reaches; checkpoints go to `<storage_path>/<name>/`.
         name: the run's name below it.
         callbacks: Ray Train `UserCallback`s.
-        reported_epochs: see `Worker.run`.
+        reported_epochs, start: see `Worker.run`.
     """
     os.environ.setdefault("RAY_TRAIN_V2_ENABLED", "1")
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", _POLL_SECONDS)
@@ -115,7 +121,11 @@ def build_trainer(
     gpu = uses_gpu(config)
     return TorchTrainer(
         train_worker,
-        train_loop_config={"config": config.model_dump(mode="json"), "reported_epochs": reported_epochs},
+        train_loop_config={
+            "config": config.model_dump(mode="json"),
+            "reported_epochs": reported_epochs,
+            "start": start,
+        },
         torch_config=TorchConfig(backend="nccl" if gpu else "gloo"),
         scaling_config=ScalingConfig(
             num_workers=config.workers, use_gpu=gpu, resources_per_worker=worker_resources(config, gpu)

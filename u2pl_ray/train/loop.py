@@ -31,6 +31,8 @@ from u2pl_ray.train.images import SampleImages
 from u2pl_ray.train.session import Metrics, Session
 
 _PROGRESS_SECONDS = 15.0
+_SETTINGS = ("total_iters", "power", "base_lrs")
+"""Of a learning-rate schedule's state, what the configuration sets."""
 
 
 @dataclass
@@ -86,16 +88,20 @@ class Worker:
         self._buffers = self._shared_buffers()
         self._parallel: DistributedDataParallel | None = None
 
-    def run(self, reported_epochs: int = 0) -> None:
+    def run(self, reported_epochs: int = 0, start: Path | None = None) -> None:
         """Train to the end, from the newest checkpoint if there is one.
 
         Args:
             reported_epochs: epochs whose metrics the caller already has; later ones that the checkpoint knows of are
                 reported again, without training.
+            start: folder of another training's checkpoint, to go on with under this one's settings while there is no
+                checkpoint of its own.
         """
         with self.session.checkpoint() as folder:
             if folder is not None:
                 self.load_state(checkpoints.load(folder, self.device))
+            elif start is not None:
+                self.continue_from(checkpoints.load(start, self.device))
         for past in self.position.history[reported_epochs:]:
             self.session.report({**past, **self._draw(past)}, None, None)
         while self.position.epochs_done < self.config.train.epochs:
@@ -189,6 +195,24 @@ class Worker:
         self.objective.load_state_dict(state["objective"])
         best = state["best"]
         self.position = Position(state["epochs_done"], list(state["history"]), best["value"], best["epoch"])
+
+    def continue_from(self, state: dict[str, Any]) -> None:
+        """Take over another training's state (a fork's parent) under this one's settings.
+
+        The memory bank keeps the newest keys that fit; momenta stay; the learning rate is what this configuration's
+        schedule has at that step.
+        """
+        schedule = self.schedule.state_dict()
+        groups = [{key: value for key, value in group.items() if key != "params"}
+                  for group in self.optimizer.param_groups]  # fmt: skip
+        self.load_state(state)
+        step = state["schedule"]["last_epoch"]
+        left = max(0.0, 1.0 - step / schedule["total_iters"]) ** schedule["power"]
+        rates = [base * left for base in schedule["base_lrs"]]
+        self.schedule.load_state_dict({**state["schedule"], **{key: schedule[key] for key in _SETTINGS}})
+        for group, own, rate in zip(self.optimizer.param_groups, groups, rates, strict=True):
+            group.update(own, lr=rate)
+        self.schedule._last_lr = rates
 
     def _remember(self, metrics: Metrics) -> None:
         self.position.epochs_done += 1
