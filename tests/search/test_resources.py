@@ -26,6 +26,9 @@ def node(cpus: float, gpus: float = 0, memory: float = 64 * GIB) -> Mapping[str,
         (["workers=2"], [node(16, 4), node(64)], 2, True),
         (["workers=1", "resources.gpus_per_worker=0.5"], [node(16, 1)], 2, True),
         (["workers=1", "resources.gpus_per_worker=0.25", "resources.cpus_per_worker=2"], [node(4, 1)], 2, True),
+        (["workers=1", "resources.gpus_per_worker=0.4"], [node(16, 2)], 4, True),  # two to a GPU, not five to two
+        (["workers=1", "resources.cpus_per_worker=2", "data.loader_workers=2"], [node(16)], 4, False),
+        (["workers=1", "data.loader_workers=3"], [node(16, 8)], 4, True),  # CPUs for loaders run out before the GPUs
         (["workers=1", "resources.device=cpu"], [node(16, 4)], 16, False),
         (["workers=1"], [node(16, memory=2 * TRIAL_MEMORY)], 2, False),
     ],
@@ -52,6 +55,11 @@ def test_the_arithmetic_is_shown() -> None:
         (["workers=4"], [node(2)], ["workers=4 does not fit", "2 CPU -> 2; 2 // 4 = 0 trials", "fewer workers"]),
         (["workers=1", "resources.cpus_per_worker=4"], [node(2), node(2)], ["2 CPU -> 0, 2 CPU -> 0; 0 // 1 = 0"]),
         (["workers=1", "resources.device=cuda"], [node(8)], ["8 CPU + 0 GPU -> 0"]),
+        (
+            ["workers=1", "data.loader_workers=4"],
+            [node(4)],
+            ["5 CPU (1 CPU to train, 4 for loader", "data.loader_workers or"],
+        ),
         (["workers=1"], [node(8, memory=0)], ["1024 MiB of Ray's memory resource"]),
         (["workers=1"], [], ["none; 0 // 1 = 0"]),
     ],

@@ -23,7 +23,7 @@ from u2pl_ray.search.driver import Driver
 from u2pl_ray.search.events import Listener, Listeners
 from u2pl_ray.search.options import FORMAT, Options, read_options
 from u2pl_ray.search.records import State, TrialRecord, read_epochs
-from u2pl_ray.search.resources import connect, fit, nodes
+from u2pl_ray.search.resources import Slots, connect
 from u2pl_ray.search.space import Space, parse_space
 from u2pl_ray.search.storage import Place, default_storage, experiments, find
 from u2pl_ray.search.study import TrialStudy
@@ -123,8 +123,8 @@ class Experiment:
             try:
                 if driver.unfinished():
                     connect()
-                    room = fit(self.config, nodes(), self.options.max_concurrent)
-                    reason = run_tune(driver, room.concurrent, self.place, self.options.trainer)
+                    slots = Slots(self.config, self.options.max_concurrent, lambda line: told.tell("note", line))
+                    reason = run_tune(driver, slots, self.place, self.options.trainer)
             finally:
                 told.tell("close")
             self.write_best(study)

@@ -2,7 +2,8 @@
 
 import logging
 import os
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +27,10 @@ _ENVIRONMENT = {
     "TUNE_WARN_SLOW_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "1000000000",
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
 }
+
+
+_EPS = 1e-9
+_ASK_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -85,8 +90,11 @@ def fit(config: Config, cluster: Sequence[Mapping[str, float]], max_concurrent: 
     device = config.resources.device
     gpu = gpus > 0 if device == "auto" else device == "cuda"
     worker = worker_resources(config, gpu)
-    slots = [int(min(node.get(name, 0.0) / amount + 1e-9 for name, amount in worker.items())) for node in cluster]
+    slots = [min(_times(node.get(name, 0.0), amount) for name, amount in worker.items()) for node in cluster]
     need = " + ".join(f"{amount:g} {name}" for name, amount in worker.items())
+    loaders = config.data.loader_workers
+    if loaders:
+        need += f" ({config.resources.cpus_per_worker:g} CPU to train, {loaders} for loader processes)"
     have = ", ".join(
         " + ".join(f"{node.get(name, 0.0):g} {name}" for name in worker) + f" -> {slot}"
         for node, slot in zip(cluster, slots, strict=True)
@@ -98,9 +106,10 @@ def fit(config: Config, cluster: Sequence[Mapping[str, float]], max_concurrent: 
     )
     concurrent = sum(slots) // config.workers
     if concurrent < 1:
+        smaller = "resources.cpus_per_worker" + ", data.loader_workers" * (loaders > 0)
         raise UserError(
             f"workers={config.workers} does not fit this cluster: {arithmetic} = 0 trials; use fewer workers, smaller "
-            "resources.cpus_per_worker or resources.gpus_per_worker, or a larger cluster"
+            f"{smaller} or resources.gpus_per_worker, or a larger cluster"
         )
     arithmetic += f" = {concurrent} at once"
     memory, mebibytes = int(sum(node.get("memory", 0.0) // TRIAL_MEMORY for node in cluster)), TRIAL_MEMORY >> 20
@@ -111,3 +120,41 @@ def fit(config: Config, cluster: Sequence[Mapping[str, float]], max_concurrent: 
     if max_concurrent is not None and max_concurrent < concurrent:
         concurrent, arithmetic = max_concurrent, f"{arithmetic}, limited to {max_concurrent}"
     return Fit(concurrent, gpu, arithmetic)
+
+
+class Slots:
+    """How many trials the connected cluster holds at present: asked again as nodes come and go.
+
+    Args:
+        config, max_concurrent: see `fit`.
+        tell: called with a line for people when the number changes.
+
+    Raises:
+        UserError: not one trial fits (at first; a cluster that shrinks below that is waited for).
+    """
+
+    def __init__(self, config: Config, max_concurrent: int | None, tell: Callable[[str], None]) -> None:
+        self._config, self._max, self._tell = config, max_concurrent, tell
+        self._count = fit(config, nodes(), max_concurrent).concurrent
+        self._asked = time.monotonic()
+
+    def __call__(self) -> int:
+        """The number; at least 1."""
+        if time.monotonic() - self._asked > _ASK_SECONDS:
+            self._asked = time.monotonic()
+            try:
+                room = fit(self._config, nodes(), self._max)
+                count, why = room.concurrent, room.arithmetic
+            except UserError as error:
+                count, why = 1, str(error)
+            if count != self._count:
+                self._tell(f"trials at once: {self._count} -> {count}; {why}")
+                self._count = count
+        return self._count
+
+
+def _times(offered: float, amount: float) -> int:
+    """How often a node holds an amount of a resource. Parts of a GPU are of one GPU."""
+    if amount < 1:
+        return int(offered + _EPS) * int(1 / amount + _EPS) + int(offered % 1 / amount + _EPS)
+    return int(offered / amount + _EPS)

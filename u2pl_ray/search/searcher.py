@@ -13,15 +13,15 @@ logger = logging.getLogger(__name__)
 
 
 class StudySearcher(Searcher):
-    """Hands Tune the driver's trials, at most `slots` at a time.
+    """Hands Tune the driver's trials, at most `slots()` at a time.
 
     Args:
         driver: decides.
-        slots: trials that may run at once.
+        slots: how many trials may run at present.
         ended: called with the id of a trial whose process will not go on.
     """
 
-    def __init__(self, driver: Driver, slots: int, ended: Callable[[str], None]) -> None:
+    def __init__(self, driver: Driver, slots: Callable[[], int], ended: Callable[[str], None]) -> None:
         super().__init__()
         self._driver, self._slots, self._ended = driver, slots, ended
         self._live: dict[str, str] = {}
@@ -34,7 +34,7 @@ class StudySearcher(Searcher):
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """The next trial; None while all slots are taken."""
-        if len(self._live) >= self._slots:
+        if len(self._live) >= self._slots():
             return None
         try:
             assignment = self._driver.next()

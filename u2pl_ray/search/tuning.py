@@ -2,6 +2,7 @@
 
 import logging
 import shutil
+from collections.abc import Callable
 from typing import Any
 
 from u2pl_ray.search.driver import Driver
@@ -11,12 +12,12 @@ from u2pl_ray.search.storage import Place
 _RESTARTS = 3
 
 
-def run_tune(driver: Driver, slots: int, place: Place, trainer: str) -> str:
-    """Run the driver's trials to the end, `slots` at once; why it ended early, or an empty string.
+def run_tune(driver: Driver, slots: Callable[[], int], place: Place, trainer: str) -> str:
+    """Run the driver's trials to the end, `slots()` at once; why it ended early, or an empty string.
 
     Args:
         driver: decides what runs.
-        slots: trials at once.
+        slots: how many trials may run at present.
         place: the experiment's.
         trainer: `module:function`, see `TrialRunner`.
     """

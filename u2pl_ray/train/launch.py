@@ -89,8 +89,8 @@ def uses_gpu(config: Config) -> bool:
 
 
 def worker_resources(config: Config, gpu: bool) -> dict[str, float]:
-    """What one worker takes from the cluster, in Ray's terms."""
-    resources = {"CPU": float(config.resources.cpus_per_worker)}
+    """What one worker takes from the cluster, in Ray's terms: CPUs for itself and for its loader processes."""
+    resources = {"CPU": float(config.resources.cpus_per_worker + config.data.loader_workers)}
     if gpu:
         resources["GPU"] = float(config.resources.gpus_per_worker)
     return resources
