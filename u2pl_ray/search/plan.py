@@ -137,6 +137,8 @@ def plan_search(
     else:
         stopping = SchedulerChoice(scheduler or "asha", dict(scheduler_options or {})).after(_warmup(config), epochs)
     stopping.build(epochs)
+    if stopping.name == "pbt" and "://" in place.storage:
+        raise UserError(f"--scheduler pbt copies checkpoints between trials: give a folder, not {place.storage}")
     paper, notes = paper_setting(space, config)
     notes += writable(place.storage)
     connect()
