@@ -29,10 +29,10 @@ def one_thread_and_a_cache_of_our_own(tmp_path_factory: pytest.TempPathFactory) 
 
 @pytest.fixture(scope="package")
 def searched(tmp_path_factory: pytest.TempPathFactory) -> Experiment:
-    """A finished search of real trainings: seven trials, some stopped."""
+    """A finished search of real trainings: five trials, some stopped."""
     storage = tmp_path_factory.mktemp("storage")
-    config = tiny("train.epochs=6", "train.steps_per_epoch=2")
-    return run(create(storage, config, SPACE, trials=7, name="searched", scheduler="asha"))
+    config = tiny("train.epochs=6", "train.steps_per_epoch=1")
+    return run(create(storage, config, SPACE, trials=5, name="searched", scheduler="asha"))
 
 
 @pytest.fixture(scope="package")

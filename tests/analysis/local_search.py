@@ -17,6 +17,7 @@ from u2pl_ray.search.resources import Fit
 from u2pl_ray.search.samplers import SamplerChoice
 from u2pl_ray.search.schedulers import SchedulerChoice
 from u2pl_ray.search.space import parse_space
+from u2pl_ray.search.storage import Folder
 from u2pl_ray.search.trial import classify
 from u2pl_ray.train.loop import Worker
 from u2pl_ray.train.session import LocalSession
@@ -33,7 +34,7 @@ def create(
     searched = parse_space(space, "space.yaml")
     paper, notes = paper_setting(searched, config)
     options = Options(trials, SamplerChoice(), SchedulerChoice(scheduler))
-    return Plan(name, storage / name, config, searched, options, Fit(1, False, ""), paper, notes).create()
+    return Plan(name, Folder(storage / name), config, searched, options, Fit(1, False, ""), paper, notes).create()
 
 
 def run(experiment: Experiment, trials: int | None = None) -> Experiment:

@@ -8,7 +8,7 @@ from u2pl_ray.search.experiment import Experiment
 
 def test_trials_have_a_row_each_with_settings_and_metrics(searched: Experiment) -> None:
     trials = load(str(searched.folder)).trials
-    assert list(trials.trial) == [f"{number:04d}" for number in range(7)]
+    assert list(trials.trial) == [f"{number:04d}" for number in range(5)]
     assert trials.best.sum() == 1
     best = trials[trials.best].iloc[0]
     assert best.value == trials[trials.state == "COMPLETED"].value.max()

@@ -22,8 +22,8 @@ SETTINGS = [
     "optim.head_multiplier=1",
     "method.unsupervised_weight=0.3",
     "method.memory_bank.capacity=4096",
-    "train.epochs=3",
-    "train.steps_per_epoch=6",
+    "train.epochs=5",
+    "train.steps_per_epoch=4",
 ]
 """Learns something in seconds: the quickstart's, shortened."""
 FAULTS = {

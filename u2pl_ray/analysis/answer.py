@@ -82,24 +82,19 @@ def _against_scatter(ahead: float, best: TrialRecord, paper: TrialRecord) -> str
     return f"{told}is {ahead / together:.1f} times that noise." if together else f"{told}is not noise of that kind."
 
 
-def next_steps(analysis: Analysis, where: str) -> list[tuple[str, str]]:
-    """(what it does, the command) of what to do now.
-
-    Args:
-        analysis: the experiment.
-        where: how a command names it: its name, with --storage-path if need be.
-    """
-    finished = is_finished(analysis)
+def next_steps(analysis: Analysis) -> list[tuple[str, str]]:
+    """(what it does, the command) of what to do now."""
+    finished, name = is_finished(analysis), analysis.experiment.argument
     steps = []
     if analysis.running:
-        steps.append(("watch it", f"u2pl-ray status {where} --watch"))
+        steps.append(("watch it", f"u2pl-ray status {name} --watch"))
     elif not finished:
-        steps.append(("go on where it stopped", f"u2pl-ray resume {where}"))
+        steps.append(("go on where it stopped", f"u2pl-ray resume {name}"))
     if analysis.best is not None and finished and len(analysis.records) > 1:
-        steps.append(("write the best setting to a file", f"u2pl-ray export {where}"))
+        steps.append(("write the best setting to a file", f"u2pl-ray export {name}"))
         seeds = f"u2pl-ray train {analysis.name}-best.yaml seed=1 --name {analysis.name}-seed1"
         steps.append(("train it again with another seed, before you believe it", seeds))
-        steps.append(("add trials to the same study", f"u2pl-ray extend {where} --trials +{len(analysis.records)}"))
+        steps.append(("add trials to the same study", f"u2pl-ray extend {name} --trials +{len(analysis.records)}"))
     if analysis.best is not None and finished:
         checkpoint = analysis.experiment.checkpoint(analysis.best.id)
         if checkpoint is not None:

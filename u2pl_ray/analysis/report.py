@@ -14,9 +14,10 @@ from plotly.offline import get_plotlyjs
 from u2pl_ray.analysis.answer import answer, counts, next_steps, standing
 from u2pl_ray.analysis.figures.comparison import comparison_panels
 from u2pl_ray.analysis.figures.inside import inside_panels
-from u2pl_ray.analysis.figures.panel import BEST, PAPER, STATES, Panel, fill_rows
+from u2pl_ray.analysis.figures.panel import BEST, PAPER, STATES, Panel, fill_rows, picks
 from u2pl_ray.analysis.figures.settings import settings_panels
 from u2pl_ray.analysis.figures.trainings import training_panels
+from u2pl_ray.analysis.images import legend, samples
 from u2pl_ray.analysis.load import Analysis
 from u2pl_ray.analysis.reading import read
 from u2pl_ray.config import metrics as names
@@ -47,7 +48,7 @@ def write_report(analyses: Sequence[Analysis], output: Path | None = None) -> st
         raise UserError(f"{target}: {error.strerror or error}; choose another file with -o") from None
     finally:
         partial.unlink(missing_ok=True)
-    if output is None:
+    if output is None and not analyses[0].running:  # else its driver alone says what is stored
         analyses[0].experiment.place.publish()
         return analyses[0].experiment.place.below(target.name)
     return str(target.absolute())
@@ -89,13 +90,14 @@ def _experiment(analysis: Analysis) -> dict[str, Any]:
             for name, title, panels in sections
             if panels
         ],
-        "images": [],
+        "images": _images(analysis),
+        "legend": list(legend(analysis)),
         "failures": [record for record in analysis.records if record.state in (State.FAILED, State.INFEASIBLE)],
         "trials": _table(analysis),
         "best": best,
         "paper": paper,
         "metric": analysis.metric.name,
-        "next": next_steps(analysis, experiment.argument),
+        "next": next_steps(analysis),
         "created": experiment.created,
         "versions": experiment.versions,
     }
@@ -155,6 +157,16 @@ def _versus(analysis: Analysis) -> list[dict[str, Any]]:
         for label, one, other in found
         if one is not None and other is not None
     ]
+
+
+def _images(analysis: Analysis) -> list[dict[str, Any]]:
+    """Pictures of the best and the worst trial."""
+    shown = []
+    for pick in picks(analysis):
+        epoch, found = samples(analysis, pick.record.id)
+        if found and pick.role != "median":
+            shown.append({"label": pick.label, "epoch": epoch, "value": pick.record.latest, "samples": found})
+    return shown
 
 
 def _table(analysis: Analysis) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """What the command line prints of an experiment: trials, the best one, scores, and the command to type next."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,6 +13,8 @@ from u2pl_ray.search.console import number, results_table
 from u2pl_ray.search.experiment import Experiment, Summary
 from u2pl_ray.search.objects import is_uri
 
+logger = logging.getLogger(__name__)
+
 
 def print_summary(experiment: Experiment, summary: Summary, console: Console | None = None) -> None:
     """The end of a run: the table, the best trial, and what to do next."""
@@ -23,6 +26,8 @@ def print_summary(experiment: Experiment, summary: Summary, console: Console | N
         console.print(f"best trial {summary.best.id}: {objective} {number(summary.best.latest)}")
         console.print(f"  config      {experiment.place.below('best.yaml')}")
         console.print(f"  checkpoint  {experiment.checkpoint(summary.best.id) or 'none on disk'}")
+    if len(summary.trials) > 1:
+        console.print(f"  report      {_report(experiment)}")
     if not summary.finished:
         console.print(f"[yellow]not finished[/]: {summary.reason or 'interrupted'}", highlight=False)
         console.print(f"next: u2pl-ray resume {experiment.argument}")
@@ -33,6 +38,18 @@ def print_summary(experiment: Experiment, summary: Summary, console: Console | N
         console.print(f"next: u2pl-ray evaluate {experiment.checkpoint(summary.best.id)}")
     else:
         console.print("no trial reported a result; the reasons are in the lines above")
+
+
+def _report(experiment: Experiment) -> str:
+    """Write the report: its path, or the command that writes it if that failed. It never costs a search."""
+    try:
+        from u2pl_ray.analysis.load import analyse
+        from u2pl_ray.analysis.report import write_report
+
+        return str(write_report([analyse(experiment)]))
+    except Exception as error:
+        logger.warning("the report was not written: %s: %s", type(error).__name__, error)
+        return f"u2pl-ray report {experiment.argument}"
 
 
 def best_of(experiment: Experiment) -> dict[str, Any]:

@@ -19,6 +19,7 @@ def inside_panels(analysis: Analysis) -> list[Panel]:
     panels += _pseudo_labels(analysis, chosen)
     if chosen:
         panels += _right_and_wrong(analysis, chosen[0]) + _bank(analysis, chosen[0]) + _classes(analysis, chosen[0])
+        panels += _confusion(analysis, chosen[0])
     return panels
 
 
@@ -140,6 +141,33 @@ def _classes(analysis: Analysis, pick: Pick) -> list[Panel]:
     polish(figure, barmode="group", yaxis_title="IoU")
     caption = "The student's validation IoU after the last epoch of each trial."
     return [Panel("Class by class", caption, figure, wide=len(analysis.classes) > 8)]
+
+
+def _confusion(analysis: Analysis, pick: Pick) -> list[Panel]:
+    """Which classes are taken for which, as shares of the true class."""
+    rows = [row for row in analysis.epochs[pick.record.id] if row.get("val/confusion")]
+    if not rows:
+        return []
+    counts, classes = rows[-1]["val/confusion"], list(analysis.classes)
+    shares = [[count / max(1, sum(row)) for count in row] for row in counts]
+    figure = go.Figure(
+        go.Heatmap(
+            x=classes,
+            y=classes,
+            z=shares,
+            zmin=0,
+            zmax=1,
+            colorscale="Blues",
+            colorbar={"thickness": 10, "tickformat": ".0%"},
+            hovertemplate="%{y} taken for %{x}: %{z:.1%}<extra></extra>",
+        )
+    )
+    polish(figure, xaxis_title="prediction", yaxis_title="truth", yaxis_autorange="reversed")
+    caption = (
+        f"Of each class's validation pixels, the share that trial {titled(pick.record, analysis.metric.name)} takes "
+        f"for each class, after epoch {rows[-1][names.EPOCH]}."
+    )
+    return [Panel("Confusion", caption, figure, 420)]
 
 
 def _coloured(analysis: Analysis) -> list[tuple[str, str]]:

@@ -1,0 +1,107 @@
+"""The report as a reader finds it: opened in a real browser, at the width of a desktop and of a phone."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser
+
+from tests.analysis.browser import Reader, chromium
+from u2pl_ray.analysis.load import analyse
+from u2pl_ray.analysis.report import write_report
+from u2pl_ray.config.errors import UserError
+from u2pl_ray.search.experiment import Experiment
+
+WIDTHS = (1280, 390)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as opened:
+        yield opened
+
+
+def page(experiment: Experiment, folder: Path, *others: Experiment) -> Path:
+    return Path(write_report([analyse(one) for one in (experiment, *others)], folder / "report.html"))
+
+
+def read(browser: Browser, file: Path, width: int) -> Reader:
+    """Open a report, look at all of it, and check what is true of every report."""
+    reader = Reader(browser, file, width)
+    reader.scroll_through()
+    assert reader.complaints == []
+    empty = [title for title, marks in reader.panels().items() if not marks]
+    assert not empty
+    content, window = reader.widths()
+    assert content <= window == width
+    return reader
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_a_search(browser: Browser, searched: Experiment, tmp_path: Path, width: int) -> None:
+    reader = read(browser, page(searched, tmp_path), width)
+    drawn = reader.panels().keys()
+    best = analyse(searched).best
+    assert best is not None
+    wanted = {
+        *("Parallel coordinates", "What mattered", "temperature alone", "start alone", "kind alone", "History"),
+        *("Every trial, epoch by epoch", "Student and teacher", "Losses", "Timeline", "Resources in use"),
+        *("Threshold", f"Entropies, best {best.id}", "Right and wrong by entropy", "Pseudo-labels"),
+        *("Queue fill", "Key age", "Pushes", "False negatives", "Reliable by class", "Class by class"),
+    }
+    assert wanted <= drawn
+    assert any(title.endswith("together") for title in drawn)
+    text = reader.page.inner_text("main")
+    for words in (f"Trial {best.id} reached val/miou", "the best of 5 trials", "with one seed", "u2pl-ray export"):
+        assert words in text
+
+
+def test_plots_follow_the_window(browser: Browser, searched: Experiment, tmp_path: Path) -> None:
+    reader = read(browser, page(searched, tmp_path), 1280)
+    plot = reader.page.locator(".panel[data-height] .main-svg").first
+    wide = plot.bounding_box()
+    reader.page.set_viewport_size({"width": 700, "height": 844})
+    reader.page.wait_for_timeout(1000)
+    narrow = plot.bounding_box()
+    assert wide is not None
+    assert narrow is not None
+    assert narrow["width"] < 700 < wide["width"]
+    assert reader.complaints == []
+
+
+def test_a_search_of_one_trial_so_far(browser: Browser, begun: Experiment, tmp_path: Path) -> None:
+    reader = read(browser, page(begun, tmp_path), 390)
+    assert "What mattered" not in reader.panels()
+    assert "Threshold" in reader.panels()
+    assert "u2pl-ray resume" in reader.page.inner_text("main")  # nobody runs it, and it is not finished
+
+
+def test_a_search_whose_trials_all_failed(browser: Browser, diverged: Experiment, tmp_path: Path) -> None:
+    reader = read(browser, page(diverged, tmp_path), 1280)
+    text = reader.page.inner_text("main")
+    assert "None of 2 trials reported a value" in text
+    assert text.count("the training loss is nan in epoch 1") == 2
+
+
+def test_a_search_in_which_nothing_ran(browser: Browser, empty: Experiment, tmp_path: Path) -> None:
+    reader = read(browser, page(empty, tmp_path), 390)
+    assert "No trial has reported a value yet." in reader.page.inner_text("main")
+
+
+def test_several_are_compared(browser: Browser, searched: Experiment, begun: Experiment, tmp_path: Path) -> None:
+    file = page(searched, tmp_path, begun)
+    reader = read(browser, file, 390)
+    assert {"The best trials", "All values"} <= reader.panels().keys()
+    assert reader.page.locator("h1").all_inner_texts() == ["searched and begun", "searched", "begun"]
+    assert file.read_text("utf-8").count("plotly.js v") == 1  # embedded once
+
+
+def test_it_is_written_whole_into_the_experiment(begun: Experiment, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = Path(write_report([analyse(begun)]))
+    assert target == begun.folder / "report.html"
+    before = target.read_bytes()
+    monkeypatch.setattr("pathlib.Path.replace", lambda *arguments: (_ for _ in ()).throw(OSError(28, "No space left")))
+    with pytest.raises(UserError, match=r"report\.html: No space left"):
+        write_report([analyse(begun)])
+    assert target.read_bytes() == before
+    assert sorted(begun.folder.glob("*report*")) == [target]

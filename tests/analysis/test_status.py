@@ -1,0 +1,97 @@
+import io
+import subprocess
+import sys
+import threading
+from datetime import timedelta
+from pathlib import Path
+
+from rich.console import Console
+
+from tests.analysis.local_search import run
+from u2pl_ray.analysis.load import analyse
+from u2pl_ray.analysis.status import print_status, time_left, watch
+from u2pl_ray.search.experiment import Experiment
+from u2pl_ray.search.lease import Lease
+
+
+def told(experiment: Experiment) -> str:
+    page = io.StringIO()
+    print_status(experiment, Console(file=page, width=120))
+    return page.getvalue()
+
+
+def test_a_finished_search(searched: Experiment) -> None:
+    text = told(searched)
+    assert "finished" in text
+    assert "trials  5 of 5" in " ".join(text.split("\n")).replace("      ", "  ").replace("   ", "  ")
+    assert "epoch 2: 5 reached" in text
+    best = analyse(searched).best
+    assert best is not None
+    assert f"trial {best.id} after 6 epochs" in text
+    assert "time left" not in text
+    for number in range(5):
+        assert f"{number:04d}" in text
+
+
+def test_a_search_that_nobody_runs_says_so(begun: Experiment) -> None:
+    text = told(begun)
+    assert "interrupted: nobody runs it; go on with u2pl-ray resume begun" in text
+    assert "time left" not in text
+
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from u2pl_ray.search.lease import Lease
+with Lease(Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_killed_driver_is_noticed(begun: Experiment) -> None:
+    lease = begun.folder / "driver.lease"
+    driver = subprocess.Popen([sys.executable, "-c", HOLD, str(lease)], stdout=subprocess.PIPE)
+    assert driver.stdout is not None
+    assert driver.stdout.readline() == b"held\n"
+    assert "state      running" in told(begun)
+    assert "time left  about" in told(begun)
+    driver.kill()
+    driver.wait()
+    assert lease.exists()
+    assert "interrupted" in told(begun)
+    lease.unlink()
+
+
+def test_the_time_left_is_the_pace_so_far(searched: Experiment) -> None:
+    analysis = analyse(searched)
+    assert time_left(analysis) == timedelta(0)
+    analysis.experiment.options.__dict__["trials"] = 10  # five more
+    began = min(record.started for record in analysis.records if record.started is not None)
+    assert time_left(analysis, began + timedelta(minutes=10)) == timedelta(minutes=10)
+    analysis.experiment.options.__dict__["trials"] = 5
+
+
+def test_watching_ends_with_the_search(empty: Experiment) -> None:
+    page = io.StringIO()
+    console = Console(file=page, width=100, height=40, force_terminal=True)
+    watching = threading.Thread(target=watch, args=(empty, console, 0.05))
+    with Lease(empty.folder / "driver.lease"):
+        watching.start()
+        run(empty, trials=1)
+    watching.join(timeout=30)
+    assert not watching.is_alive()
+    frames = page.getvalue()
+    assert "not known before the first epoch" in frames
+    assert frames.rstrip().rfind("interrupted") > frames.rfind("running")  # one of four trials done, and nobody runs it
+
+
+def test_a_pipe_gets_it_once(begun: Experiment, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "u2pl_ray", "status", "begun", "--storage-path", str(begun.folder.parent)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "interrupted" in done.stdout
+    assert "\x1b" not in done.stdout
+
+
+def test_nothing_reported_has_no_time_left(empty: Experiment) -> None:
+    assert time_left(analyse(empty)) is None
