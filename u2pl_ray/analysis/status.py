@@ -33,15 +33,18 @@ def watch(experiment: Experiment, console: Console | None = None, every: float =
     Args:
         experiment: the search.
         console: where to.
-        every: seconds between two looks.
+        every: seconds between two looks, at least.
     """
     console = console or Console(highlight=False)
-    analysis = analyse(experiment)
+    analysis, took = analyse(experiment), 0.0
     with Live(picture(analysis, console.height), console=console, auto_refresh=False) as live:
         try:
             while analysis.running:
-                time.sleep(every)
+                time.sleep(max(every, 5 * took))  # a large search takes a while to read
+                began = time.monotonic()
+                experiment.place.fetch()
                 analysis = analyse(experiment)
+                took = time.monotonic() - began
                 live.update(picture(analysis, console.height), refresh=True)
         except KeyboardInterrupt:
             return
