@@ -165,7 +165,15 @@ def _images(analysis: Analysis) -> list[dict[str, Any]]:
     for pick in picks(analysis):
         epoch, found = samples(analysis, pick.record.id)
         if found and pick.role != "median":
-            shown.append({"label": pick.label, "epoch": epoch, "value": pick.record.latest, "samples": found})
+            shown.append(
+                {
+                    "role": pick.role,
+                    "trial": pick.record.id,
+                    "epoch": epoch,
+                    "value": pick.record.latest,
+                    "samples": found,
+                }
+            )
     return shown
 
 

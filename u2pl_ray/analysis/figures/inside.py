@@ -35,7 +35,7 @@ def _thresholds(analysis: Analysis, chosen: list[Pick]) -> list[Panel]:
     polish(figure, xaxis2_title="epoch", yaxis_title="alpha", yaxis2_title="gamma (nats)")
     told = ", ".join(f"{pick.role} {titled(pick.record, analysis.metric.name)}" for pick in chosen)
     caption = f"alpha, the share of pixels called unreliable, and gamma, the entropy above which a pixel is: {told}."
-    return [Panel("Threshold", caption, figure, 400)]
+    return [Panel("Threshold", caption, figure)]
 
 
 def _entropies(analysis: Analysis, pick: Pick) -> Panel | None:
@@ -61,7 +61,7 @@ def _entropies(analysis: Analysis, pick: Pick) -> Panel | None:
     figure.add_trace(line(x, y, "gamma", "#ffffff", style={"dash": "dot"}))
     polish(figure, xaxis_title="epoch", yaxis_title="entropy (nats)", showlegend=False)
     caption = f"Of the teacher on unlabeled pixels, trial {titled(pick.record, analysis.metric.name)}. Dotted: gamma."
-    return Panel(f"Entropies, {pick.label}", caption, figure, 320)
+    return Panel(f"Entropies, {pick.label}", caption, figure)
 
 
 def _right_and_wrong(analysis: Analysis, pick: Pick) -> list[Panel]:

@@ -107,6 +107,8 @@ def _timeline(analysis: Analysis) -> Panel:
         state = next((state for state in State if trace.name == _OPTUNAS[state]), None)
         if state is not None:
             trace.update(name=state.value.lower(), marker_color=STATES[state])
+    if len(analysis.records) < 10:
+        figure.update_yaxes(dtick=1)
     caption = "When each trial ran. A trial that was interrupted and resumed counts from its start to its end."
     return Panel("Timeline", caption, polish(figure, xaxis_title=None, yaxis_title="trial"), 360)
 
@@ -129,7 +131,11 @@ def _workers(analysis: Analysis) -> Panel:
     figure = go.Figure(go.Scatter(x=times, y=busy, name="workers", mode="lines", fill="tozeroy", line=style))
     device = "worker" if workers == 1 else "workers"
     caption = f"Workers given to trials; a trial has {workers} {device}."
-    panel = Panel("Resources in use", caption, polish(figure, yaxis_title="workers", showlegend=False))
+    panel = Panel(
+        "Resources in use",
+        caption,
+        polish(figure, yaxis_title="workers", yaxis_dtick=1 if max(busy) < 10 else None, showlegend=False),
+    )
     memory = _memory(analysis, "perf/memory_gib")
     if memory is not None:
         figure.update_layout(yaxis2={"overlaying": "y", "side": "right", "title": "GiB"})
