@@ -50,3 +50,12 @@ def ray_cluster() -> Iterator[None]:
     connect()
     yield
     ray.shutdown()
+
+
+@pytest.fixture
+def two_cpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two CPUs, as Ray would say, without Ray."""
+    from u2pl_ray.search import plan
+
+    monkeypatch.setattr(plan, "connect", lambda: None)
+    monkeypatch.setattr(plan, "nodes", lambda: [{"CPU": 2.0, "memory": 2.0**33}])

@@ -166,13 +166,6 @@ def test_no_such_experiment_names_the_nearest(tmp_path: Path, base: Config, spac
     assert experiments(tmp_path) == ["camvid-paper"]
 
 
-def test_extend(tmp_path: Path, base: Config, space: Space) -> None:
-    extended = plan(tmp_path, base, space).create().extend(4)
-    assert extended.options.trials == Experiment.open("a", tmp_path).options.trials == 7
-    with pytest.raises(UserError, match=r"\+0"):
-        extended.extend(0)
-
-
 def test_status_best_and_checkpoint(tmp_path: Path, base: Config, space: Space) -> None:
     made = plan(tmp_path, base, space).create()
     assert made.status() == {

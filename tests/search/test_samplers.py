@@ -38,6 +38,10 @@ def test_quasi_random_points_are_one_sequence() -> None:
         (SamplerChoice("tpe2"), ["sampler 'tpe2'", "did you mean 'tpe'"]),
         (SamplerChoice("tpe", options={"n_startup_trial": 3}), ["no option", "did you mean 'n_startup_trials'"]),
         (SamplerChoice("tpe", options={"seed": 3}), ["no option 'seed'"]),
+        (SamplerChoice("tpe", options={"n_startup_trials": "x"}), ["n_startup_trials 'x'", "expected int"]),
+        (SamplerChoice("tpe", options={"n_startup_trials": True}), ["n_startup_trials True", "expected int"]),
+        (SamplerChoice("nsga2", options={"crossover": "x"}), ["no option 'crossover'"]),
+        (SamplerChoice("nsga2", options={"population_size": 1}), ["sampler nsga2: ", "2"]),
         (SamplerChoice("tpe", options={"group": True, "multivariate": False}), ["sampler tpe: "]),
     ],
 )

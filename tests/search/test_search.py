@@ -18,6 +18,7 @@ from u2pl_ray.config.schema import Config
 from u2pl_ray.search.driver import Driver, Outcome
 from u2pl_ray.search.events import Listener
 from u2pl_ray.search.experiment import Experiment
+from u2pl_ray.search.extension import extend
 from u2pl_ray.search.plan import plan_search
 from u2pl_ray.search.records import State, TrialRecord
 from u2pl_ray.search.space import Space, parse_space
@@ -104,7 +105,7 @@ def test_a_finished_search_goes_on_when_extended(
 ) -> None:
     plan = plan_search(base, space, name="a", trials=1, storage_path=tmp_path, trainer=PLAIN)
     first = plan.create().run().trials
-    both = Experiment.open("a", tmp_path).extend(1).run()
+    both = extend(Experiment.open("a", tmp_path), 1)[0].run()
     assert both.finished
     assert both.trials[:1] == first
     assert len(both.trials) == 2

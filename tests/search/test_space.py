@@ -5,6 +5,7 @@ import pytest
 from u2pl_ray.config import overrides
 from u2pl_ray.config.errors import UserError
 from u2pl_ray.config.schema import Config
+from u2pl_ray.search.paper import paper_setting
 from u2pl_ray.search.space import Metric, Space, load_space, parse_space
 
 SPACES = Path(__file__).parents[2] / "search_spaces"
@@ -14,13 +15,37 @@ def parse(parameters: str, rest: str = "") -> Space:
     return parse_space(f"{rest}\nparameters:\n  {parameters}", "space.yaml")
 
 
+CLASSES = {"quickstart": 6, "camvid": 11, "the paper": 21}
+
+
+def base_of(name: str) -> Config:
+    """A preset, or the schema's defaults, with as many classes as its data has."""
+    config = Config() if name == "the paper" else overrides.load(name)
+    return overrides.apply(config, {"data.classes": [f"class {index}" for index in range(CLASSES[name])]})
+
+
+@pytest.mark.parametrize("name", CLASSES)
 @pytest.mark.parametrize("file", sorted(SPACES.glob("*.yaml")), ids=lambda file: file.stem)
-def test_shipped_spaces(file: Path) -> None:
+def test_shipped_spaces(file: Path, name: str) -> None:
+    """Each says on top which question it asks, is valid with every preset, and proposes hardly anything that is not."""
     first = file.read_text().splitlines()[0]
     assert first.startswith("# ")
     assert "?" in first
-    space = load_space(file, overrides.load("quickstart" if file.stem == "quickstart" else "camvid"))
+    base = base_of(name)
+    space = load_space(file, base)
     assert space.metric == Metric("val/miou", maximize=True)
+    assert sum(bool(space._problem(base, probe)) for probe in space._probes()) <= 3  # of 64
+    setting, _ = paper_setting(space, base)
+    assert setting.keys() == space.parameters.keys()
+    space.configure(base, setting)
+
+
+def test_the_spaces_of_one_question_are_parts_of_everything() -> None:
+    everything = load_space(SPACES / "everything.yaml")
+    for file in SPACES.glob("*.yaml"):
+        if file.stem not in ("quickstart", "paper"):  # smaller ranges, for small budgets
+            for path, parameter in load_space(file).parameters.items():
+                assert everything.parameters[path] == parameter, path
 
 
 def test_names_may_be_dotted_or_nested() -> None:

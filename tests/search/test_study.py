@@ -30,6 +30,10 @@ def reopen(study: TrialStudy, location: Path | str) -> TrialStudy:
     return TrialStudy.open(location, "a", study.space, study.sampler, study.pruner)
 
 
+OPTIONS: dict[str, dict[str, int]] = {"nsga2": {"population_size": 4}, "random": {}, "qmc": {}}
+"""Of the samplers that have no `n_startup_trials`."""
+
+
 def value(params: dict[str, Any], epoch: int) -> float:
     return -abs(math.log(params["method.contrastive.temperature"] / 0.5)) - 1 / epoch
 
@@ -46,8 +50,7 @@ def train(study: TrialStudy, number: int, epochs: int = EPOCHS) -> None:
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_continued_anywhere_it_proposes_the_same(tmp_path: Path, space: Space, sampler: str) -> None:
     """A study opened anew before every step is the study that was never closed."""
-    own: dict[str, dict[str, int]] = {"nsga2": {"population_size": 4}, "random": {}, "qmc": {}}
-    options = own.get(sampler, {"n_startup_trials": 4})
+    options = OPTIONS.get(sampler, {"n_startup_trials": 4})
     whole = create(tmp_path / "whole", space, sampler, **options)
     pieces = create(tmp_path / "pieces", space, sampler, **options)
     for study in (whole, pieces):
@@ -65,11 +68,24 @@ def test_continued_anywhere_it_proposes_the_same(tmp_path: Path, space: Space, s
     assert len({str(params) for _, params, _ in told}) == 10
 
 
-def test_parallel_proposals_differ(tmp_path: Path, space: Space) -> None:
-    study = create(tmp_path / "a", space, n_startup_trials=2)
-    for _ in range(4):
-        train(study, study.start_new().number)
-    assert len({str(study.start_new().params) for _ in range(8)}) == 8
+@pytest.mark.parametrize(
+    "sampler", [pytest.param(name, marks=[pytest.mark.slow] if name == "gp" else []) for name in SAMPLERS]
+)
+def test_parallel_proposals_differ(tmp_path: Path, space: Space, sampler: str) -> None:
+    """With eight trials pending, all are proposed from one state of knowledge, and none is like another."""
+    study = create(tmp_path / "a", space, sampler, **OPTIONS.get(sampler, {"n_startup_trials": 2}))
+    for _ in range(8):
+        record = study.start_new()
+        study.report(record.number, 1, value(record.params, 1))
+        study.complete(record.number)
+    pending = [study.start_new().params for _ in range(8)]
+    assert len({str(params) for params in pending}) == 8
+    # Not in the settings' last digits either: no two agree in both ranges.
+    places = [
+        (round(math.log(params["method.contrastive.temperature"]), 1), params["method.memory_bank.capacity"] // 1000)
+        for params in pending
+    ]
+    assert len(set(places)) >= 5  # the children of a generation share some of their parents' settings
 
 
 def test_a_queued_trial_that_a_kill_left_half_started(tmp_path: Path, space: Space) -> None:
@@ -159,11 +175,14 @@ def test_an_objection_is_on_record_and_not_repeated(tmp_path: Path, space: Space
     assert study.start_new().params != record.params
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_the_sampler_keeps_away_from_what_is_infeasible(tmp_path: Path, seed: int) -> None:
+@pytest.mark.parametrize(
+    ("sampler", "seed"),
+    [("tpe", 0), ("tpe", 1), ("tpe", 2), ("cmaes", 0), pytest.param("gp", 0, marks=pytest.mark.slow)],
+)
+def test_the_sampler_keeps_away_from_what_is_infeasible(tmp_path: Path, seed: int, sampler: str) -> None:
     """A third of the range runs out of memory. TPE passes over failed trials and would propose there 29 times of 30."""
     space = parse_space("parameters: {optim.lr: {min: 0.1, max: 1.0}, method.alpha.start: {min: 0.0, max: 1.0}}", "s")
-    choice = SamplerChoice("tpe", seed, {"n_startup_trials": 5})
+    choice = SamplerChoice(sampler, seed, {"n_startup_trials": 5})
     study = TrialStudy.create(tmp_path / "a", "a", space, choice, SchedulerChoice().build(EPOCHS))
     for _ in range(40):
         record = study.start_new()

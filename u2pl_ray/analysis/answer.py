@@ -5,6 +5,7 @@ from itertools import pairwise
 from statistics import mean
 
 from u2pl_ray.analysis.load import Analysis
+from u2pl_ray.search.budget import spent
 from u2pl_ray.search.console import number, settings
 from u2pl_ray.search.records import State, TrialRecord
 
@@ -103,9 +104,13 @@ def next_steps(analysis: Analysis) -> list[tuple[str, str]]:
 
 
 def is_finished(analysis: Analysis) -> bool:
-    """Whether nothing is left to run."""
+    """Whether nothing is left to run within the budget."""
     counted = [record for record in analysis.records if record.reason != "invalid"]
-    return len(counted) >= analysis.experiment.options.trials and all(record.state.finished for record in counted)
+    options = analysis.experiment.options
+    enough = options.trials is not None and len(counted) >= options.trials
+    if enough and all(record.state.finished for record in counted):
+        return True
+    return bool(spent(analysis.study, options.budget))
 
 
 def standing(analysis: Analysis) -> str:

@@ -108,14 +108,15 @@ def _asked(analysis: Analysis) -> dict[str, Any]:
     data, best, paper = config.data, analysis.best, analysis.paper
     source = "generated images" if data.dataset == "synthetic" else Path(data.root).name
     goal = "largest" if analysis.metric.maximize else "smallest"
-    if len(experiment.space.parameters) == 1 and experiment.options.trials == 1:
+    trials = experiment.options.trials
+    if len(experiment.space.parameters) == 1 and trials == 1:
         question = f"How good is one training of {config.method.name} on {source}?"
     else:
         question = f"Which settings of {config.method.name} give the {goal} {analysis.metric.name} on {source}?"
     return {
         "question": question,
         "facts": [
-            ("trials", f"{len(analysis.records)} of {experiment.options.trials}"),
+            ("trials", f"{len(analysis.records)}" + (f" of {trials}" if trials is not None else "")),
             ("epochs", f"at most {config.train.epochs}, {config.method.warmup_epochs} of them warm-up"),
             ("network", f"{config.model.architecture}, {config.model.encoder}"),
             ("classes", str(len(data.classes))),

@@ -12,6 +12,7 @@ from rich.text import Text
 from u2pl_ray.analysis.answer import counts, is_finished, standing
 from u2pl_ray.analysis.figures.trainings import rungs
 from u2pl_ray.analysis.load import Analysis, analyse
+from u2pl_ray.search.budget import used_by
 from u2pl_ray.search.console import number, results_table
 from u2pl_ray.search.experiment import Experiment
 from u2pl_ray.search.records import State, TrialRecord
@@ -75,10 +76,16 @@ def picture(analysis: Analysis, height: int | None = None) -> RenderableType:
 def _lines(analysis: Analysis) -> list[tuple[str, str]]:
     experiment, best = analysis.experiment, analysis.best
     told = ", ".join(f"{count} {state.value.lower()}" for state, count in counts(analysis).items()) or "none yet"
+    of = "" if experiment.options.trials is None else f" of {experiment.options.trials}"
     lines = [
         ("state", _STANDING[standing(analysis)].format(name=experiment.name)),
-        ("trials", f"{len(analysis.records)} of {experiment.options.trials} ({told})"),
+        ("trials", f"{len(analysis.records)}{of} ({told})"),
     ]
+    limits = experiment.options.budget.words(gpu=True)
+    if limits:
+        hours, device_hours = used_by(analysis.study)
+        used = f"{hours:.3g} hours, {device_hours:.3g} GPU-hours (on CPU: worker-hours)"
+        lines.append(("used", f"{used}; ends after {' or '.join(limits)}"))
     if rungs(analysis):
         lines.append(("rungs", "; ".join(_rung(analysis, rung) for rung in rungs(analysis))))
     if best is not None:
@@ -121,6 +128,8 @@ def _in_use(analysis: Analysis, working: list[TrialRecord]) -> str:
 def time_left(analysis: Analysis, now: datetime | None = None) -> timedelta | None:
     """How long the trials that are left will take at the pace so far; None if no epoch has been reported.
 
+    Without a limit of trials: how long those that run will take.
+
     The epochs that are left: what running trials may still do, and for each further trial the mean of those that
     ended. At the pace of the whole search since its first trial began, so that starting, waiting and how many run at
     once are in it; after an interruption it is too high.
@@ -134,7 +143,7 @@ def time_left(analysis: Analysis, now: datetime | None = None) -> timedelta | No
     usual = mean(valued) if valued else epochs
     running = [record for record in analysis.records if record.state == State.RUNNING]
     started = sum(record.state != State.PENDING and record.reason != "invalid" for record in analysis.records)
-    left = sum(max(usual - record.epochs, 1) for record in running) + usual * max(0, total - started)
+    left = sum(max(usual - record.epochs, 1) for record in running) + usual * max(0, (total or 0) - started)
     since = (now or datetime.now(began.tzinfo)) - began
     return since / done * left
 

@@ -7,6 +7,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from u2pl_ray.analysis.front import print_front
 from u2pl_ray.config.errors import UserError
 from u2pl_ray.config.metrics import VAL_MIOU, VAL_TEACHER_MIOU
 from u2pl_ray.search.console import number, results_table
@@ -22,12 +23,16 @@ def print_summary(experiment: Experiment, summary: Summary, console: Console | N
     console.print()
     objective = experiment.space.metric.name
     console.print(results_table(summary.trials, summary.best, objective, maximize=experiment.space.metric.maximize))
-    if summary.best is not None:
+    if experiment.space.further:
+        print_front(experiment, experiment.study().front(), console)
+    elif summary.best is not None:
         console.print(f"best trial {summary.best.id}: {objective} {number(summary.best.latest)}")
         console.print(f"  config      {experiment.place.below('best.yaml')}")
         console.print(f"  checkpoint  {experiment.checkpoint(summary.best.id) or 'none on disk'}")
     if len(summary.trials) > 1:
         console.print(f"  report      {_report(experiment)}")
+    if summary.finished and summary.reason:
+        console.print(f"ended: {summary.reason} (more: u2pl-ray extend {experiment.argument})")
     if not summary.finished:
         console.print(f"[yellow]not finished[/]: {summary.reason or 'interrupted'}", highlight=False)
         console.print(f"next: u2pl-ray resume {experiment.argument}")

@@ -29,6 +29,7 @@ _VERBS: tuple[Callable[..., None], ...] = (
     searching.search,
     searching.resume,
     searching.extend,
+    searching.confirm,
     results.status,
     results.report,
     results.best,

@@ -25,3 +25,7 @@ MaxConcurrent = Annotated[
     int | None,
     typer.Option("--max-concurrent", help="At most so many trials at once. Default: what the cluster holds."),
 ]
+Patience = Annotated[
+    int | None,
+    typer.Option("--patience", help="End when so many results in a row were no improvement."),
+]

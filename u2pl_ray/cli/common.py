@@ -3,7 +3,7 @@
 import sys
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -20,6 +20,22 @@ def load_config(name: str, overrides: list[str] | None) -> "Config":
     from u2pl_ray.data.registry import resolve
 
     return resolve(load(name, overrides or []))
+
+
+def parse_options(flag: str, items: list[str] | None) -> dict[str, Any]:
+    """`key=value` pairs given with `flag`; values are YAML."""
+    import yaml
+
+    options = {}
+    for item in items or []:
+        key, separator, text = item.partition("=")
+        if not separator or not key.isidentifier():
+            raise UserError(f"{flag} {item!r}: write it as key=value")
+        try:
+            options[key] = yaml.safe_load(text)
+        except yaml.YAMLError:
+            raise UserError(f"{flag} {item!r}: the value is not valid YAML") from None
+    return options
 
 
 def check_data(config: "Config") -> None:
@@ -54,6 +70,7 @@ def run_experiment(experiment: "Experiment") -> None:
     """Run what is left of an experiment, with console and W&B, and print how it ended. Exit code 1 if unfinished."""
     from rich.console import Console
 
+    from u2pl_ray.analysis.confirmation import print_confirmation, write_confirmation
     from u2pl_ray.analysis.tables import print_summary
     from u2pl_ray.search.console import ConsoleListener
     from u2pl_ray.search.telemetry import WandbListener, sweep_of
@@ -73,7 +90,13 @@ def run_experiment(experiment: "Experiment") -> None:
     console = Console(soft_wrap=True, highlight=False)
     listeners = [ConsoleListener(console, metric.name), WandbListener(sink, console.print)]
     summary: Summary = experiment.run(listeners)
-    print_summary(experiment, summary, console)
+    if experiment.options.confirms:
+        print_confirmation(experiment, console)
+        console.print(f"as JSON: {write_confirmation(experiment)}")
+        if not summary.finished:
+            console.print(f"not finished: {summary.reason}; next: u2pl-ray resume {experiment.argument}")
+    else:
+        print_summary(experiment, summary, console)
     if not summary.finished:
         raise typer.Exit(1)
 

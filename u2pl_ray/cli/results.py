@@ -9,7 +9,7 @@ import typer
 
 from u2pl_ray.cli.arguments import AsJson, Name, Storage
 from u2pl_ray.cli.common import check_split
-from u2pl_ray.config.errors import UserError
+from u2pl_ray.config.errors import UserError, nearest
 
 
 def status(
@@ -51,12 +51,21 @@ def report(
 
 
 def best(name: Name, storage_path: Storage = None, json_: AsJson = False) -> None:
-    """Show the best trial: its settings, its score, its checkpoint."""
+    """Show the best trial: its settings, its score, its checkpoint. With several objectives: the Pareto front."""
+    from rich.console import Console
+
+    from u2pl_ray.analysis.front import front_of, print_front
     from u2pl_ray.analysis.tables import best_of, print_best
     from u2pl_ray.search.experiment import Experiment
 
     experiment = Experiment.open(name, storage_path)
-    if json_:
+    if experiment.space.further:
+        front = experiment.study().front()
+        if json_:
+            print(json.dumps({"name": experiment.name, "front": front_of(experiment, front)}, indent=2))
+        else:
+            print_front(experiment, front, Console(soft_wrap=True, highlight=False))
+    elif json_:
         print(json.dumps(best_of(experiment), indent=2))
     else:
         print_best(experiment)
@@ -78,25 +87,43 @@ def compare(
 def export(
     name: Name,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="File to write. Default: NAME-best.yaml.")
+        Path | None,
+        typer.Option("--output", "-o", help="File to write. Default: NAME-best.yaml, or NAME-TRIAL.yaml."),
     ] = None,
+    trial: Annotated[str | None, typer.Option("--trial", help="Which trial. Default: the best.")] = None,
     storage_path: Storage = None,
 ) -> None:
-    """Write the best trial's configuration to a file that [bold]train[/bold] accepts unchanged."""
+    """Write the best trial's configuration to a file that [bold]train[/bold] accepts unchanged.
+
+    With several objectives: a file for each trial of the Pareto front.
+    """
     from u2pl_ray.search.experiment import Experiment
 
     experiment = Experiment.open(name, storage_path)
-    target = output or Path(f"{experiment.name}-best.yaml")
-    if target.exists():
-        raise UserError(f"{target}: exists already; choose another --output")
-    written = experiment.write_best()
-    if written is None:
+    study = experiment.study()
+    best = study.best()
+    if best is None:
         raise UserError(
             f"{experiment.name}: no trial has reported a result yet; see `u2pl-ray status {experiment.name}`"
         )
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(written.read_text("utf-8"), "utf-8")
-    except OSError as error:
-        raise UserError(f"--output {target}: {error.strerror or error}") from None
-    print(f"{target}  (train it: u2pl-ray train {target})")
+    if trial is not None:
+        records = {record.id: record for record in study.records() if record.params}
+        if trial not in records:
+            raise UserError(f"--trial {trial}: no such trial in {experiment.name}{nearest(trial, records)}")
+        exported = {output or Path(f"{experiment.name}-{trial}.yaml"): records[trial]}
+    elif experiment.space.further:
+        if output is not None:
+            raise UserError("--output: there is a file for each trial of the Pareto front; choose one with --trial")
+        exported = {Path(f"{experiment.name}-{record.id}.yaml"): record for record in study.front()}
+    else:
+        exported = {output or Path(f"{experiment.name}-best.yaml"): best}
+    for target in exported:
+        if target.exists():
+            raise UserError(f"{target}: exists already; choose another --output")
+    for target, record in exported.items():
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_text(experiment.export(record), "utf-8")
+        except OSError as error:
+            raise UserError(f"--output {target}: {error.strerror or error}") from None
+        print(f"{target}  (train it: u2pl-ray train {target})")

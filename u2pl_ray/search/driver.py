@@ -14,6 +14,8 @@ from u2pl_ray.config import metrics as names
 from u2pl_ray.config import overrides
 from u2pl_ray.config.errors import UserError, nearest
 from u2pl_ray.config.schema import Config
+from u2pl_ray.search.budget import Meter
+from u2pl_ray.search.drivers import Presence
 from u2pl_ray.search.events import Listeners
 from u2pl_ray.search.forks import START, Forks
 from u2pl_ray.search.images import store_images
@@ -62,17 +64,22 @@ class Driver:
     Args:
         study: the trials.
         base: configuration the trials start from.
-        trials: how many trials the study shall hold in all; combinations found invalid before they start do not count.
+        trials: how many trials the study shall hold in all, None for no limit; combinations found invalid before they
+            start do not count.
         folder: `trials/` of the experiment.
         listeners: told of every event.
         commit: stores what was written; called before anything is done by it.
+
+    Attributes:
+        meter: counts what the search uses, if it has further limits.
+        presence: this driver among others, if there can be several.
     """
 
     def __init__(
         self,
         study: TrialStudy,
         base: Config,
-        trials: int,
+        trials: int | None,
         folder: Path,
         listeners: Listeners | None = None,
         commit: Callable[[], None] = lambda: None,
@@ -80,8 +87,10 @@ class Driver:
         self.study, self.base, self.trials, self.folder = study, base, trials, folder
         self.listeners = listeners or Listeners()
         self._commit = commit
-        self.forks = Forks(study, base, trials, folder)
+        self.forks = Forks(study, base, trials or 0, folder)
         self.given_up = ""
+        self.meter: Meter | None = None
+        self.presence: Presence | None = None
         self._logs: dict[int, EpochLog] = {}
         self._interrupted = [record.number for record in study.records() if record.state == State.RUNNING]
 
@@ -89,11 +98,30 @@ class Driver:
         """Nothing: Tune pickles its searcher into a snapshot of its own, which is never used."""
         return {}
 
+    @property
+    def spent(self) -> str:
+        """Which limit of the budget is reached, in words; empty if none is."""
+        return self.meter.spent if self.meter is not None else ""
+
+    def use(self, meter: Meter) -> None:
+        """Keep to a budget from now on."""
+        self.meter = meter
+        meter.tick(0)
+        meter.look(self.study)
+
+    def share(self, presence: Presence) -> None:
+        """Leave other drivers their trials; from now on those of dead ones count as interrupted."""
+        self.presence, self.study.driver = presence, presence.name
+
     def next(self) -> Assignment | None:
         """The next trial to run: interrupted ones first, then queued ones, then new ones; None if there is none."""
-        while True:
-            if self._interrupted:
-                record = self._catch_up(self.study.complete_proposal(self._interrupted.pop(0)))
+        with self.study.exclusively():
+            return self._next()
+
+    def _next(self) -> Assignment | None:
+        while not self.spent:
+            if interrupted := self.interrupted():
+                record = self._take_up(interrupted[0])
             elif self._hopeless():
                 return None
             else:
@@ -108,10 +136,39 @@ class Driver:
                 self._commit()
                 start = None if record.fork is None else START
                 return Assignment(record.id, self.config(record), len(self._log(record).epochs), start)
+        return None
+
+    def interrupted(self) -> list[int]:
+        """Running trials that nobody runs: this search's from before, or those of drivers that are dead."""
+        if self.presence is None:
+            return self._interrupted
+        return [record.number for record in self._others() if self.presence.dead(record.driver)]
+
+    def waits(self) -> bool:
+        """Whether other drivers run trials, which might become this one's."""
+        return bool(self._others())
+
+    def _others(self) -> list[TrialRecord]:
+        if self.presence is None:
+            return []
+        records = self.study.records()
+        return [record for record in records if record.state == State.RUNNING and not self._mine(record)]
+
+    def _mine(self, record: TrialRecord) -> bool:
+        return self.presence is None or record.driver == self.presence.name
+
+    def _take_up(self, number: int) -> TrialRecord:
+        if self.presence is None:
+            self._interrupted.remove(number)
+        self.study.take(number)
+        self._logs.pop(number, None)  # another driver may have written more
+        return self._catch_up(self.study.complete_proposal(number))
 
     def report(self, trial: str, metrics: Mapping[str, Any]) -> bool:
         """Take an epoch's metrics; whether to stop the trial. Epochs on record already are passed over."""
         record = self.study.record(int(trial))
+        if not self._mine(record):  # this driver was silent for so long that another took the trial up
+            return True
         metrics = store_images(self.folder / record.id, metrics)
         if record.state == State.RUNNING and self._log(record).append(metrics):
             record = self._account(record)
@@ -123,7 +180,7 @@ class Driver:
     def finish(self, trial: str, outcome: Outcome) -> None:
         """Take a training's end; nothing happens if the trial has an end already."""
         record = self.study.record(int(trial))
-        if record.state != State.RUNNING:
+        if record.state != State.RUNNING or not self._mine(record):
             return
         self._log(record).write()
         record = self._account(record)
@@ -137,10 +194,16 @@ class Driver:
         self._announce_end(record)
 
     def unfinished(self) -> int:
-        """Trials still to be run or finished."""
+        """Trials still to be run or finished; without a limit there is always one more."""
         records = [record for record in self.study.records() if record.reason != "invalid"]
         open_trials = sum(not record.state.finished for record in records) + len(self.forks.due())
+        if self.trials is None:
+            return open_trials + 1
         return open_trials + max(0, self.trials - sum(record.fork is None for record in records))
+
+    def left(self) -> int:
+        """Trials still to be run or finished by this driver, if no other dies."""
+        return self.unfinished() - len(self._others())
 
     def config(self, record: TrialRecord) -> Config:
         """The configuration of a trial."""
@@ -190,16 +253,23 @@ class Driver:
     def _decide(self, record: TrialRecord, metrics: Mapping[str, Any]) -> TrialRecord:
         """What becomes of a trial after an epoch: it goes on, is complete, is stopped, or has failed."""
         study, number, epoch = self.study, record.number, metrics[names.EPOCH]
-        objective = study.space.metric.name
-        value = metrics.get(objective)
-        if objective not in metrics:
-            study.fail(number, "error", f"{objective} is not among the metrics{nearest(objective, metrics)}")
-        elif not isinstance(value, int | float) or not math.isfinite(value):
-            study.fail(number, "nan", f"{objective} is not a number after epoch {epoch}")
+        at_end = epoch >= self.config(record).train.epochs
+        values: list[float] = []
+        for objective in study.space.objectives if at_end else study.space.objectives[:1]:
+            value = metrics.get(objective.name)
+            if objective.name not in metrics:
+                lacking = f"{objective.name} is not among the metrics{nearest(objective.name, metrics)}"
+                study.fail(number, "error", lacking)
+            elif not isinstance(value, int | float) or not math.isfinite(value):
+                study.fail(number, "nan", f"{objective.name} is not a number after epoch {epoch}")
+            else:
+                values.append(float(value))
+                continue
+            break
         else:
-            study.report(number, epoch, float(value))
-            if epoch >= self.config(record).train.epochs:
-                study.complete(number)
+            study.report(number, epoch, values[0])
+            if at_end:
+                study.complete(number, values[1:])
             elif study.should_stop(number):
                 study.stop(number)
             else:
@@ -210,11 +280,14 @@ class Driver:
         if record.state.finished:
             self.forks.clean(record)
             self.listeners.tell("trial_finished", record)
+            if self.meter is not None:
+                self.meter.look(self.study)
 
     def _new(self) -> TrialRecord | None:
         """A new proposal that is valid and not known to be infeasible; None if the trials are used up."""
         records = self.study.records()
-        if sum(record.reason != "invalid" and record.fork is None for record in records) >= self.trials:
+        scratch = sum(record.reason != "invalid" and record.fork is None for record in records)
+        if self.trials is not None and scratch >= self.trials:
             return None
         tried = [record.params for record in records if record.state == State.INFEASIBLE]
 

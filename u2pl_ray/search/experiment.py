@@ -4,30 +4,38 @@
     experiment.json   options and versions
     config.yaml       the configuration the trials start from
     space.yaml        the search space, as it was written
-    study.journal     the study (Optuna)
+    study.journal     the study (Optuna), unless it is in a database
     trials/<id>/      config.yaml, epochs.jsonl, images/, train/ (Ray Train's run: checkpoints)
     best.yaml         the best configuration so far, which `train` accepts
     tune/             Ray Tune's own; disposable
 """
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from u2pl_ray.config import overrides
 from u2pl_ray.config.errors import UserError, nearest
 from u2pl_ray.config.schema import Config
+from u2pl_ray.search import earlier
+from u2pl_ray.search.budget import Meter
 from u2pl_ray.search.driver import Driver
+from u2pl_ray.search.drivers import Presence, running
 from u2pl_ray.search.events import Listener, Listeners
 from u2pl_ray.search.options import FORMAT, Options, read_options
 from u2pl_ray.search.records import State, TrialRecord, read_epochs
-from u2pl_ray.search.resources import Slots, connect
+from u2pl_ray.search.resources import Slots, connect, devices
 from u2pl_ray.search.space import Space, parse_space
-from u2pl_ray.search.storage import Place, default_storage, experiments, find
+from u2pl_ray.search.storage import Folder, Place, default_storage, experiments, find
 from u2pl_ray.search.study import TrialStudy
 from u2pl_ray.search.tuning import run_tune
+
+_WAIT = 1.0
+"""Seconds between two looks at other drivers."""
 
 
 @dataclass(frozen=True)
@@ -37,8 +45,8 @@ class Summary:
     Attributes:
         trials: all trials, in the order of their creation.
         best: the best one, None if none reported a value.
-        finished: whether nothing is left to do; else `resume` continues.
-        reason: why it ended early, if it did.
+        finished: whether nothing is left to do within the budget; else `resume` continues.
+        reason: why it ended before the last trial, if it did.
     """
 
     trials: list[TrialRecord]
@@ -99,9 +107,10 @@ class Experiment:
 
     def study(self) -> TrialStudy:
         """The experiment's study."""
-        return TrialStudy.open(
-            self.folder / "study.journal", self.name, self.space, *self.options.choices(self.config.train.epochs)
-        )
+        location = self.options.study_url or self.folder / "study.journal"
+        study = TrialStudy.open(location, self.name, self.space, *self.options.choices(self.config.train.epochs))
+        study.earlier = earlier.read(self.folder, self.space)
+        return study
 
     def run(self, listeners: Sequence[Listener] = ()) -> Summary:
         """Run what is left of the search on the Ray cluster, then write best.yaml.
@@ -115,42 +124,47 @@ class Experiment:
             UserError: another process runs this experiment, or its trials do not fit the cluster.
         """
         told = Listeners(listeners)
-        with self.place.session():
-            study = self.study()
+        with self._session() as (study, presence):
             trials = self.folder / "trials"
             driver = Driver(study, self.config, self.options.trials, trials, told, self.place.commit)
+            if presence is not None:
+                driver.share(presence)
             reason = ""
             try:
                 if driver.unfinished():
                     connect()
                     slots = Slots(self.config, self.options.max_concurrent, lambda line: told.tell("note", line))
-                    reason = run_tune(driver, slots, self.place, self.options.trainer)
+                    driver.use(Meter(study, self.options.budget, devices(self.config, slots.gpu)))
+                    reason = driver.spent or run_tune(driver, slots, self.place, self.options.trainer)
+                    while not reason and driver.waits():  # for other drivers' trials, to take them up if one dies
+                        time.sleep(_WAIT)
+                        if driver.interrupted():
+                            reason = run_tune(driver, slots, self.place, self.options.trainer)
             finally:
                 told.tell("close")
             self.write_best(study)
-        return Summary(study.records(), study.best(), not driver.unfinished(), driver.given_up or reason)
-
-    def extend(self, more: int) -> "Experiment":
-        """The experiment with `more` trials to come; `run` then runs them on the same study.
-
-        Raises:
-            UserError: fewer than 1.
-        """
-        if more < 1:
-            raise UserError(f"--trials +{more}: give at least +1")
-        options = replace(self.options, trials=self.options.trials + more)
-        target = self.folder / "experiment.json"
-        tree = json.loads(target.read_text("utf-8"))
-        tree["options"]["trials"] = options.trials
-        partial = target.with_suffix(".partial")
-        partial.write_text(json.dumps(tree, indent=2), "utf-8")
-        partial.replace(target)
-        self.place.commit()
-        return replace(self, options=options)
+        finished = bool(driver.spent) or not driver.unfinished()
+        return Summary(study.records(), study.best(), finished, driver.given_up or reason)
 
     def is_running(self) -> bool:
         """Whether a driver works on it at this moment."""
-        return self.place.running()
+        return running(self.study()) if self._shared else self.place.running()
+
+    @property
+    def _shared(self) -> bool:
+        """Whether several drivers may run it at once: on a database, and all in one folder."""
+        return bool(self.options.study_url) and isinstance(self.place, Folder) and self.study().shared
+
+    @contextmanager
+    def _session(self) -> Iterator[tuple[TrialStudy, Presence | None]]:
+        """The study while this process runs the experiment: alone, or as one of several drivers."""
+        if self._shared:
+            study = self.study()
+            with Presence(study) as presence:
+                yield study, presence
+        else:
+            with self.place.session():
+                yield self.study(), None
 
     def write_best(self, study: TrialStudy | None = None) -> Path | None:
         """Write best.yaml: the best trial's whole configuration. None if no trial has a value."""
@@ -159,12 +173,17 @@ class Experiment:
             return None
         target = self.folder / "best.yaml"
         partial = target.with_suffix(".partial")
-        comment = (
-            f"# Trial {best.id} of {self.name}: {self.space.metric.name} {best.latest} after {best.epochs} epochs.\n"
-        )
-        partial.write_text(comment + overrides.dump(self.space.configure(self.config, best.params)), "utf-8")
+        partial.write_text(self.export(best), "utf-8")
         partial.replace(target)
         return target
+
+    def export(self, trial: TrialRecord) -> str:
+        """A trial's whole configuration as YAML that `train` accepts, with a line on what it reached."""
+        told = f"{self.space.metric.name} {trial.latest} after {trial.epochs} epochs"
+        pairs = list(zip(self.space.objectives, trial.objectives, strict=False))[1:]
+        told += "".join(f", {metric.name} {value}" for metric, value in pairs)
+        configuration = overrides.dump(self.space.configure(self.config, trial.params))
+        return f"# Trial {trial.id} of {self.name}: {told}.\n{configuration}"
 
     def epochs(self, trial: str) -> list[dict[str, Any]]:
         """What a trial reported after each epoch."""
@@ -185,6 +204,7 @@ class Experiment:
         return {
             "name": self.name,
             "best": None if best is None else best.id,
+            **({"front": [record.id for record in study.front()]} if self.space.further else {}),
             "trials": [self._trial_status(record) for record in study.records()],
         }
 

@@ -82,6 +82,14 @@ class Parameter:
             raise ValueError(f"{value!r} is outside {self.extent()}")
         return self.distribution.to_external_repr(internal)
 
+    def holds(self, value: Any) -> bool:
+        """Whether a configuration's value is in the range or among the choices."""
+        try:
+            self.encode(value)
+        except ValueError:
+            return False
+        return True
+
     def snap(self, stored: Any) -> Any:
         """A drawn value, moved to the nearest multiple of the quantum."""
         if self.quantum is None:

@@ -2,13 +2,14 @@
 
 import platform
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from importlib import metadata
 from typing import Any
 
 from optuna.pruners import BasePruner
 
+from u2pl_ray.search.budget import NO_LIMIT, Budget
 from u2pl_ray.search.samplers import SamplerChoice
 from u2pl_ray.search.schedulers import SchedulerChoice
 
@@ -22,17 +23,23 @@ class Options:
     """How an experiment searches.
 
     Attributes:
-        trials: trials in all.
+        trials: trials in all, None for no limit.
         sampler, scheduler: what proposes, and what stops early.
         max_concurrent: upper limit of trials at once, or None for what the cluster holds.
         trainer: `module:function` that builds a trial's trainer.
+        budget: where the search ends beside its number of trials.
+        study_url: the database that holds the study, or an empty string for a journal file in the experiment's folder.
+        confirms: the experiment that this one is the confirmation of, or an empty string.
     """
 
-    trials: int
+    trials: int | None
     sampler: SamplerChoice
     scheduler: SchedulerChoice
     max_concurrent: int | None = None
     trainer: str = TRAINER
+    budget: Budget = NO_LIMIT
+    study_url: str = ""
+    confirms: str = ""
 
     def choices(self, epochs: int) -> tuple[SamplerChoice, BasePruner]:
         """What a `TrialStudy` of trials of at most `epochs` epochs proposes with, and stops by."""
@@ -56,6 +63,9 @@ def describe(name: str, options: Options) -> dict[str, Any]:
             "scheduler": {"name": options.scheduler.name, "options": dict(options.scheduler.options)},
             "max_concurrent": options.max_concurrent,
             "trainer": options.trainer,
+            "budget": asdict(options.budget),
+            "study_url": options.study_url,
+            "confirms": options.confirms,
         },
     }
 
@@ -72,4 +82,7 @@ def read_options(tree: Mapping[str, Any]) -> Options:
         SchedulerChoice(**tree["scheduler"]),
         tree["max_concurrent"],
         tree["trainer"],
+        Budget(**tree.get("budget", {})),  # experiments of earlier versions have none
+        tree.get("study_url", ""),
+        tree.get("confirms", ""),
     )

@@ -11,16 +11,20 @@ from typing import Any
 from u2pl_ray.config import overrides
 from u2pl_ray.config.errors import UserError
 from u2pl_ray.config.schema import Config
+from u2pl_ray.search.budget import NO_LIMIT, Budget
+from u2pl_ray.search.database import check_url, open_database
+from u2pl_ray.search.earlier import NOTHING, Earlier
 from u2pl_ray.search.experiment import Experiment
 from u2pl_ray.search.options import TRAINER, Options, describe
 from u2pl_ray.search.paper import paper_setting
 from u2pl_ray.search.resources import Fit, connect, fit, nodes
 from u2pl_ray.search.rungs import RungPruner
-from u2pl_ray.search.samplers import SamplerChoice
+from u2pl_ray.search.samplers import COMPLETED_ONLY, SamplerChoice
 from u2pl_ray.search.schedulers import SchedulerChoice, from_early_terminate
 from u2pl_ray.search.space import Space
 from u2pl_ray.search.storage import Place, free_space, locate, writable
 from u2pl_ray.search.study import TrialStudy
+from u2pl_ray.search.warm_start import LEARNS, gather
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,8 @@ class Plan:
     fit: Fit
     paper: Mapping[str, Any]
     notes: Sequence[str] = ()
+    earlier: Earlier = NOTHING
+    queue: Sequence[tuple[Mapping[str, Any], str]] = ()
 
     def lines(self) -> list[str]:
         """The plan for people."""
@@ -43,20 +49,25 @@ class Plan:
         rungs = pruner.rungs(0, epochs) if isinstance(pruner, RungPruner) else []
         stops = f", trials may stop after {', '.join(map(str, rungs))} epochs" if rungs else ""
         width = max(len(path) for path in self.space.parameters)
-        goal = "maximize" if self.space.metric.maximize else "minimize"
+        goals = " and ".join(f"{metric.goal} {metric.name}" for metric in self.space.objectives)
+        many = "trials" if self.options.trials is None else f"{self.options.trials} trials"
+        limits = self.options.budget.words(self.fit.gpu)
         return [
             f"experiment   {self.place.location}",
-            f"search       {self.options.trials} trials of at most {epochs} epochs, {goal} {self.space.metric.name}",
+            f"search       {many} of at most {epochs} epochs, {goals}",
+            *([f"budget       ends after {' or '.join(limits)}"] if limits else []),
             f"sampler      {self.options.sampler.name}, seed {self.options.sampler.seed}",
             f"scheduler    {self.options.scheduler.name}{stops}",
             f"cluster      {self.fit.arithmetic}",
             f"storage      {free_space(self.place.storage)}",
+            *([f"study        {self.options.study_url}"] if self.options.study_url else []),
             f"space        {self.space.source}",
             *(
                 f"  {path:<{width}}  {parameter.extent()}" + (f"   first: {self.paper[path]}" if self.paper else "")
                 for path, parameter in self.space.parameters.items()
             ),
             *(f"  {path:<{width}}  {value} (fixed)" for path, value in self.space.constants.items()),
+            *(f"warm start   {note}" for note in self.earlier.notes),
             *(f"note         {note}" for note in self.notes),
         ]
 
@@ -74,15 +85,20 @@ class Plan:
             (partial / "config.yaml").write_text(overrides.dump(self.config), "utf-8")
             (partial / "space.yaml").write_text(self.space.text, "utf-8")
             (partial / "experiment.json").write_text(json.dumps(describe(self.name, self.options), indent=2), "utf-8")
-            study = TrialStudy.create(
-                partial / "study.journal", self.name, self.space, *self.options.choices(self.config.train.epochs)
-            )
-            if self.paper:
-                study.enqueue(self.paper, "paper")
-            if self.place.exists():
-                raise UserError(_taken(self.name))
-            partial.rename(folder)
-            self.place.commit()
+            self.earlier.write(partial)
+            location = self.options.study_url or partial / "study.journal"
+            study = TrialStudy.create(location, self.name, self.space, *self.options.choices(self.config.train.epochs))
+            try:
+                paper = [(self.paper, "paper")] if self.paper else []
+                for settings, note in [*paper, *self.queue]:
+                    study.enqueue(settings, note)
+                if self.place.exists():
+                    raise UserError(_taken(self.name))
+                partial.rename(folder)
+                self.place.commit()
+            except BaseException:
+                study.delete()
+                raise
         except OSError as error:
             raise UserError(f"{self.place.location}: {error.strerror or error}; use another --storage-path") from None
         finally:
@@ -95,13 +111,17 @@ def plan_search(
     space: Space,
     *,
     name: str,
-    trials: int,
+    trials: int | None,
+    budget: Budget = NO_LIMIT,
     storage_path: str | Path | None = None,
     sampler: str | None = None,
     sampler_options: Mapping[str, Any] | None = None,
     scheduler: str | None = None,
     scheduler_options: Mapping[str, Any] | None = None,
     seed: int = 0,
+    warm_start: Sequence[str] = (),
+    queue: Sequence[tuple[Mapping[str, Any], str]] | None = None,
+    study_url: str = "",
     max_concurrent: int | None = None,
     trainer: str = TRAINER,
 ) -> Plan:
@@ -111,26 +131,33 @@ def plan_search(
         config: resolved configuration the trials start from.
         space: what is searched.
         name: the experiment's; must be new in the storage.
-        trials: how many.
+        trials: how many, None for no limit but the budget's.
+        budget: where the search ends before that.
         storage_path: folder that every node reaches, or a URI (s3://bucket/prefix); default: `default_storage()`.
         sampler, sampler_options: default: what the space's `method` says, else TPE.
         scheduler, scheduler_options: default: what the space's `early_terminate` says, else ASHA.
         seed: of the proposals.
+        warm_start: earlier experiments whose trials the sampler is told of.
+        queue: settings to begin with instead of the paper's, each with a note that says whence.
+        study_url: keep the study in this database, where several drivers can share it.
         max_concurrent: upper limit of trials at once.
         trainer: `module:function`, see `Options`.
 
     Raises:
         UserError: one line naming what is wrong.
     """
-    if trials < 1:
+    if trials is not None and trials < 1:
         raise UserError(f"--trials {trials}: give at least 1")
+    budget.check()
+    if study_url:
+        open_database(check_url(study_url))
     place = locate(name, storage_path)
     if place.exists():
         raise UserError(_taken(name))
     space.check(config)
     by_method = "random" if space.method == "random" else "tpe"
     choice = SamplerChoice(sampler or by_method, seed, dict(sampler_options or {}))
-    choice.check()
+    choice.check(len(space.objectives))
     epochs = config.train.epochs
     if scheduler is None and not scheduler_options and space.early_terminate is not None:
         stopping = from_early_terminate(space.early_terminate, epochs, space.source)
@@ -139,14 +166,21 @@ def plan_search(
     stopping.build(epochs)
     if stopping.name == "pbt" and "://" in place.storage:
         raise UserError(f"--scheduler pbt copies checkpoints between trials: give a folder, not {place.storage}")
-    paper, notes = paper_setting(space, config)
+    if stopping.name == "pbt" and (trials is None or space.further):
+        raise UserError("--scheduler pbt: give --trials, the size of its population, and one objective")
+    if warm_start and choice.name not in LEARNS:
+        raise UserError(f"--warm-start: {choice.name} learns nothing from other trials; use {' or '.join(LEARNS)}")
+    earlier = gather(warm_start, space, config, storage_path)
+    paper, notes = paper_setting(space, config) if queue is None else ({}, [])
     notes += writable(place.storage)
+    if choice.name in COMPLETED_ONLY and stopping.name != "none":
+        notes.append(f"{choice.name} learns from completed trials alone; --scheduler none would complete them all")
     connect()
     room = fit(config, nodes(), max_concurrent)
     if len(nodes()) > 1:
         notes.append(f"{len(nodes())} nodes: {place.storage} must be storage that all of them share")
-    options = Options(trials, choice, stopping, max_concurrent, trainer)
-    return Plan(name, place, config, space, options, room, paper, notes)
+    options = Options(trials, choice, stopping, max_concurrent, trainer, budget, study_url)
+    return Plan(name, place, config, space, options, room, paper, notes, earlier, queue or ())
 
 
 def _warmup(config: Config) -> int:

@@ -44,11 +44,13 @@ class TrialRecord:
         params: searched settings by dotted path; empty while queued.
         values: the objective by epoch (from 1).
         value: the objective at the end, None unless COMPLETED or STOPPED.
+        objectives: all objectives at the end, the first one first; empty unless COMPLETED.
         reason: why it FAILED (nan, error, lost) or is INFEASIBLE (memory, refused by the training, invalid before it
             started).
         detail: one line more about that.
         note: where the trial comes from, such as "paper".
         fork: where a fork comes from, see `Fork`; None for a trial that starts from scratch.
+        driver: which driver runs it, if there can be several.
         started, finished: when, in the local time of the process that reads it (naive).
     """
 
@@ -58,10 +60,12 @@ class TrialRecord:
     params: dict[str, Any] = field(default_factory=dict)
     values: dict[int, float] = field(default_factory=dict)
     value: float | None = None
+    objectives: tuple[float, ...] = ()
     reason: str = ""
     detail: str = ""
     note: str = ""
     fork: "Fork | None" = None
+    driver: str = ""
     started: datetime | None = None
     finished: datetime | None = None
 

@@ -129,13 +129,17 @@ class Slots:
         config, max_concurrent: see `fit`.
         tell: called with a line for people when the number changes.
 
+    Attributes:
+        gpu: whether workers get GPUs.
+
     Raises:
         UserError: not one trial fits (at first; a cluster that shrinks below that is waited for).
     """
 
     def __init__(self, config: Config, max_concurrent: int | None, tell: Callable[[str], None]) -> None:
         self._config, self._max, self._tell = config, max_concurrent, tell
-        self._count = fit(config, nodes(), max_concurrent).concurrent
+        room = fit(config, nodes(), max_concurrent)
+        self._count, self.gpu = room.concurrent, room.gpu
         self._asked = time.monotonic()
 
     def __call__(self) -> int:
@@ -158,3 +162,8 @@ def _times(offered: float, amount: float) -> int:
     if amount < 1:
         return int(offered + _EPS) * int(1 / amount + _EPS) + int(offered % 1 / amount + _EPS)
     return int(offered / amount + _EPS)
+
+
+def devices(config: Config, gpu: bool) -> float:
+    """What a trial takes of what `--gpu-hours` counts: GPUs, or on CPU its workers."""
+    return config.workers * (config.resources.gpus_per_worker if gpu else 1.0)

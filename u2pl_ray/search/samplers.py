@@ -2,6 +2,7 @@
 
 import hashlib
 import inspect
+import re
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -36,6 +37,12 @@ def _quasi_random(seed: int, number: int, options: Mapping[str, Any]) -> sampler
     return NumberedQMC(number, seed=trial_seed(seed, 0), **{**defaults, **options})
 
 
+def _cmaes(seed: int, number: int, options: Mapping[str, Any]) -> samplers.BaseSampler:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        return samplers.CmaEsSampler(seed=trial_seed(seed, number), **{"warn_independent_sampling": False, **options})
+
+
 def _seeded(kind: Callable[..., samplers.BaseSampler]) -> Callable[..., samplers.BaseSampler]:
     def build(seed: int, number: int, options: Mapping[str, Any]) -> samplers.BaseSampler:
         return kind(seed=trial_seed(seed, number), **options)
@@ -48,9 +55,24 @@ SAMPLERS: dict[str, tuple[Callable[..., samplers.BaseSampler], type[samplers.Bas
     "random": (_seeded(samplers.RandomSampler), samplers.RandomSampler),
     "qmc": (_quasi_random, samplers.QMCSampler),
     "gp": (_seeded(samplers.GPSampler), samplers.GPSampler),
+    "cmaes": (_cmaes, samplers.CmaEsSampler),
     "nsga2": (_seeded(samplers.NSGAIISampler), samplers.NSGAIISampler),
 }
 """Name to (factory, class whose arguments are the options)."""
+
+COMPLETED_ONLY = ("gp", "cmaes", "nsga2")
+"""Learn nothing from trials that were stopped early (cmaes: unless consider_pruned_trials=true)."""
+
+ONE_OBJECTIVE = ("cmaes",)
+"""Cannot weigh several objectives; tpe is multi-objective TPE where there are several."""
+
+_PLAIN: dict[str, tuple[type, ...]] = {
+    "int": (int,),
+    "float": (int, float),
+    "bool": (bool,),
+    "str": (str,),
+    "None": (type(None),),
+}
 
 
 @dataclass(frozen=True)
@@ -65,14 +87,20 @@ class SamplerChoice:
     seed: int = 0
     options: Mapping[str, Any] = field(default_factory=dict)
 
-    def check(self) -> None:
-        """Refuse what cannot be built."""
+    def check(self, objectives: int = 1) -> None:
+        """Refuse what cannot be built, or cannot weigh so many objectives."""
         if self.name not in SAMPLERS:
             raise UserError(f"sampler {self.name!r}: there are {', '.join(SAMPLERS)}{nearest(self.name, SAMPLERS)}")
-        known = [name for name in inspect.signature(SAMPLERS[self.name][1]).parameters if name not in ("self", "seed")]
-        for option in self.options:
+        if objectives > 1 and self.name in ONE_OBJECTIVE:
+            others = ", ".join(name for name in SAMPLERS if name not in ONE_OBJECTIVE)
+            raise UserError(f"sampler {self.name}: cannot weigh {objectives} objectives; use one of {others}")
+        known = _options(SAMPLERS[self.name][1])
+        for option, value in self.options.items():
             if option not in known:
                 raise UserError(f"sampler {self.name}: no option {option!r}{nearest(option, known)}")
+            kinds = tuple(kind for word in known[option] for kind in _PLAIN[word])
+            if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+                raise UserError(f"sampler {self.name}: {option} {value!r}: expected {' or '.join(known[option])}")
         try:
             self.build(0)
         except (TypeError, ValueError) as error:
@@ -81,6 +109,16 @@ class SamplerChoice:
     def build(self, number: int) -> samplers.BaseSampler:
         """The sampler that proposes trial `number`: freshly seeded, so that nothing of it needs to be saved."""
         return SAMPLERS[self.name][0](self.seed, number, self.options)
+
+
+def _options(kind: type[samplers.BaseSampler]) -> dict[str, list[str]]:
+    """Arguments of a sampler that can be written on a command line, and the words for their types."""
+    found = {}
+    for name, parameter in inspect.signature(kind).parameters.items():
+        words = re.findall(r"\w+", str(parameter.annotation))
+        if name != "seed" and words and set(words) <= _PLAIN.keys():
+            found[name] = words
+    return found
 
 
 def trial_seed(seed: int, number: int) -> int:

@@ -9,6 +9,12 @@ from types import FrameType
 _STOPPING = "stopping; every trial keeps its last checkpoint (once more: stop at once)"
 
 
+def end_softly() -> None:
+    """What a first Ctrl-C does, without its line. Tune listens in the main thread only; elsewhere its trials end."""
+    if threading.current_thread() is threading.main_thread():
+        signal.raise_signal(signal.SIGUSR1)
+
+
 @contextmanager
 def stop_softly(say: Callable[[str], None]) -> Iterator[Callable[[], None]]:
     """Within: a first SIGINT or SIGTERM is passed to Ray Tune as its soft stop (SIGUSR1).

@@ -1,6 +1,6 @@
 """Search spaces: a YAML file in the grammar of a W&B sweep whose parameter names are dotted configuration paths."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,11 @@ class Metric:
     name: str = metrics.VAL_MIOU
     maximize: bool = True
 
+    @property
+    def goal(self) -> str:
+        """In W&B's words."""
+        return "maximize" if self.maximize else "minimize"
+
 
 @dataclass(frozen=True)
 class Space:
@@ -39,7 +44,8 @@ class Space:
         text: the file's content, kept with the experiment as it was written.
         parameters: what is searched, by dotted path, in the file's order.
         constants: settings the space fixes for every trial.
-        metric: what trials are compared by.
+        metric: what trials are compared by, while they run and in the end.
+        further: objectives beside it, which count at the end of a trial.
         method: W&B's search method (bayes or random), or None if the file does not say.
         early_terminate: W&B's early termination as written, or None.
     """
@@ -51,6 +57,12 @@ class Space:
     metric: Metric
     method: str | None = None
     early_terminate: Mapping[str, Any] | None = None
+    further: tuple[Metric, ...] = ()
+
+    @property
+    def objectives(self) -> tuple[Metric, ...]:
+        """All of them, the first one first."""
+        return (self.metric, *self.further)
 
     @property
     def distributions(self) -> dict[str, BaseDistribution]:
@@ -160,7 +172,34 @@ def parse_space(text: str, source: str) -> Space:
     early_terminate = tree.get("early_terminate")
     if early_terminate is not None and not isinstance(early_terminate, dict):
         raise UserError(f"{source}: early_terminate: expected a mapping such as {{type: hyperband, min_iter: 3}}")
-    return Space(source, text, parameters, constants, _metric(tree.get("metric"), source), method, early_terminate)
+    first, *further = _objectives(tree.get("metric"), source)
+    return Space(source, text, parameters, constants, first, method, early_terminate, tuple(further))
+
+
+def with_objectives(space: Space, further: Sequence[Metric]) -> Space:
+    """The space with objectives beside the ones it names.
+
+    Raises:
+        UserError: one is named twice.
+    """
+    if not further:
+        return space
+    tree = yaml.safe_load(space.text)
+    tree["metric"] = [{"name": metric.name, "goal": metric.goal} for metric in (*space.objectives, *further)]
+    return parse_space(yaml.safe_dump(tree, sort_keys=False), space.source)
+
+
+def _objectives(body: Any, source: str) -> list[Metric]:
+    """One metric as W&B writes it, or a list of them."""
+    if not isinstance(body, list):
+        return [_metric(body, source)]
+    if not body:
+        raise UserError(f"{source}: metric: name at least one")
+    found = [_metric(item, source) for item in body]
+    for index, metric in enumerate(found):
+        if metric.name in [other.name for other in found[:index]]:
+            raise UserError(f"{source}: metric: {metric.name} is named twice")
+    return found
 
 
 def _metric(body: Any, source: str) -> Metric:

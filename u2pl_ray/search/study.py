@@ -5,22 +5,25 @@ the state before or after it: a proposal enters the study whole, and telling a t
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.storages import BaseStorage, JournalStorage, get_storage
+from optuna.storages import BaseStorage, JournalStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from u2pl_ray.config.errors import UserError
+from u2pl_ray.search import objectives
+from u2pl_ray.search.database import exclusively, open_database, shared
 from u2pl_ray.search.journal import Journal
 from u2pl_ray.search.records import FORK, Fork, State, TrialRecord, trial_id
 from u2pl_ray.search.samplers import SamplerChoice
 from u2pl_ray.search.space import Space
+from u2pl_ray.search.view import INFEASIBLE, shown
 
-_INFEASIBLE = ("memory", "refused", "invalid")
 _FIXED = "fixed_params"  # where Optuna keeps the settings of a queued trial
 
 
@@ -32,11 +35,17 @@ class TrialStudy:
         space: what is searched.
         sampler: what proposes.
         pruner: what stops trials early.
+
+    Attributes:
+        driver: name of the driver that starts trials through this object, if there can be several.
+        earlier: finished trials of other studies, which the sampler is told of beside this study's.
     """
 
     def __init__(
         self, study: optuna.Study, space: Space, sampler: SamplerChoice, pruner: optuna.pruners.BasePruner
     ) -> None:
+        self.driver = ""
+        self.earlier: Sequence[FrozenTrial] = ()
         self.study, self.space, self.sampler, self.pruner = study, space, sampler, pruner
         study.sampler = sampler.build(0)  # some samplers note things when a trial ends
 
@@ -54,9 +63,13 @@ class TrialStudy:
         Raises:
             UserError: the name is taken in that storage.
         """
-        direction = StudyDirection.MAXIMIZE if space.metric.maximize else StudyDirection.MINIMIZE
+        directions = [
+            StudyDirection.MAXIMIZE if metric.maximize else StudyDirection.MINIMIZE for metric in space.objectives
+        ]
         try:
-            study = optuna.create_study(storage=_storage(location), study_name=name, direction=direction, pruner=pruner)
+            study = optuna.create_study(
+                storage=_storage(location), study_name=name, directions=directions, pruner=pruner
+            )
         except optuna.exceptions.DuplicatedStudyError:
             raise UserError(f"study {name!r} exists already in this storage: choose another name, or resume") from None
         return cls(study, space, sampler, pruner)
@@ -83,6 +96,10 @@ class TrialStudy:
             raise UserError(f"{location}: holds no study {name!r}") from None
         return cls(study, space, sampler, pruner)
 
+    def delete(self) -> None:
+        """Remove the study from its storage: the experiment that it was made for could not be."""
+        optuna.delete_study(study_name=self.study.study_name, storage=self._storage)
+
     def enqueue(self, values: Mapping[str, Any], note: str) -> None:
         """Queue a trial with given settings; `note` says where they come from."""
         self.study.enqueue_trial(self.space.encode(values), user_attrs={"note": note})
@@ -91,8 +108,23 @@ class TrialStudy:
         """Turn the oldest queued trial into a running one; None if none is queued."""
         for trial in self._trials(TrialState.WAITING):
             if self._storage.set_trial_state_values(trial._trial_id, TrialState.RUNNING):
+                self.take(trial.number)
                 return self.complete_proposal(trial.number)
         return None
+
+    def take(self, number: int) -> None:
+        """Note that the trial is this driver's from now on."""
+        if self.driver:
+            self._storage.set_trial_user_attr(self._trial(number)._trial_id, "driver", self.driver)
+
+    @property
+    def shared(self) -> bool:
+        """Whether several drivers can work on the study at once."""
+        return shared(self._storage)
+
+    def exclusively(self) -> AbstractContextManager[None]:
+        """Within: no other driver hands out trials of this study."""
+        return exclusively(self._storage, self.study.study_name)
 
     def complete_proposal(self, number: int) -> TrialRecord:
         """Give a running trial the settings it lacks: all of a queued one's, or what a kill left out."""
@@ -113,9 +145,9 @@ class TrialStudy:
         Asked of a copy of the study in memory, which shows the sampler what to keep away from; nothing is written.
         """
         sampler = self.sampler.build(number)
-        copy = optuna.create_study(direction=self.study.direction, sampler=sampler, pruner=optuna.pruners.NopPruner())
-        others = [trial for trial in self._trials() if trial.number != number and trial.state != TrialState.WAITING]
-        copy.add_trials(_with_warnings(others))
+        copy = optuna.create_study(directions=self.study.directions, sampler=sampler, pruner=optuna.pruners.NopPruner())
+        others = [*self.earlier, *(trial for trial in self._trials() if trial.number != number)]
+        copy.add_trials(shown(others, self.space.distributions, self.sampler.name, self.study.directions))
         if fixed:
             copy.enqueue_trial(dict(fixed))
         asked = copy.ask(self.space.distributions)
@@ -157,13 +189,14 @@ class TrialStudy:
 
     def should_stop(self, number: int) -> bool:
         """Whether the scheduler stops this trial after what it reported so far."""
-        return self.pruner.prune(self.study, self._trial(number))
+        study = self.study if len(self.space.objectives) == 1 else objectives.FirstObjective(self.study)
+        return self.pruner.prune(study, self._trial(number))  # type: ignore[arg-type]
 
-    def complete(self, number: int) -> None:
-        """The trial reached its end; its value is the latest it reported."""
+    def complete(self, number: int, further: Sequence[float] = ()) -> None:
+        """The trial reached its end; its value is the latest it reported, and `further` those of other objectives."""
         trial = self._trial(number)
         if trial.state == TrialState.RUNNING and trial.last_step is not None:
-            self.study.tell(number, trial.intermediate_values[trial.last_step])
+            self.study.tell(number, [trial.intermediate_values[trial.last_step], *further])
 
     def stop(self, number: int) -> None:
         """The scheduler stopped the trial: PRUNED in Optuna's terms, with its intermediate values."""
@@ -194,6 +227,14 @@ class TrialStudy:
         sign = 1 if self.space.metric.maximize else -1
         return max(pool, key=lambda record: sign * (record.latest or 0.0), default=None)
 
+    def front(self) -> list[TrialRecord]:
+        """The completed trials that no other beats in every objective (Pareto front), best first objective first."""
+        return objectives.front(self.records(), self.space.objectives)
+
+    def better(self, one: TrialRecord, other: TrialRecord) -> bool:
+        """Whether a completed trial gains something over another; with several objectives, in any of them."""
+        return objectives.better(one, other, self.space.objectives)
+
     @property
     def _storage(self) -> BaseStorage:
         return self.study._storage
@@ -210,7 +251,7 @@ class TrialStudy:
             state=state,
             params=proposal.params,
             distributions=proposal.distributions,
-            user_attrs=dict(notes),
+            user_attrs={**notes, **({"driver": self.driver} if self.driver else {})},
             system_attrs=proposal.system_attrs,
             intermediate_values=proposal.intermediate_values,
         )
@@ -226,41 +267,29 @@ class TrialStudy:
             state=_state(trial.state, reason),
             params=self.space.decode(stored),
             values=dict(sorted(trial.intermediate_values.items())),
-            value=trial.value,
+            value=_value(trial),
+            objectives=tuple(trial.values) if trial.state == TrialState.COMPLETE else (),
             reason=reason,
             detail=trial.user_attrs.get("detail", ""),
             note=trial.user_attrs.get("note", ""),
             fork=Fork(*trial.user_attrs[FORK]) if FORK in trial.user_attrs else None,
+            driver=trial.user_attrs.get("driver", ""),
             started=trial.datetime_start,
             finished=trial.datetime_complete,
         )
 
 
-def _with_warnings(trials: list[FrozenTrial]) -> list[FrozenTrial]:
-    """The trials, with those that failed by their settings' fault turned into ones that violate a constraint.
-
-    Samplers pass over failed trials, and would propose the like again.
-    """
-    to_blame = [trial for trial in trials if trial.user_attrs.get("reason") in (*_INFEASIBLE, "nan")]
-    useful = sum(trial.state in (TrialState.COMPLETE, TrialState.PRUNED) for trial in trials)
-    # TPE takes the best tenth for good ones: there must be enough others to fill it.
-    shown = {trial.number for trial in to_blame[max(0, len(to_blame) - 9 * useful) :]}
-    return [
-        optuna.trial.create_trial(
-            state=TrialState.PRUNED,
-            params=trial.params,
-            distributions=trial.distributions,
-            constraints={"feasible": 1.0},
-        )
-        if trial.number in shown
-        else trial
-        for trial in trials
-    ]
+def _value(trial: FrozenTrial) -> float | None:
+    """The first objective at the end; for a stopped trial of several objectives, its latest."""
+    if trial.values:
+        return trial.values[0]
+    stopped = trial.state == TrialState.PRUNED and trial.last_step is not None
+    return trial.intermediate_values[trial.last_step] if stopped and trial.last_step is not None else None
 
 
 def _state(state: TrialState, reason: str) -> State:
     if state == TrialState.FAIL:
-        return State.INFEASIBLE if reason in _INFEASIBLE else State.FAILED
+        return State.INFEASIBLE if reason in INFEASIBLE else State.FAILED
     return {
         TrialState.WAITING: State.PENDING,
         TrialState.RUNNING: State.RUNNING,
@@ -270,5 +299,5 @@ def _state(state: TrialState, reason: str) -> State:
 
 
 def _storage(location: Path | str) -> BaseStorage:
-    """A journal file, or whatever an Optuna storage URL names."""
-    return get_storage(location) if isinstance(location, str) else JournalStorage(Journal(location))
+    """A journal file, or the database that a URL names."""
+    return open_database(location) if isinstance(location, str) else JournalStorage(Journal(location))

@@ -50,7 +50,12 @@ class WandbListener(Listener):
 
 
 def sweep_of(space_text: str) -> dict[str, Any]:
-    """A space file as the W&B Sweep it can be registered as: stopping trials is not W&B's business here."""
+    """A space file as the W&B Sweep it can be registered as: stopping trials is not W&B's business here.
+
+    A sweep has one metric: of several objectives it gets the first.
+    """
     tree = dict(yaml.safe_load(space_text))
+    if isinstance(tree.get("metric"), list):
+        tree["metric"] = tree["metric"][0]
     tree.pop("early_terminate", None)
     return tree

@@ -3,6 +3,7 @@
 import logging
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from u2pl_ray.search.driver import Driver
@@ -10,6 +11,8 @@ from u2pl_ray.search.resources import TRIAL_MEMORY
 from u2pl_ray.search.storage import Place
 
 _RESTARTS = 3
+
+logger = logging.getLogger(__name__)
 
 
 def run_tune(driver: Driver, slots: Callable[[], int], place: Place, trainer: str) -> str:
@@ -27,13 +30,16 @@ def run_tune(driver: Driver, slots: Callable[[], int], place: Place, trainer: st
     from u2pl_ray.search.reclaim import reclaim, start_claims
     from u2pl_ray.search.scheduler import StudyScheduler
     from u2pl_ray.search.searcher import StudySearcher
-    from u2pl_ray.search.signals import stop_softly
+    from u2pl_ray.search.signals import end_softly, stop_softly
     from u2pl_ray.search.trial import TrialRunner
 
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
-    scratch = place.folder / "tune"
+    scratch = place.folder / ("tune" if driver.presence is None else f"tune-{driver.presence.name}")
     shutil.rmtree(scratch, ignore_errors=True)
     claims = start_claims()
+
+    def note(line: str) -> None:
+        driver.listeners.tell("note", line)
 
     def free(trial: str) -> None:
         reclaim(claims, trial)
@@ -43,9 +49,27 @@ def run_tune(driver: Driver, slots: Callable[[], int], place: Place, trainer: st
         {"CPU": 0, "memory": TRIAL_MEMORY},
     )
 
+    def watch(live: int) -> None:
+        """Count what is used; stop softly when a limit is reached, so that a larger budget can go on."""
+        if driver.meter is None:
+            return
+        try:
+            driver.meter.tick(live)
+        except Exception:
+            logger.exception("what the search used could not be recorded; it goes on")
+        if driver.spent and not ending:
+            ending.append(driver.spent)
+            note(f"{driver.spent}: the search ends; running trials keep their last checkpoint")
+            end_softly()
+
+    ending: list[str] = []
+
     class Events(tune.Callback):
         def setup(self, *arguments: Any, **info: Any) -> None:
             arm()
+
+        def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
+            watch(sum(trial.status == trial.RUNNING for trial in trials))
 
         def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
             free(trial.config["trial"])
@@ -73,16 +97,16 @@ def run_tune(driver: Driver, slots: Callable[[], int], place: Place, trainer: st
         ),
     )
 
-    def note(line: str) -> None:
-        driver.listeners.tell("note", line)
-
     with stop_softly(note) as arm, hear_progress(note):
         try:
             tuner.fit()
         finally:
             for trial in searcher.live:  # interrupted
                 free(trial)
+            if driver.meter is not None:
+                with suppress(Exception):  # the account of the last seconds is not worth the search's end
+                    driver.meter.save()
     shutil.rmtree(scratch, ignore_errors=True)
     if searcher.error is not None:
         return f"the study could not be read or written: {searcher.error}"
-    return "" if not driver.unfinished() else "interrupted"
+    return driver.spent or ("interrupted" if driver.left() else "")

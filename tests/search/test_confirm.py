@@ -1,0 +1,140 @@
+"""Which trainings a confirmation consists of, and what is concluded from them; without Ray."""
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from fake_training import miou
+from rich.console import Console
+from scipy import stats
+
+from u2pl_ray.analysis import confirmation as analysis
+from u2pl_ray.config.errors import UserError
+from u2pl_ray.config.schema import Config
+from u2pl_ray.search.confirm import plan_confirmation
+from u2pl_ray.search.driver import Driver, Outcome
+from u2pl_ray.search.experiment import Experiment
+from u2pl_ray.search.plan import plan_search
+from u2pl_ray.search.records import State
+from u2pl_ray.search.space import parse_space
+
+pytestmark = pytest.mark.usefixtures("two_cpus")
+
+TEMPERATURE = "method.contrastive.temperature"
+SPACE = """
+metric: {name: val/miou, goal: maximize}
+parameters:
+  method.contrastive.temperature: {distribution: log_uniform_values, min: 0.05, max: 2.0}
+  data.scale: {values: [[0.5, 2.0], [1.0, 1.0]]}
+  optim.lr: {value: 0.25}
+"""
+
+
+def train(experiment: Experiment, most: int = 1000) -> None:
+    """Up to `most` trials of an experiment."""
+    driver = Driver(experiment.study(), experiment.config, experiment.options.trials, experiment.folder / "trials")
+    while most and (assignment := driver.next()) is not None:
+        for epoch in range(1, assignment.config.train.epochs + 1):
+            metrics = {"training_iteration": epoch, "val/miou": miou(assignment.config, epoch)}
+            if driver.report(assignment.trial, metrics):
+                break
+        driver.finish(assignment.trial, Outcome(State.COMPLETED))
+        most -= 1
+
+
+@pytest.fixture
+def searched(tmp_path: Path, base: Config) -> Experiment:
+    """A search of the paper's setting, two better or worse ones, and one of them twice."""
+    space = parse_space(SPACE, "s")
+    made = plan_search(base, space, name="a", trials=5, storage_path=tmp_path, scheduler="none").create()
+    for temperature, scale in [(0.1, [0.5, 2.0]), (0.4, [1.0, 1.0]), (0.4, [1.0, 1.0]), (0.45, [0.5, 2.0])]:
+        made.study().enqueue({TEMPERATURE: temperature, "data.scale": scale}, "mine")
+    train(made)
+    return made
+
+
+def test_every_setting_with_every_new_seed(searched: Experiment) -> None:
+    made = plan_confirmation(searched, top=2, seeds=3).create()
+    assert (made.name, made.options.confirms, made.options.scheduler.name) == ("a-confirm", "a", "none")
+    records = made.study().records()
+    assert [record.note for record in records] == ["paper", "0004", "0002"] * 3
+    assert [record.params["seed"] for record in records] == [1, 1, 1, 2, 2, 2, 3, 3, 3]
+    assert [record.params[TEMPERATURE] for record in records[:3]] == [0.5, 0.45, 0.4]
+    for record in records:
+        config = made.space.configure(made.config, record.params)
+        assert (config.seed, config.optim.lr) == (record.params["seed"], 0.25)
+    assert made.study().record(2).params["data.scale"] == [1.0, 1.0]
+
+
+def test_interrupted_and_continued(searched: Experiment) -> None:
+    made = plan_confirmation(searched, top=1, seeds=2).create()
+    train(made, most=1)
+    half = analysis.confirmation(Experiment.open(str(made.folder)))
+    assert (half["done"], half["total"], half["settings"][1]["verdict"]) == (1, 4, "too few seeds")
+    train(Experiment.open(str(made.folder)))
+    file = analysis.write_confirmation(made)
+    told = json.loads(file.read_text())
+    assert (told["done"], told["of"], told["objective"], told["seeds"]) == (4, "a", "val/miou", [1, 2])
+    paper, leader = told["settings"]
+    for row, temperature in ((paper, 0.5), (leader, 0.45)):
+        assert row["params"] == {TEMPERATURE: temperature, "data.scale": [0.5, 2.0]}
+        values = [
+            miou(made.space.configure(made.config, {**row["params"], "seed": seed}), made.config.train.epochs)
+            for seed in (1, 2)
+        ]
+        assert list(row["values"].values()) == values
+        assert row["mean"] == pytest.approx(np.mean(values))
+        assert row["spread"] == pytest.approx(np.std(values, ddof=1))
+    screen = io.StringIO()
+    analysis.print_confirmation(made, Console(file=screen, width=200))
+    for words in ("4 of 4 trainings", "0004", "paper", leader["verdict"], "temperature=0.45", "95%"):
+        assert words in screen.getvalue()
+
+
+def test_there_is_nothing_to_confirm(tmp_path: Path, base: Config, searched: Experiment) -> None:
+    made = plan_search(base, parse_space(SPACE, "s"), name="b", trials=2, storage_path=tmp_path).create()
+    train(made, most=1)
+    with pytest.raises(UserError, match="b: no trial but the paper's is complete"):
+        plan_confirmation(made, 1, 1)
+    for arguments in ({"top": 0, "seeds": 1}, {"top": 1, "seeds": 0}):
+        with pytest.raises(UserError, match="give at least 1"):
+            plan_confirmation(searched, **arguments)
+
+
+def against(paper: Any, leader: Any, leaders: int = 1, maximize: bool = True) -> dict[str, Any]:
+    return analysis._against(dict(enumerate(paper)), dict(enumerate(leader)), leaders, maximize)
+
+
+def test_the_interval_is_that_of_a_paired_t_test() -> None:
+    paper, leader = np.array([0.61, 0.58, 0.63, 0.60]), np.array([0.64, 0.62, 0.64, 0.64])
+    expected = stats.ttest_rel(leader, paper)
+    for leaders in (1, 5):
+        told = against(paper, leader, leaders)
+        interval = expected.confidence_interval(1 - 0.05 / leaders)
+        assert (told["low"], told["high"]) == pytest.approx((interval.low, interval.high))
+        assert told["p"] == pytest.approx(expected.pvalue)
+    assert against(paper, leader)["verdict"] == "better"
+    assert against(paper, leader, maximize=False)["verdict"] == "worse"
+    assert against(leader, paper)["verdict"] == "worse"
+    assert against(paper, leader, leaders=50)["verdict"] == "not told apart from the noise"
+
+
+def test_only_seeds_of_both_count() -> None:
+    told = analysis._against({1: 0.5, 2: 0.6, 3: 0.7}, {2: 0.7, 3: 0.8, 4: 0.1}, 1, True)
+    assert (told["pairs"], told["difference"]) == (2, pytest.approx(0.1))
+    assert against([0.5], [0.6])["verdict"] == "too few seeds"
+    assert against([], [])["difference"] is None
+
+
+def test_settings_that_are_alike_are_seldom_told_apart() -> None:
+    """Of 400 confirmations of three leaders that are all as good as the paper's, about one in twenty errs."""
+    random = np.random.default_rng(0)
+    wrong = 0
+    for _ in range(400):
+        trained = random.normal(0.6, 0.01, (4, 3)) + random.normal(0, 0.02, 3)  # the seed's own part is common
+        verdicts = [against(trained[0], leader, 3)["verdict"] for leader in trained[1:]]
+        wrong += any(verdict in ("better", "worse") for verdict in verdicts)
+    assert 4 <= wrong <= 32

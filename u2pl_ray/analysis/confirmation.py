@@ -1,0 +1,140 @@
+"""Whether the leaders of a search beat the paper's setting by more than the noise of the seeds."""
+
+import json
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from scipy import stats
+
+from u2pl_ray.search.confirm import PAPER
+from u2pl_ray.search.console import number, settings
+from u2pl_ray.search.experiment import Experiment
+from u2pl_ray.search.records import State
+
+CONFIDENCE = 0.95
+_FILE = "confirmation.json"
+_VERDICTS = {"better": "green", "worse": "red"}
+
+
+def confirmation(experiment: Experiment) -> dict[str, Any]:
+    """The comparison as plain data, from whatever trials are complete.
+
+    Each leader is compared with the paper's setting seed by seed, by the t interval of the mean of the paired
+    differences: a seed decides splits of batches and initial weights for both, and pairing takes that out. Of few
+    pairs nothing sharper can be said: the sign and rank tests cannot reach 5 % with fewer than six. The confidence is
+    shared out over the leaders (Bonferroni), so that all intervals hold together with 95 %: the best of several would
+    otherwise look better than it is.
+
+    Returns:
+        experiment, of, objective, maximize, seeds, done, total, confidence, method, and `settings`: per setting
+        label, params, values (by seed), mean, spread (standard deviation, None below two seeds), and for leaders
+        pairs, difference, low, high, p (two-sided, not adjusted) and verdict (better, worse, not told apart from the
+        noise, too few seeds).
+    """
+    records = experiment.study().records()
+    rows: dict[str, dict[str, Any]] = {}
+    for record in records:
+        label = record.note
+        if label not in rows:
+            params = {path: value for path, value in record.params.items() if path != "seed"}
+            rows[label] = {"label": label, "params": params, "values": {}}
+        if record.state == State.COMPLETED:
+            rows[label]["values"][record.params["seed"]] = record.value
+    leaders = [label for label in rows if label != PAPER]
+    for label, row in rows.items():
+        values = list(row["values"].values())
+        row["mean"] = float(np.mean(values)) if values else None
+        row["spread"] = float(np.std(values, ddof=1)) if len(values) > 1 else None
+        if label != PAPER:
+            row |= _against(rows[PAPER]["values"], row["values"], len(leaders), experiment.space.metric.maximize)
+    return {
+        "experiment": experiment.name,
+        "of": experiment.options.confirms,
+        "objective": experiment.space.metric.name,
+        "maximize": experiment.space.metric.maximize,
+        "seeds": sorted({record.params["seed"] for record in records}),
+        "done": sum(record.state.finished for record in records),
+        "total": len(records),
+        "confidence": CONFIDENCE,
+        "method": "t interval of the paired differences, Bonferroni over the leaders",
+        "settings": list(rows.values()),
+    }
+
+
+def _against(paper: Mapping[int, float], leader: Mapping[int, float], leaders: int, maximize: bool) -> dict[str, Any]:
+    """A leader's values by seed against the paper's."""
+    seeds = sorted(paper.keys() & leader.keys())
+    differences = np.array([leader[seed] - paper[seed] for seed in seeds])
+    result: dict[str, Any] = {
+        "pairs": len(seeds),
+        "difference": float(differences.mean()) if len(seeds) else None,
+        "low": None,
+        "high": None,
+        "p": None,
+        "verdict": "too few seeds",
+    }
+    if len(seeds) < 2:
+        return result
+    mean, error = float(differences.mean()), float(stats.sem(differences))
+    half = error * float(stats.t.ppf(1 - (1 - CONFIDENCE) / (2 * leaders), len(seeds) - 1))
+    result["low"], result["high"] = mean - half, mean + half
+    result["p"] = float(2 * stats.t.sf(abs(mean) / error, len(seeds) - 1)) if error else (0.0 if mean else 1.0)
+    larger, smaller = result["low"] > 0, result["high"] < 0
+    if larger or smaller:
+        result["verdict"] = "better" if larger == maximize else "worse"
+    else:
+        result["verdict"] = "not told apart from the noise"
+    return result
+
+
+def write_confirmation(experiment: Experiment) -> Path:
+    """Write confirmation.json into the experiment's folder."""
+    target = experiment.folder / _FILE
+    partial = target.with_suffix(".partial")
+    partial.write_text(json.dumps(confirmation(experiment), indent=2), "utf-8")
+    os.replace(partial, target)
+    experiment.place.publish()
+    return target
+
+
+def print_confirmation(experiment: Experiment, console: Console) -> None:
+    """The comparison for people."""
+    told = confirmation(experiment)
+    objective, seeds = told["objective"], len(told["seeds"])
+    console.print(f"{told['of']}: {told['done']} of {told['total']} trainings of {seeds} seeds done", highlight=False)
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column("setting", no_wrap=True)
+    for head in ("seeds", f"{objective} mean", "spread", "to the paper", "interval"):
+        table.add_column(head, justify="right", no_wrap=True)
+    for head in ("verdict", "settings"):
+        table.add_column(head)
+    best = max if told["maximize"] else min
+    means = [row["mean"] for row in told["settings"] if row["mean"] is not None]
+    for row in told["settings"]:
+        verdict = row.get("verdict", "")
+        colour = _VERDICTS.get(verdict, "default")
+        table.add_row(
+            row["label"],
+            str(len(row["values"])),
+            number(row["mean"]),
+            number(row["spread"]),
+            _signed(row.get("difference")),
+            "" if row.get("low") is None else f"{_signed(row['low'])} .. {_signed(row['high'])}",
+            f"[{colour}]{verdict}[/]",
+            escape(settings(row["params"])),
+            style="bold" if means and row["mean"] == best(means) else "",
+        )
+    console.print(table)
+    console.print(f"spread: standard deviation over seeds; interval: {CONFIDENCE:.0%}, {told['method']}")
+
+
+def _signed(value: float | None) -> str:
+    return "" if value is None or math.isnan(value) else f"{value:+.4f}"

@@ -1,0 +1,44 @@
+"""Several objectives: the trials that no other beats in all of them."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from u2pl_ray.search.console import number, settings
+from u2pl_ray.search.experiment import Experiment
+from u2pl_ray.search.records import TrialRecord
+
+
+def front_of(experiment: Experiment, front: Sequence[TrialRecord]) -> list[dict[str, Any]]:
+    """The Pareto front as plain data: id, params, objectives by name, checkpoint; best first objective first."""
+    names = [metric.name for metric in experiment.space.objectives]
+    return [
+        {
+            "id": record.id,
+            "params": record.params,
+            "objectives": dict(zip(names, record.objectives, strict=True)),
+            "checkpoint": experiment.checkpoint(record.id),
+        }
+        for record in front
+    ]
+
+
+def print_front(experiment: Experiment, front: Sequence[TrialRecord], console: Console) -> None:
+    """The Pareto front as a table."""
+    if not front:
+        console.print("no trial is complete yet: there is no Pareto front")
+        return
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, title="Pareto front: no trial is better in every objective")
+    table.add_column("trial", no_wrap=True)
+    for metric in experiment.space.objectives:
+        table.add_column(f"{metric.name} ({metric.goal})", justify="right", no_wrap=True)
+    table.add_column("settings")
+    for record in front:
+        values = (number(value) for value in record.objectives)
+        table.add_row(f"{record.id} {record.note}".strip(), *values, escape(settings(record.params)))
+    console.print(table)
+    console.print(f"export: u2pl-ray export {experiment.argument} (a file for each), or --trial {front[0].id}")
