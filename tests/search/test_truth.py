@@ -12,7 +12,7 @@ from u2pl_ray.search.plan import plan_search
 from u2pl_ray.search.records import TrialRecord
 from u2pl_ray.search.space import parse_space
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.usefixtures("ray_cluster")]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(1200), pytest.mark.usefixtures("ray_cluster")]
 
 SPACE = f"""
 parameters:

@@ -27,15 +27,8 @@ logger = logging.getLogger(__name__)
 
 _LEASE = "driver.lease"
 _DECIDING = (
-    *(
-        "config.yaml",
-        "space.yaml",
-        "space-*.yaml",
-        "warm_start.json",
-        "best.yaml",
-        "trials/*/config.yaml",
-        "trials/*/epochs.jsonl",
-    ),
+    *("config.yaml", "space.yaml", "space-*.yaml", "warm_start.json", "best.yaml"),
+    *("trials/*/config.yaml", "trials/*/epochs.jsonl"),
     "study.journal",  # after what it can be brought up to date from
     "experiment.json",  # last: with it there is an experiment
 )
