@@ -14,6 +14,7 @@ from u2pl_ray.config.schema import Config
 from u2pl_ray.search import mirror, plan
 from u2pl_ray.search.driver import Driver
 from u2pl_ray.search.experiment import Experiment
+from u2pl_ray.search.extension import extend
 from u2pl_ray.search.mirror import Mirror, ObjectLease
 from u2pl_ray.search.objects import Objects
 from u2pl_ray.search.options import TRAINER, Options
@@ -78,7 +79,7 @@ def test_what_was_decided_is_stored_before_it_is_acted_on(storage: str, base: Co
     made.write_best()
     made.place.commit()
     assert (elsewhere().folder / "best.yaml").read_text() == (made.folder / "best.yaml").read_text()
-    assert elsewhere().extend(4).options.trials == 7
+    assert extend(elsewhere(), 4)[0].options.trials == 7
     assert elsewhere().options.trials == 7
 
 
@@ -122,7 +123,7 @@ def test_the_rest_follows(storage: str, base: Config, space: Space, monkeypatch:
 def test_a_copy_is_fresh_under_the_lease(storage: str, base: Config, space: Space) -> None:
     """Another machine ran it between `open` and `session`."""
     made = a_plan(storage, base, space).create()
-    Experiment.open("a", storage).extend(2)
+    extend(Experiment.open("a", storage), 2)
     with made.place.session():
         assert json.loads((made.folder / "experiment.json").read_text())["options"]["trials"] == 5
 
@@ -200,7 +201,7 @@ def test_an_outage_is_waited_for(storage: str, base: Config, space: Space, monke
         write(name, content)
 
     monkeypatch.setattr(place._objects, "write", failing)
-    made.extend(1)
+    extend(made, 1)
     assert calls == ["experiment.json"] * 3
     assert Experiment.open("a", storage).options.trials == 4
 

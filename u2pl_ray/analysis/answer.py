@@ -93,8 +93,10 @@ def next_steps(analysis: Analysis) -> list[tuple[str, str]]:
         steps.append(("go on where it stopped", f"u2pl-ray resume {name}"))
     if analysis.best is not None and finished and len(analysis.records) > 1:
         steps.append(("write the best setting to a file", f"u2pl-ray export {name}"))
-        seeds = f"u2pl-ray train {analysis.name}-best.yaml seed=1 --name {analysis.name}-seed1"
-        steps.append(("train it again with another seed, before you believe it", seeds))
+        if not analysis.experiment.options.confirms:
+            steps.append(
+                ("train the best and the paper's on new seeds, before you believe it", f"u2pl-ray confirm {name}")
+            )
         steps.append(("add trials to the same study", f"u2pl-ray extend {name} --trials +{len(analysis.records)}"))
     if analysis.best is not None and finished:
         checkpoint = analysis.experiment.checkpoint(analysis.best.id)

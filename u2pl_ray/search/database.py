@@ -2,13 +2,15 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
-from optuna.storages import BaseStorage, RDBStorage
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from sqlalchemy import text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
 from u2pl_ray.config.errors import UserError
+from u2pl_ray.search.journal import Journal
 
 _DRIVERS = {"postgresql": "postgresql+psycopg"}
 
@@ -21,6 +23,11 @@ def check_url(url: str) -> str:
     """
     _parse(url)
     return url
+
+
+def open_storage(location: Path | str) -> BaseStorage:
+    """A journal file, or the database that a URL names."""
+    return open_database(location) if isinstance(location, str) else JournalStorage(Journal(location))
 
 
 def open_database(url: str) -> BaseStorage:

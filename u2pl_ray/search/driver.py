@@ -4,7 +4,6 @@ Every epoch goes to the trial's `epochs.jsonl` first and to the study next, then
 cuts off is redone from the former when the search continues, with the same result.
 """
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,13 +11,14 @@ from typing import Any
 
 from u2pl_ray.config import metrics as names
 from u2pl_ray.config import overrides
-from u2pl_ray.config.errors import UserError, nearest
+from u2pl_ray.config.errors import UserError
 from u2pl_ray.config.schema import Config
 from u2pl_ray.search.budget import Meter
 from u2pl_ray.search.drivers import Presence
 from u2pl_ray.search.events import Listeners
 from u2pl_ray.search.forks import START, Forks
 from u2pl_ray.search.images import store_images
+from u2pl_ray.search.objectives import measured
 from u2pl_ray.search.records import EpochLog, State, TrialRecord
 from u2pl_ray.search.study import TrialStudy
 
@@ -142,17 +142,11 @@ class Driver:
         """Running trials that nobody runs: this search's from before, or those of drivers that are dead."""
         if self.presence is None:
             return self._interrupted
-        return [record.number for record in self._others() if self.presence.dead(record.driver)]
+        return [record.number for record in self.presence.others() if self.presence.dead(record.driver)]
 
     def waits(self) -> bool:
         """Whether other drivers run trials, which might become this one's."""
-        return bool(self._others())
-
-    def _others(self) -> list[TrialRecord]:
-        if self.presence is None:
-            return []
-        records = self.study.records()
-        return [record for record in records if record.state == State.RUNNING and not self._mine(record)]
+        return self.presence is not None and bool(self.presence.others())
 
     def _mine(self, record: TrialRecord) -> bool:
         return self.presence is None or record.driver == self.presence.name
@@ -203,7 +197,7 @@ class Driver:
 
     def left(self) -> int:
         """Trials still to be run or finished by this driver, if no other dies."""
-        return self.unfinished() - len(self._others())
+        return self.unfinished() - (0 if self.presence is None else len(self.presence.others()))
 
     def config(self, record: TrialRecord) -> Config:
         """The configuration of a trial."""
@@ -254,18 +248,9 @@ class Driver:
         """What becomes of a trial after an epoch: it goes on, is complete, is stopped, or has failed."""
         study, number, epoch = self.study, record.number, metrics[names.EPOCH]
         at_end = epoch >= self.config(record).train.epochs
-        values: list[float] = []
-        for objective in study.space.objectives if at_end else study.space.objectives[:1]:
-            value = metrics.get(objective.name)
-            if objective.name not in metrics:
-                lacking = f"{objective.name} is not among the metrics{nearest(objective.name, metrics)}"
-                study.fail(number, "error", lacking)
-            elif not isinstance(value, int | float) or not math.isfinite(value):
-                study.fail(number, "nan", f"{objective.name} is not a number after epoch {epoch}")
-            else:
-                values.append(float(value))
-                continue
-            break
+        values, problem = measured(metrics, study.space.objectives if at_end else study.space.objectives[:1])
+        if problem is not None:
+            study.fail(number, *problem)
         else:
             study.report(number, epoch, values[0])
             if at_end:

@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Callable
 from types import TracebackType
 
+from u2pl_ray.search.records import State, TrialRecord
 from u2pl_ray.search.study import TrialStudy
 
 BEAT = 5.0
@@ -58,6 +59,11 @@ class Presence:
         """Count once."""
         self._count += 1
         self._study.study.set_user_attr(_PREFIX + self.name, self._count)
+
+    def others(self) -> list[TrialRecord]:
+        """Running trials that are not this driver's."""
+        records = self._study.records()
+        return [record for record in records if record.state == State.RUNNING and record.driver != self.name]
 
     def dead(self, driver: str) -> bool:
         """Whether another driver (or none, if the name is empty) is known not to run its trials any more.

@@ -6,13 +6,13 @@ e, a `log_uniform_values` bound is a value, a quantised value is a multiple of `
 
 import json
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
 
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from u2pl_ray.config.errors import UserError, nearest
+from u2pl_ray.search.parameter import Parameter, is_number, multiple, same
 
 _RANGE = ("min", "max")
 _KEYS: dict[str, tuple[str, ...]] = {
@@ -37,121 +37,6 @@ _UNBOUNDED = {
     "q_beta",
     "categorical_w_probabilities",
 }
-
-
-@dataclass(frozen=True)
-class Parameter:
-    """A searched setting.
-
-    Attributes:
-        path: dotted path into the configuration.
-        distribution: what the sampler draws from.
-        quantum: drawn values are moved to the nearest multiple of it (log scales; a linear scale has it as its step).
-        choices: the configuration's values of a categorical, in the order of `distribution.choices`.
-    """
-
-    path: str
-    distribution: BaseDistribution
-    quantum: float | None = None
-    choices: tuple[Any, ...] | None = None
-
-    def decode(self, stored: Any) -> Any:
-        """The configuration's value of a value in the study."""
-        if self.choices is None:
-            return stored
-        assert isinstance(self.distribution, CategoricalDistribution)
-        return self.choices[int(self.distribution.to_internal_repr(stored))]
-
-    def encode(self, value: Any) -> Any:
-        """The study's value of a configuration's value.
-
-        Raises:
-            ValueError: the value is not in the range or among the choices.
-        """
-        if isinstance(value, tuple):
-            value = list(value)
-        if self.choices is not None:
-            matches = [index for index, choice in enumerate(self.choices) if _same(choice, value)]
-            if not matches:
-                raise ValueError(f"{value!r} is not among {list(self.choices)}")
-            return self.distribution.to_external_repr(matches[0])
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise ValueError(f"{value!r} is not a number")
-        internal = self.distribution.to_internal_repr(value)
-        if not self.distribution._contains(internal):
-            raise ValueError(f"{value!r} is outside {self.extent()}")
-        return self.distribution.to_external_repr(internal)
-
-    def holds(self, value: Any) -> bool:
-        """Whether a configuration's value is in the range or among the choices."""
-        try:
-            self.encode(value)
-        except ValueError:
-            return False
-        return True
-
-    def snap(self, stored: Any) -> Any:
-        """A drawn value, moved to the nearest multiple of the quantum."""
-        if self.quantum is None:
-            return stored
-        low, high = bounds(self.distribution)
-        return min(max(_multiple(stored, self.quantum, round), low), high)
-
-    def clip(self, value: Any) -> Any:
-        """The nearest value that the range allows; of choices, the nearest number, else the value's own if present.
-
-        Raises:
-            ValueError: nothing in the range is near (choices that are not numbers).
-        """
-        try:
-            return self.decode(self.encode(value))
-        except ValueError:
-            pass
-        if self.choices is not None:
-            numbers = [choice for choice in self.choices if _number(choice)]
-            if not _number(value) or not numbers:
-                raise ValueError(f"{value!r} is not among {list(self.choices)}")
-            return min(numbers, key=lambda choice: abs(choice - value))
-        if not _number(value):
-            raise ValueError(f"{value!r} is not a number")
-        low, high = bounds(self.distribution)
-        near = min(max(value, low), high)
-        if isinstance(self.distribution, IntDistribution):
-            near = round(near)
-        step = getattr(self.distribution, "step", None)
-        if step is not None and not self.distribution.log:  # type: ignore[attr-defined]
-            near = min(low + round((near - low) / step) * step, high)
-        return self.snap(near)
-
-    def position(self, value: Any) -> float | None:
-        """Where in the range a value lies, from 0 to 1 on the scale it is drawn on; None for choices."""
-        if self.choices is not None:
-            return None
-        low, high = bounds(self.distribution)
-        if high <= low:
-            return None
-        if getattr(self.distribution, "log", False):
-            low, high, value = math.log(low), math.log(high), math.log(value)
-        return float((value - low) / (high - low))
-
-    def extent(self) -> str:
-        """The range for people: `0.1 .. 1 (log)`, `linear | cosine`."""
-        if self.choices is not None:
-            return " | ".join("null" if choice is None else str(choice) for choice in self.choices)
-        low, high = bounds(self.distribution)
-        notes = []
-        if getattr(self.distribution, "log", False):
-            notes.append("log")
-        step = self.quantum or getattr(self.distribution, "step", None)
-        if step and step != 1:
-            notes.append(f"step {step:g}")
-        return f"{low:g} .. {high:g}" + (f" ({', '.join(notes)})" if notes else "")
-
-
-def bounds(distribution: BaseDistribution) -> tuple[Any, Any]:
-    """Lowest and highest value of a numeric distribution."""
-    assert isinstance(distribution, IntDistribution | FloatDistribution)
-    return distribution.low, distribution.high
 
 
 def parse_parameter(path: str, body: Mapping[str, Any], whole: bool, where: str) -> Parameter | tuple[Any]:
@@ -208,7 +93,7 @@ def _kind(body: Mapping[str, Any], where: str) -> str:
 def _categorical(path: str, values: Any, where: str) -> Parameter:
     if not isinstance(values, list) or not values:
         raise UserError(f"{where}: values must be a list with at least one entry")
-    repeated = [value for index, value in enumerate(values) if any(_same(value, other) for other in values[:index])]
+    repeated = [value for index, value in enumerate(values) if any(same(value, other) for other in values[:index])]
     if repeated:
         raise UserError(f"{where}: values holds {repeated[0]!r} twice")
     # The study stores plain values only: anything else by its JSON text.
@@ -225,7 +110,7 @@ def _numbers(kind: str, body: Mapping[str, Any], whole: bool, where: str) -> tup
         value = read[key] = body[key]
         if isinstance(value, str) and _is_float(value):
             raise UserError(f"{where}: {key} {value!r} is text in YAML: write it with a point, like {float(value)!r}")
-        if not _number(value) or not math.isfinite(value):
+        if not is_number(value) or not math.isfinite(value):
             raise UserError(f"{where}: {key} {value!r} is not a number")
         if kind == "int_uniform" and not isinstance(value, int):
             raise UserError(f"{where}: {key} {value!r} is not a whole number, as int_uniform needs")
@@ -264,7 +149,7 @@ def _numeric(
         return Parameter(path, IntDistribution(int(low), int(high)))
     if quantum is None:
         return Parameter(path, FloatDistribution(float(low), float(high), log=log))
-    first, last = _multiple(low, quantum, math.ceil), _multiple(high, quantum, math.floor)
+    first, last = multiple(low, quantum, math.ceil), multiple(high, quantum, math.floor)
     if first > last or (log and last <= 0):
         raise UserError(f"{where}: no multiple of q {quantum:g} lies between min {low:g} and max {high:g}")
     if log and first <= 0:
@@ -277,24 +162,6 @@ def _numeric(
     if log:
         return Parameter(path, FloatDistribution(float(first), float(last), log=True), quantum=quantum)
     return Parameter(path, FloatDistribution(float(first), float(last), step=float(quantum)))
-
-
-def _multiple(value: float, quantum: float, rounding: Callable[[float], int]) -> float:
-    """The multiple of `quantum` nearest to `value` in the sense of `rounding`, free of binary noise."""
-    count = value / quantum
-    if abs(count - round(count)) < 1e-9 * max(1.0, abs(count)):
-        count = round(count)
-    multiple = rounding(count) * quantum
-    return multiple if isinstance(multiple, int) else float(f"{multiple:.12g}")
-
-
-def _same(one: Any, other: Any) -> bool:
-    """Equality in which True is not 1."""
-    return isinstance(one, bool) == isinstance(other, bool) and bool(one == other)
-
-
-def _number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _is_float(text: str) -> bool:

@@ -1,9 +1,13 @@
 """Trials compared by several objectives."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import optuna
 
+from u2pl_ray.config import metrics as names
+from u2pl_ray.config.errors import nearest
 from u2pl_ray.search.records import TrialRecord
 from u2pl_ray.search.space import Metric
 
@@ -13,6 +17,19 @@ class FirstObjective:
 
     def __init__(self, study: optuna.Study) -> None:
         self.direction, self.directions, self.get_trials = study.directions[0], study.directions[:1], study.get_trials
+
+
+def measured(metrics: Mapping[str, Any], objectives: Sequence[Metric]) -> tuple[list[float], tuple[str, str] | None]:
+    """An epoch's objectives, or else why the trial fails: reason and detail."""
+    values = []
+    for objective in objectives:
+        value = metrics.get(objective.name)
+        if objective.name not in metrics:
+            return [], ("error", f"{objective.name} is not among the metrics{nearest(objective.name, metrics)}")
+        if not isinstance(value, int | float) or not math.isfinite(value):
+            return [], ("nan", f"{objective.name} is not a number after epoch {metrics[names.EPOCH]}")
+        values.append(float(value))
+    return values, None
 
 
 def front(records: Sequence[TrialRecord], objectives: Sequence[Metric]) -> list[TrialRecord]:

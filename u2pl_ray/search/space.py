@@ -14,7 +14,8 @@ from u2pl_ray.config import metrics, overrides
 from u2pl_ray.config.checks import check_classes
 from u2pl_ray.config.errors import UserError, nearest
 from u2pl_ray.config.schema import Config
-from u2pl_ray.search.grammar import Parameter, bounds, parse_parameter
+from u2pl_ray.search.grammar import parse_parameter
+from u2pl_ray.search.parameter import Parameter, bounds
 
 _KEYS = ("name", "description", "method", "metric", "parameters", "early_terminate")
 _METHODS = ("bayes", "random")

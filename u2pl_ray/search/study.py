@@ -11,14 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.storages import BaseStorage, JournalStorage
+from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from u2pl_ray.config.errors import UserError
 from u2pl_ray.search import objectives
-from u2pl_ray.search.database import exclusively, open_database, shared
-from u2pl_ray.search.journal import Journal
+from u2pl_ray.search.database import exclusively, open_storage, shared
 from u2pl_ray.search.records import FORK, Fork, State, TrialRecord, trial_id
 from u2pl_ray.search.samplers import SamplerChoice
 from u2pl_ray.search.space import Space
@@ -68,7 +67,7 @@ class TrialStudy:
         ]
         try:
             study = optuna.create_study(
-                storage=_storage(location), study_name=name, directions=directions, pruner=pruner
+                storage=open_storage(location), study_name=name, directions=directions, pruner=pruner
             )
         except optuna.exceptions.DuplicatedStudyError:
             raise UserError(f"study {name!r} exists already in this storage: choose another name, or resume") from None
@@ -91,7 +90,7 @@ class TrialStudy:
         if isinstance(location, Path) and not location.exists():
             raise UserError(f"{location}: the study is gone; the trials' epochs.jsonl files still hold their metrics")
         try:
-            study = optuna.load_study(study_name=name, storage=_storage(location), pruner=pruner)
+            study = optuna.load_study(study_name=name, storage=open_storage(location), pruner=pruner)
         except KeyError:
             raise UserError(f"{location}: holds no study {name!r}") from None
         return cls(study, space, sampler, pruner)
@@ -296,8 +295,3 @@ def _state(state: TrialState, reason: str) -> State:
         TrialState.COMPLETE: State.COMPLETED,
         TrialState.PRUNED: State.STOPPED,
     }[state]
-
-
-def _storage(location: Path | str) -> BaseStorage:
-    """A journal file, or the database that a URL names."""
-    return open_database(location) if isinstance(location, str) else JournalStorage(Journal(location))
