@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from sqlalchemy import text
@@ -44,7 +45,7 @@ def open_database(url: str) -> BaseStorage:
     except (ImportError, NoSuchModuleError):
         raise UserError("--study-url: its client library is missing: pip install 'u2pl_ray[postgresql]'") from None
     except SQLAlchemyError as error:
-        cause = str(getattr(error, "orig", None) or error).strip().splitlines()[-1]
+        cause = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
         raise UserError(f"--study-url: the database cannot be used: {cause}") from None
 
 
@@ -57,16 +58,19 @@ def exclusively(storage: BaseStorage, study: str) -> Iterator[None]:
     if not shared(storage):
         yield
         return
-    assert isinstance(storage, RDBStorage)
-    with storage.engine.connect() as connection, connection.begin():
+    with _inner(storage).engine.connect() as connection, connection.begin():
         connection.execute(text("SELECT pg_advisory_xact_lock(hashtextextended(:study, 0))"), {"study": study})
         yield
 
 
 def shared(storage: BaseStorage) -> bool:
     """Whether several drivers can work on a study in this storage at once."""
-    inner = getattr(storage, "_backend", storage)
+    inner = _inner(storage)
     return isinstance(inner, RDBStorage) and inner.engine.dialect.name == "postgresql"
+
+
+def _inner(storage: BaseStorage) -> Any:
+    return getattr(storage, "_backend", storage)  # behind Optuna's cache
 
 
 def _parse(url: str) -> URL:
