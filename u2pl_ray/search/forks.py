@@ -21,6 +21,8 @@ from u2pl_ray.search.study import TrialStudy
 START = "start"
 _KEPT = "kept"
 _ATTEMPTS = 20
+_FILES = ("checkpoint", names.IMAGES)
+"""Metrics that name files in their own trial's folder."""
 
 
 class Forks:
@@ -87,7 +89,7 @@ class Forks:
             _copy(kept, start)
         parent = self.folder / trial_id(record.fork.parent) / "epochs.jsonl"
         for metrics in read_epochs(parent)[: record.fork.epoch]:
-            log.append(metrics)
+            log.append({name: value for name, value in metrics.items() if name not in _FILES})
 
     def clean(self, record: TrialRecord) -> None:
         """Remove what a trial that has finished started from."""
