@@ -1,10 +1,12 @@
+import pickle
+import threading
 from collections.abc import Mapping
 
 import pytest
 
 from u2pl_ray.config import overrides
 from u2pl_ray.config.errors import UserError
-from u2pl_ray.search.resources import TRIAL_MEMORY, fit
+from u2pl_ray.search.resources import TRIAL_MEMORY, Slots, fit
 
 GIB = 2.0**30
 
@@ -74,3 +76,11 @@ def test_what_cannot_fit_is_refused(settings: list[str], cluster: list[Mapping[s
 def test_max_concurrent_must_be_positive() -> None:
     with pytest.raises(UserError, match="--max-concurrent 0"):
         fit(overrides.load("quickstart"), [node(8)], 0)
+
+
+def test_slots_can_be_pickled_whatever_they_tell(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tune pickles its searcher."""
+    monkeypatch.setattr("u2pl_ray.search.resources.nodes", lambda: [node(4)])
+    slots = Slots(overrides.load("quickstart", ["workers=1"]), None, threading.Lock().acquire)  # type: ignore[arg-type]
+    assert slots() == 4
+    pickle.dumps(slots)

@@ -142,6 +142,10 @@ class Slots:
         self._count, self.gpu = room.concurrent, room.gpu
         self._asked = time.monotonic()
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing: Tune pickles its searcher into a snapshot of its own, which is never used."""
+        return {}
+
     def __call__(self) -> int:
         """The number; at least 1."""
         if time.monotonic() - self._asked > _ASK_SECONDS:
