@@ -9,6 +9,7 @@ from PIL import Image
 from tests.cli.conftest import Run
 from tests.data.voc_folder import Folder
 
+SEARCH = ["search", "quickstart", "--space", "search_spaces/quickstart.yaml"]
 SPACE = "metric: {name: val/miou, goal: maximize}\nparameters:\n  "
 
 
@@ -112,7 +113,18 @@ def test_wrong_spaces(run: Run, config: Path, storage: Path, tmp_path: Path, bod
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["search", "quickstart", "--space", "search_spaces/quickstart.yaml", "--trials", "0"], ["--trials 0"]),
+        ([*SEARCH, "--trials", "0"], ["--trials 0"]),
+        ([*SEARCH, "--hours", "0"], ["--hours 0"]),
+        ([*SEARCH, "--patience", "-1"], ["--patience -1"]),
+        ([*SEARCH, "--sampler-option", "x"], ["--sampler-option 'x'", "key=value"]),
+        ([*SEARCH, "--sampler-option", "n_startup_trial=3"], ["did you mean 'n_startup_trials'"]),
+        ([*SEARCH, "--scheduler-option", "grace=x"], ["grace 'x'"]),
+        ([*SEARCH, "--objective", "perf/step_seconds"], ["--objective perf/step_seconds", "=minimize"]),
+        ([*SEARCH, "--objective", "val/miou=maximize"], ["val/miou is named twice"]),
+        ([*SEARCH, "--warm-start", "absent"], ["absent", "no such experiment"]),
+        ([*SEARCH, "--study-url", "postgresql://me:secret@host/db"], ["--study-url", "PGPASSWORD"]),
+        (["confirm", "absent"], ["absent", "no such experiment"]),
+        (["extend", "absent", "--hours", "x"], ["--hours x"]),
         (["search", "quickstart", "--trials", "2"], ["--space"]),
         (["search", "quickstart", "--space", "nowhere.yaml"], ["nowhere.yaml"]),
         (["train", "quickstrat"], ["quickstrat", "did you mean 'quickstart'"]),

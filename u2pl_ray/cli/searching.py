@@ -87,6 +87,8 @@ def search(
     if space is None:
         raise UserError("--space: name a search space, for example --space search_spaces/paper.yaml")
     budget = Budget(hours, gpu_hours, patience)
+    budget.check()
+    options = parse_options("--sampler-option", sampler_option), parse_options("--scheduler-option", scheduler_option)
     if trials is None and not budget.limited:
         trials = 20
     searched = with_objectives(load_space(space), [_objective(text) for text in objective or []])
@@ -99,9 +101,9 @@ def search(
         budget=budget,
         storage_path=storage_path,
         sampler=sampler,
-        sampler_options=parse_options("--sampler-option", sampler_option),
+        sampler_options=options[0],
         scheduler=scheduler,
-        scheduler_options=parse_options("--scheduler-option", scheduler_option),
+        scheduler_options=options[1],
         seed=seed,
         warm_start=warm_start or [],
         study_url=study_url,
