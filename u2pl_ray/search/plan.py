@@ -175,6 +175,9 @@ def plan_search(
     notes += writable(place.storage)
     if choice.name in COMPLETED_ONLY and stopping.name != "none":
         notes.append(f"{choice.name} learns from completed trials alone; --scheduler none would complete them all")
+    drawn = [path for path, parameter in space.parameters.items() if parameter.choices is not None]
+    if choice.name == "cmaes" and drawn:
+        notes.append(f"cmaes moves numbers alone; it draws {', '.join(drawn)} at random")
     connect()
     room = fit(config, nodes(), max_concurrent)
     if len(nodes()) > 1:
