@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from u2pl_ray.config.schema import Config
-from u2pl_ray.train.errors import NonFiniteLoss
+from u2pl_ray.train.errors import NonFiniteLoss, Preempted
 
 RAISES, DIVERGES, TOO_LARGE, ENDS_EARLY, REPORTS_NAN = 0.91, 0.92, 0.93, 0.94, 0.95
 
@@ -136,14 +136,24 @@ def torch_worker(arguments: dict[str, Any]) -> None:
     """A data-parallel worker without a model: the curve, a checkpoint an epoch, a process group that works."""
     import tempfile
 
+    import ray
     import torch
     from ray import train
+
+    from u2pl_ray.train.launch import RaySession
 
     config = Config.model_validate(arguments["config"])
     done = 0
     if (latest := train.get_checkpoint()) is not None:
         with latest.as_directory() as folder:
             done = json.loads((Path(folder) / "state.json").read_text())
+    where = train.get_context().get_storage().experiment_fs_path
+    trial, rank_0 = Path(where).parent, train.get_context().get_world_rank() == 0
+    attempt = len(list(trial.glob("started_*"))) + 1 if trial.exists() else 1
+    torch.distributed.barrier()
+    if rank_0 and trial.exists():
+        (trial / f"started_{attempt}").write_text(str(done))
+    session = RaySession()
     for epoch in range(arguments["reported_epochs"] + 1, done + 1):
         train.report({"training_iteration": epoch, "val/miou": miou(config, epoch)})
     for epoch in range(done + 1, config.train.epochs + 1):
@@ -154,27 +164,50 @@ def torch_worker(arguments: dict[str, Any]) -> None:
             torch.empty(1 << 60)
         if config.method.alpha.end == DIVERGES and epoch == 2:
             raise NonFiniteLoss("the training loss is nan in epoch 2")
-        metrics = {"training_iteration": epoch, "val/miou": miou(config, epoch), "workers": total.item()}
+        metrics = {
+            "training_iteration": epoch,
+            "val/miou": miou(config, epoch),
+            "workers": total.item(),
+            "process": os.getpid(),
+            "node": ray.get_runtime_context().get_node_id(),
+            "attempt": attempt,
+        }
         with tempfile.TemporaryDirectory() as folder:
             (Path(folder) / "state.json").write_text(str(epoch))
-            rank_0 = train.get_context().get_world_rank() == 0
             checkpoint = train.Checkpoint.from_directory(folder) if rank_0 else None
             train.report(metrics, checkpoint=checkpoint, checkpoint_dir_name=f"epoch_{epoch:05d}")
+        if session.leaving() and epoch < config.train.epochs:
+            raise Preempted("left")
 
 
 def build_torch(config: Config, storage_path: str, name: str, callbacks: list[Any], reported_epochs: int) -> Any:
     """Like `u2pl_ray.train.launch.build_trainer`, with Ray Train's own processes."""
-    from ray.train import CheckpointConfig, RunConfig, ScalingConfig
-    from ray.train.torch import TorchTrainer
+    from u2pl_ray.train.launch import build_trainer
 
-    return TorchTrainer(
-        torch_worker,
-        train_loop_config={"config": config.model_dump(mode="json"), "reported_epochs": reported_epochs},
-        scaling_config=ScalingConfig(num_workers=config.workers, resources_per_worker={"CPU": 1}),
-        run_config=RunConfig(
-            name=name,
-            storage_path=storage_path,
-            callbacks=callbacks,
-            checkpoint_config=CheckpointConfig(num_to_keep=2),
-        ),
-    )
+    trainer = build_trainer(config, storage_path, name, callbacks, reported_epochs)
+    trainer.train_loop_per_worker = torch_worker
+    return trainer
+
+
+def build_dying(storage_path: str, **arguments: Any) -> Any:
+    """The same; a worker dies in the middle of setting up the process group of the trial's first attempt."""
+    from ray.train.torch import TorchConfig
+    from ray.train.torch.config import _TorchBackend
+
+    marker = Path(storage_path) / "died"
+
+    class Backend(_TorchBackend):
+        def on_start(self, worker_group: Any, backend_config: Any) -> None:
+            if not marker.exists():
+                marker.touch()
+                worker_group.execute_single(0, os._exit, 1)
+            super().on_start(worker_group, backend_config)
+
+    class Dying(TorchConfig):
+        @property
+        def backend_cls(self) -> Any:
+            return Backend
+
+    trainer = build_torch(storage_path=storage_path, **arguments)
+    trainer.backend_config = Dying(backend="gloo")
+    return trainer

@@ -109,7 +109,7 @@ def _rung(analysis: Analysis, rung: int) -> str:
 
 def _in_use(analysis: Analysis, working: list[TrialRecord]) -> str:
     config = analysis.experiment.config
-    workers = len(working) * config.workers
+    workers = len(working) * config.most_workers
     speeds = [
         row["perf/images_per_second"]
         for record in working

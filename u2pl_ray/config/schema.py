@@ -4,9 +4,10 @@ A dotted path into this tree (`method.alpha.start`) is the name of a setting eve
 search spaces, in W&B. Unknown keys are refused.
 """
 
+import re
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 IGNORE = 255
 """Label of pixels that enter no loss, no quantile, no metric, no key."""
@@ -236,8 +237,9 @@ class Config(Section):
     """A whole training: the root of every dotted path."""
 
     seed: Annotated[int, Field(ge=0)] = 0
-    workers: Count = 1
-    """Data-parallel training processes."""
+    workers: int | str = 1
+    """Data-parallel training processes; 2..4: four, and when the cluster has no room for them fewer, down to two. The
+    global batch stays as it is."""
     data: DataConfig = DataConfig()
     model: ModelConfig = ModelConfig()
     method: MethodConfig = MethodConfig()
@@ -246,22 +248,59 @@ class Config(Section):
     resources: ResourceConfig = ResourceConfig()
     tracking: TrackingConfig = TrackingConfig()
 
-    @model_validator(mode="after")
-    def _batches_divide(self) -> "Config":
+    @property
+    def most_workers(self) -> int:
+        """Workers of a training that finds room for all of them."""
+        return self._worker_range()[1]
+
+    @property
+    def worker_counts(self) -> tuple[int, ...]:
+        """Counts of workers that a training may run with, the most first: those that the batches divide over."""
+        fewest, most = self._worker_range()
+        return tuple(count for count in range(most, fewest - 1, -1) if not self._objection(count))
+
+    def with_workers(self, count: int) -> "Config":
+        """The same training with exactly `count` workers."""
+        return self.model_copy(update={"workers": count})
+
+    @field_validator("workers", mode="before")
+    @classmethod
+    def _range(cls, value: object) -> object:
+        if isinstance(value, dict) and value.keys() == {"min", "max"}:
+            value = f"{value['min']}..{value['max']}"
+        text = str(value)
+        if not re.fullmatch(r"[1-9]\d*(\.\.[1-9]\d*)?", text):
+            raise ValueError("give a number from 1 on, or a range such as 2..4")
+        return text if ".." in text else int(text)
+
+    def _worker_range(self) -> tuple[int, int]:
+        fewest, _, most = str(self.workers).partition("..")
+        return int(fewest), int(most or fewest)
+
+    def _objection(self, workers: int) -> str:
+        """What keeps the batches from being shared by so many workers, or an empty string."""
         for name in ("batch_size", "unlabeled_batch_size"):
             size = getattr(self.train, name)
-            if size % self.workers:
-                raise ValueError(
-                    f"train.{name}={size} does not divide over workers={self.workers}: use a multiple of the workers"
-                )
+            if size % workers:
+                return f"train.{name}={size} does not divide over workers={workers}: use a multiple of the workers"
         if self.method.name != "supervised" and self.method.mixing.kind in ("cutmix", "classmix"):
-            share = self.train.unlabeled_batch_size // self.workers
+            share = self.train.unlabeled_batch_size // workers
             if share % 2:
-                raise ValueError(
-                    f"train.unlabeled_batch_size={self.train.unlabeled_batch_size} gives each of {self.workers} "
+                return (
+                    f"train.unlabeled_batch_size={self.train.unlabeled_batch_size} gives each of {workers} "
                     f"workers {share} images, but {self.method.mixing.kind} mixes pairs: use a multiple of "
-                    f"{2 * self.workers}, or method.mixing.kind=cutout"
+                    f"{2 * workers}, or method.mixing.kind=cutout"
                 )
+        return ""
+
+    @model_validator(mode="after")
+    def _batches_divide(self) -> "Config":
+        fewest, most = self._worker_range()
+        if fewest > most:
+            raise ValueError(f"workers={self.workers} is inverted: write the smaller number first")
+        for workers in (most, fewest):  # counts between them that do not fit are passed over
+            if objection := self._objection(workers):
+                raise ValueError(objection)
         if self.method.warmup_epochs >= self.train.epochs and self.method.name != "supervised":
             raise ValueError(
                 f"method.warmup_epochs={self.method.warmup_epochs} leaves none of train.epochs={self.train.epochs} "

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -12,6 +13,9 @@ from u2pl_ray.train.session import Metrics
 
 # Ray polls its workers every 2 s by default, which is when reports arrive: the largest cost of short epochs.
 _POLL_SECONDS = "0.25"
+
+_CONSUMED_SECONDS = 1.0
+"""Until the controller has surely taken the last report, and registered its checkpoint."""
 
 PROGRESS_ACTOR = "u2pl_ray_progress"
 """Name of an actor with a method `say(line)` that hears of the progress within epochs."""
@@ -61,6 +65,15 @@ class RaySession:
         trial = Path(ray.train.get_context().get_storage().experiment_fs_path).parent.name
         with suppress(Exception):  # nobody listens
             ray.get_actor(PROGRESS_ACTOR).say.remote(f"{trial} {line}")
+
+    def leaving(self) -> bool:
+        """See `Session`: Ray hears of a node that is drained, and until when it lives."""
+        from ray import train
+
+        if os.environ.get("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER") == "0" or train.get_preemption_info() is None:
+            return False
+        time.sleep(_CONSUMED_SECONDS)
+        return True
 
 
 def train_worker(arguments: dict[str, Any]) -> None:
@@ -135,7 +148,8 @@ def build_trainer(
             storage_path=storage_path,
             callbacks=list(callbacks),
             checkpoint_config=CheckpointConfig(num_to_keep=config.train.keep_checkpoints),
-            failure_config=FailureConfig(max_failures=0),
+            # Each is raised to whoever started the training, and decided there: see `search.restarts`.
+            failure_config=FailureConfig(max_failures=0, controller_failure_limit=0, max_preemption_failures=0),
             worker_runtime_env={"env_vars": dict(WORKER_ENVIRONMENT)},
         ),
     )

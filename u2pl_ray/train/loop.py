@@ -25,7 +25,7 @@ from u2pl_ray.models.segmentor import Outputs, Segmentor
 from u2pl_ray.models.teacher import Teacher
 from u2pl_ray.train import checkpoint as checkpoints
 from u2pl_ray.train.diagnostics import Diagnostics
-from u2pl_ray.train.errors import NonFiniteLoss
+from u2pl_ray.train.errors import NonFiniteLoss, Preempted
 from u2pl_ray.train.evaluate import confusion, scores
 from u2pl_ray.train.images import SampleImages
 from u2pl_ray.train.session import Metrics, Session
@@ -108,6 +108,8 @@ class Worker:
             metrics = self.train_epoch()
             self._remember(metrics)
             self._report(metrics)
+            if self.session.leaving() and self.position.epochs_done < self.config.train.epochs:
+                raise Preempted(f"left a machine that is taken away, after epoch {self.position.epochs_done}")
 
     def train_epoch(self) -> Metrics:
         """Train one epoch and evaluate; the epoch's metrics, reduced over workers (the same on each)."""
@@ -150,6 +152,7 @@ class Worker:
         metrics["train/lr"] = self.schedule.get_last_lr()[0]
         metrics |= self.evaluate()
         finished = time.monotonic()
+        metrics["perf/workers"] = self.session.world_size
         metrics["perf/step_seconds"] = (trained - started) / self.steps
         metrics["perf/images_per_second"] = (
             (config.train.batch_size + config.train.unlabeled_batch_size) * self.steps / (trained - started)

@@ -30,6 +30,9 @@ class Session(Protocol):
     def progress(self, line: str) -> None:
         """Say something to whoever watches; rank 0 alone."""
 
+    def leaving(self) -> bool:
+        """Whether a machine of this training is about to be taken away. Every worker asks after each report."""
+
 
 @dataclass
 class LocalSession:
@@ -67,6 +70,10 @@ class LocalSession:
     def progress(self, line: str) -> None:
         """See `Session`."""
         print(line, flush=True)
+
+    def leaving(self) -> bool:
+        """See `Session`."""
+        return False
 
     def _stored(self) -> list[Path]:
         return sorted(self.folder.glob("epoch_*")) if self.folder is not None else []

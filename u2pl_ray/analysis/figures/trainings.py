@@ -114,7 +114,7 @@ def _timeline(analysis: Analysis) -> Panel:
 
 
 def _workers(analysis: Analysis) -> Panel:
-    workers = analysis.experiment.config.workers
+    workers = analysis.experiment.config.most_workers
     changes = []
     for record in analysis.records:
         if record.started is not None:

@@ -1,0 +1,183 @@
+"""A search that loses workers, processes and nodes of a cluster of several nodes. Real Ray, real kills."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from ray.cluster_utils import Cluster
+
+from u2pl_ray.config import overrides
+from u2pl_ray.config.schema import Config
+from u2pl_ray.search.events import Listener
+from u2pl_ray.search.experiment import Experiment
+from u2pl_ray.search.plan import plan_search
+from u2pl_ray.search.records import State, TrialRecord
+from u2pl_ray.search.space import Space
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
+
+EPOCHS = 6
+
+
+class Nodes:
+    """A head for the trials' own processes, and nodes with room for one worker each."""
+
+    def __init__(self) -> None:
+        small = {"object_store_memory": 80 << 20, "include_dashboard": False}
+        self.cluster = Cluster(
+            initialize_head=True,
+            head_node_args={"num_cpus": 0, "memory": 8 << 30, "node_ip_address": "127.0.0.1", **small},
+        )
+        self._small = {"object_store_memory": 80 << 20, "num_cpus": 1, "memory": 0}
+        self.workers: dict[str, Any] = {}
+        for _ in range(2):
+            self.add()
+
+    def add(self) -> None:
+        """One more."""
+        address = f"127.0.0.{len(self.workers) + 2}"
+        node = self.cluster.add_node(node_ip_address=address, **self._small)
+        self.workers[node.node_id] = node
+
+    def processes(self) -> list[psutil.Process]:
+        """What the raylets of this cluster started."""
+        raylets = [node.all_processes["raylet"][0].process.pid for node in self.cluster.list_all_nodes()]
+        return [child for raylet in raylets for child in psutil.Process(raylet).children()]
+
+    def kill_node(self, identity: str) -> None:
+        """At once, as when the power goes."""
+        self.cluster.remove_node(self.workers.pop(identity), allow_graceful=False)
+
+    def drain(self, identity: str, seconds: int) -> None:
+        """Announce that a node is about to be taken away."""
+        subprocess.run(
+            [
+                *(sys.executable, "-m", "ray.scripts.scripts", "drain-node", "--address", self.cluster.address),
+                *("--node-id", identity, "--reason", "DRAIN_NODE_REASON_PREEMPTION"),
+                *("--reason-message", "spot", "--deadline-remaining-seconds", str(seconds)),
+            ],
+            check=True,
+            capture_output=True,
+        )
+
+
+@pytest.fixture
+def nodes() -> Iterator[Nodes]:
+    import ray
+
+    from u2pl_ray.search.resources import connect
+
+    before = dict(os.environ)
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
+    os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112
+    os.environ["RAY_health_check_initial_delay_ms"] = "2000"  # noqa: SIM112
+    os.environ["RAY_health_check_period_ms"] = "1000"  # noqa: SIM112
+    made = Nodes()
+    os.environ["RAY_ADDRESS"] = made.cluster.address
+    connect()
+    yield made
+    ray.shutdown()
+    made.cluster.shutdown()
+    os.environ.clear()
+    os.environ.update(before)
+
+
+class Accident(Listener):
+    """Does something after an epoch of the first trial, once."""
+
+    def __init__(self, after: int, act: Any) -> None:
+        self.after, self.act, self.notes, self.happened = after, act, [], False
+
+    def epoch_done(self, trial: TrialRecord, metrics: Mapping[str, Any], best: TrialRecord | None) -> None:
+        if metrics["training_iteration"] == self.after and not self.happened:
+            self.happened = True
+            self.act(metrics)
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+
+def search(
+    folder: Path, base: Config, space: Space, workers: Any, accident: Accident, trainer: str = "build_torch"
+) -> tuple[Experiment, list[TrialRecord]]:
+    """Two trials over Ray Train; all of them are accounted for."""
+    config = overrides.apply(base, {"workers": workers, "train.epochs": EPOCHS})
+    plan = plan_search(
+        config, space, name="a", trials=2, storage_path=folder, scheduler="none", trainer=f"fake_training:{trainer}"
+    )
+    made = plan.create()
+    records = made.run([accident]).trials
+    assert [(record.state, list(record.values)) for record in records] == [
+        (State.COMPLETED, list(range(1, EPOCHS + 1)))
+    ] * 2, accident.notes
+    assert accident.happened
+    return made, records
+
+
+def attempts(made: Experiment) -> list[int]:
+    """By epoch of the first trial, how often its training had been started."""
+    return [metrics["attempt"] for metrics in made.epochs("0000")]
+
+
+def test_a_worker_is_killed(tmp_path: Path, base: Config, space: Space, nodes: Nodes) -> None:
+    accident = Accident(3, lambda metrics: os.kill(metrics["process"], signal.SIGKILL))
+    made, _ = search(tmp_path, base, space, 2, accident)
+    assert attempts(made) in ([1, 1, 1, 2, 2, 2], [1, 1, 1, 1, 2, 2])  # one epoch lost at most
+    assert any("0000 lost a process or a machine" in note for note in accident.notes)
+
+
+def test_a_trials_process_is_killed(tmp_path: Path, base: Config, space: Space, nodes: Nodes) -> None:
+    def kill(metrics: Any) -> None:
+        (process,) = [each for each in nodes.processes() if "Trial" in each.name() or "ImplicitFunc" in each.name()]
+        process.kill()
+
+    accident = Accident(3, kill)
+    made, _ = search(tmp_path, base, space, 2, accident)
+    assert attempts(made) in ([1, 1, 1, 2, 2, 2], [1, 1, 1, 1, 2, 2])
+    assert any("0000 lost its process" in note for note in accident.notes)
+
+
+def test_a_node_is_lost_and_another_takes_its_place(tmp_path: Path, base: Config, space: Space, nodes: Nodes) -> None:
+    nodes.add()
+    accident = Accident(3, lambda metrics: nodes.kill_node(metrics["node"]))
+    made, _ = search(tmp_path, base, space, 2, accident)
+    assert attempts(made) in ([1, 1, 1, 2, 2, 2], [1, 1, 1, 1, 2, 2])
+
+
+def test_a_node_is_lost_and_one_worker_goes_on(tmp_path: Path, base: Config, space: Space, nodes: Nodes) -> None:
+    accident = Accident(3, lambda metrics: nodes.kill_node(metrics["node"]))
+    made, _ = search(tmp_path, base, space, "1..2", accident)
+    workers = [metrics["workers"] for metrics in made.epochs("0000")]
+    assert workers in ([2, 2, 2, 1, 1, 1], [2, 2, 2, 2, 1, 1])
+    assert [metrics["workers"] for metrics in made.epochs("0001")] == [1] * EPOCHS
+
+
+def test_a_node_is_about_to_be_taken_away(tmp_path: Path, base: Config, space: Space, nodes: Nodes) -> None:
+    """With a minute's notice nothing is done twice: the training leaves at the end of its epoch."""
+    nodes.add()
+    accident = Accident(2, lambda metrics: nodes.drain(metrics["node"], 120))
+    made, _ = search(tmp_path, base, space, 2, accident)
+    assert sorted(set(attempts(made))) == [1, 2]
+    left = {metrics["node"] for metrics in made.epochs("0000")[:2]}
+    assert not left & {metrics["node"] for metrics in made.epochs("0000")[-1:]}
+    assert any("0000 its machine is being taken away" in note for note in accident.notes)
+    assert [int(path.read_text()) for path in sorted((tmp_path / "a" / "trials" / "0000").glob("started_*"))] == [
+        0,
+        attempts(made).count(1),
+    ]
+
+
+def test_a_worker_dies_while_its_process_group_is_set_up(
+    tmp_path: Path, base: Config, space: Space, nodes: Nodes
+) -> None:
+    """On a cluster that is exactly full: what the dead attempt had reserved must be free again."""
+    accident = Accident(1, lambda metrics: None)
+    made, _ = search(tmp_path, base, space, 2, accident, "build_dying")
+    assert any("0000 lost a process or a machine" in note for note in accident.notes)
+    assert (made.folder / "trials" / "0000" / "died").exists()

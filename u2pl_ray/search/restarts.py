@@ -1,0 +1,84 @@
+"""When a training is started again within its trial: when it lost a process or a machine, never when it raised.
+
+A lost process is no verdict on the setting. It goes on from its newest checkpoint, so that an epoch at most is done
+again; a bounded number of times without an epoch in between, as a training may be what kills its processes.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+RESTARTS = 3
+"""Losses in a row without an epoch in between that a training survives."""
+
+_PREEMPTED = {"PreemptionError", "Preempted"}
+_NO_ROOM = {"WorkerGroupStartupTimeoutError"}
+_LOST = {
+    "RayActorError",  # and its kinds: a process, or a node, is gone
+    "NodeDiedError",
+    "WorkerCrashedError",
+    "WorkerGroupStartupFailedError",
+    "WorkerHealthCheckFailedError",
+    "WorkerHealthCheckTimeoutError",
+}
+_SEVERED = (
+    "Connection closed by peer",
+    "Connection reset by peer",
+    "NCCL communicator was aborted",
+    "Broken pipe",
+)
+"""What the other workers say when one is gone, which may be heard first."""
+
+
+@dataclass(frozen=True)
+class Interruption:
+    """Why a training did not end by itself.
+
+    Attributes:
+        what: in a few words.
+        counts: whether it may be the training's own fault.
+        no_room: whether the cluster had no room for it.
+    """
+
+    what: str
+    counts: bool
+    no_room: bool = False
+
+
+def interruption(error: BaseException) -> Interruption | None:
+    """What interrupted a training that failed with `error`; None if it failed by itself."""
+    causes = list(causes_of(error))
+    kinds = {kind.__name__ for cause in causes for kind in type(cause).__mro__}
+    if kinds & _PREEMPTED or any(getattr(cause, "preempted", False) for cause in causes):
+        return Interruption("its machine is being taken away", counts=False)
+    if kinds & _NO_ROOM:
+        return Interruption("finds no room on the cluster", counts=False, no_room=True)
+    if kinds & _LOST:
+        return Interruption("lost a process or a machine", counts=True)
+    if any(sign in str(cause) for cause in causes for sign in _SEVERED):
+        return Interruption("lost its connection to another worker", counts=True)
+    return None
+
+
+class Restarts:
+    """Counts a training's interruptions."""
+
+    def __init__(self) -> None:
+        self._losses, self._epochs = 0, -1
+
+    def allow(self, why: Interruption, epochs: int) -> bool:
+        """Whether the training, interrupted after `epochs` epochs, is started again."""
+        if epochs > self._epochs:
+            self._losses, self._epochs = 0, epochs
+        self._losses += why.counts
+        return self._losses <= RESTARTS
+
+
+def causes_of(error: BaseException) -> Iterator[BaseException]:
+    """The exception and those it stands for, innermost last."""
+    yield error
+    inner = [*getattr(error, "worker_failures", {}).values()]
+    names = ("controller_failure", "health_check_failure", "_base_exc", "cause", "__cause__")
+    inner += [getattr(error, name, None) for name in names]
+    for cause in inner:
+        if isinstance(cause, BaseException) and cause is not error:
+            yield from causes_of(cause)
