@@ -180,7 +180,9 @@ def torch_worker(arguments: dict[str, Any]) -> None:
             raise Preempted("left")
 
 
-def build_torch(config: Config, storage_path: str, name: str, callbacks: list[Any], reported_epochs: int) -> Any:
+def build_torch(
+    config: Config, storage_path: str, name: str, callbacks: list[Any], reported_epochs: int, **more: Any
+) -> Any:
     """Like `u2pl_ray.train.launch.build_trainer`, with Ray Train's own processes."""
     from u2pl_ray.train.launch import build_trainer
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from u2pl_ray.config.errors import UserError
 from u2pl_ray.config.schema import Config
-from u2pl_ray.train.launch import worker_resources
+from u2pl_ray.train.launch import uses_gpu, worker_resources
 
 TRIAL_MEMORY = 2**30
 """Bytes of Ray's `memory` for a trial's processes beside its workers: its own, Ray Train's controller and helpers were
@@ -31,6 +31,8 @@ _ENVIRONMENT = {
 
 _EPS = 1e-9
 _ASK_SECONDS = 5.0
+_ROOM_SECONDS = 5.0
+"""Until what a lost process held is seen to be free."""
 
 
 @dataclass(frozen=True)
@@ -99,12 +101,13 @@ def fit(config: Config, cluster: Sequence[Mapping[str, float]], max_concurrent: 
         " + ".join(f"{node.get(name, 0.0):g} {name}" for name in worker) + f" -> {slot}"
         for node, slot in zip(cluster, slots, strict=True)
     )
+    workers = max((count for count in config.worker_counts if count <= sum(slots)), default=config.worker_counts[-1])
     arithmetic = (
-        f"a trial is {config.workers} worker{'s' * (config.workers > 1)} of {need}; "
+        f"a trial is {config.workers} worker{'s' * (config.most_workers > 1)} of {need}; "
         f"{len(cluster)} node{'s' * (len(cluster) > 1)} with room for workers: {have or 'none'}; "
-        f"{sum(slots)} // {config.workers}"
+        f"{sum(slots)} // {workers}"
     )
-    concurrent = sum(slots) // config.workers
+    concurrent = sum(slots) // workers
     if concurrent < 1:
         smaller = "resources.cpus_per_worker" + ", data.loader_workers" * (loaders > 0)
         raise UserError(
@@ -120,6 +123,29 @@ def fit(config: Config, cluster: Sequence[Mapping[str, float]], max_concurrent: 
     if max_concurrent is not None and max_concurrent < concurrent:
         concurrent, arithmetic = max_concurrent, f"{arithmetic}, limited to {max_concurrent}"
     return Fit(concurrent, gpu, arithmetic)
+
+
+def workers_with_room(config: Config, ceiling: int | None = None) -> int:
+    """With how many workers a training starts: the most that its configuration allows and the cluster has room for.
+
+    Args:
+        config: the training's.
+        ceiling: a count that found no room; the next smaller one is taken, or after the fewest the most again.
+    """
+    import ray
+
+    counts = config.worker_counts
+    below = [count for count in counts if ceiling is None or count < ceiling]
+    if len(counts) == 1 or not below:
+        return counts[0]
+    patience = time.monotonic() + _ROOM_SECONDS
+    while True:
+        free = ray.available_resources()
+        worker = worker_resources(config, uses_gpu(config))
+        slots = min(_times(free.get(name, 0.0), amount) for name, amount in worker.items())
+        if slots >= below[0] or time.monotonic() > patience:
+            return max((count for count in below if count <= slots), default=below[-1])
+        time.sleep(0.2)
 
 
 class Slots:

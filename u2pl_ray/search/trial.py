@@ -6,7 +6,7 @@ The process stays from trial to trial, as importing Ray and torch takes longer t
 import importlib
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable
 from typing import Any
 
 from ray import get, tune
@@ -18,7 +18,10 @@ from u2pl_ray.config.schema import Config
 from u2pl_ray.search.controller import LocalController
 from u2pl_ray.search.driver import Outcome
 from u2pl_ray.search.progress import say
+from u2pl_ray.search.reclaim import reclaim
 from u2pl_ray.search.records import State
+from u2pl_ray.search.resources import workers_with_room
+from u2pl_ray.search.restarts import RESTARTS, Interruption, Restarts, causes_of, interruption
 from u2pl_ray.search.scheduler import OUTCOME, REPORT
 from u2pl_ray.train.mending import mend
 from u2pl_ray.train.session import Metrics
@@ -73,10 +76,11 @@ class TrialRunner(tune.Trainable):
 
     def _start(self, config: dict[str, Any]) -> "Training":
         trial, self._epoch = config["trial"], config["reported_epochs"]
-        folder = f"{self._storage_path}/{trial}"
+        folder, claims = f"{self._storage_path}/{trial}", self._claims
         start = {} if config["start"] is None else {"start": f"{folder}/{config['start']}"}
         return Training(
-            lambda group: get(self._claims.add.remote(trial, group)),
+            lambda group: get(claims.add.remote(trial, group)),
+            lambda: reclaim(claims, trial),
             trainer=self._trainer,
             config=Config.model_validate_json(config["config"]),
             storage_path=folder,
@@ -91,11 +95,13 @@ class Training:
 
     Args:
         reserved: called with every placement group it reserves.
+        free: frees them.
         trainer: `module:function`.
         arguments: for the trainer.
     """
 
-    def __init__(self, reserved: Any, trainer: str, **arguments: Any) -> None:
+    def __init__(self, reserved: Any, free: Callable[[], None], trainer: str, **arguments: Any) -> None:
+        self._free = free
         self._items: queue.Queue[Metrics | Outcome] = queue.Queue()
         self._controller = LocalController(reserved)
         self._reports = ReportCallback(self._items.put, f"/{arguments['storage_path'].rpartition('/')[2]}")
@@ -114,14 +120,36 @@ class Training:
         return not self._thread.is_alive()
 
     def _train(self, trainer: str, arguments: dict[str, Any]) -> None:
+        trial, restarts, ceiling = arguments["storage_path"].rpartition("/")[2], Restarts(), None
+        while True:
+            outcome, workers, why = self._attempt(trainer, arguments, ceiling)
+            if why is None or self._reports.stopped:
+                break
+            if not restarts.allow(why, self._reports.epochs):
+                outcome = Outcome(State.FAILED, "lost", f"{why.what} {RESTARTS + 1} times in a row")
+                break
+            say(f"{trial} {why.what}; it goes on after epoch {self._reports.epochs}")
+            self._free()
+            ceiling = workers if why.no_room else None
+        self._items.put(outcome)
+
+    def _attempt(
+        self, trainer: str, arguments: dict[str, Any], ceiling: int | None
+    ) -> tuple[Outcome, int, Interruption | None]:
+        """Train from the newest checkpoint; how it ended, with how many workers, and whether it was interrupted."""
+        workers = 0
         try:
+            config = arguments["config"]
+            workers = workers_with_room(config, ceiling)
             for line in mend(f"{arguments['storage_path']}/{arguments['name']}"):
                 say(line)
-            self._controller.fit(load_callable(trainer)(callbacks=[self._reports], **arguments))
-            outcome = Outcome(State.COMPLETED)
+            known = max(arguments["reported_epochs"], self._reports.epochs)
+            settings = {**arguments, "config": config.with_workers(workers), "reported_epochs": known}
+            self._controller.fit(load_callable(trainer)(callbacks=[self._reports], **settings))
         except BaseException as error:
             outcome = classify(error)
-        self._items.put(outcome)
+            return outcome, workers, interruption(error) if outcome.reason == "error" else None
+        return Outcome(State.COMPLETED), workers, None
 
 
 class ReportCallback(UserCallback):
@@ -133,7 +161,7 @@ class ReportCallback(UserCallback):
     """
 
     def __init__(self, put: Any, root: str) -> None:
-        self._put, self._root, self._stopped = put, root, False
+        self._put, self._root, self.stopped, self.epochs = put, root, False, 0
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Workers get their run's settings with its callbacks, and have no use for this one."""
@@ -141,15 +169,16 @@ class ReportCallback(UserCallback):
 
     def stop(self) -> None:
         """Refuse further reports, which ends a training without workers of its own."""
-        self._stopped = True
+        self.stopped = True
 
     def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any) -> None:
         """Called by Ray Train when all workers have reported an epoch."""
-        if self._stopped:
+        if self.stopped:
             raise RuntimeError("the trial has been stopped")
         report = dict(metrics[0])
         if checkpoint is not None:
             report["checkpoint"] = checkpoint.path.rpartition(f"{self._root}/")[2]
+        self.epochs = report[names.EPOCH]
         self._put(report)
 
 
@@ -161,7 +190,7 @@ def load_callable(path: str) -> Any:
 
 def classify(error: BaseException) -> Outcome:
     """What an exception out of a training means for the search."""
-    causes = list(_causes(error))
+    causes = list(causes_of(error))
     kinds = {kind.__name__ for cause in causes for kind in type(cause).__mro__}
     text = "\n".join(str(cause) for cause in causes)
     line = _last_line(causes[-1])
@@ -172,16 +201,6 @@ def classify(error: BaseException) -> Outcome:
     if any(isinstance(cause, UserError) for cause in causes):
         return Outcome(State.INFEASIBLE, "refused", line)
     return Outcome(State.FAILED, "error", line)
-
-
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    """The exception and those it stands for, innermost last."""
-    yield error
-    inner = [*getattr(error, "worker_failures", {}).values()]
-    inner += [getattr(error, name, None) for name in ("controller_failure", "_base_exc", "cause", "__cause__")]
-    for cause in inner:
-        if isinstance(cause, BaseException) and cause is not error:
-            yield from _causes(cause)
 
 
 def _last_line(error: BaseException) -> str:

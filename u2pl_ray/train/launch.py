@@ -141,7 +141,7 @@ def build_trainer(
         },
         torch_config=TorchConfig(backend="nccl" if gpu else "gloo"),
         scaling_config=ScalingConfig(
-            num_workers=config.workers, use_gpu=gpu, resources_per_worker=worker_resources(config, gpu)
+            num_workers=config.most_workers, use_gpu=gpu, resources_per_worker=worker_resources(config, gpu)
         ),
         run_config=RunConfig(
             name=name,
