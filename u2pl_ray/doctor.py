@@ -103,6 +103,14 @@ def _storage(storage_path: str | None) -> Iterator[Finding]:
     cramped = writable(storage)
     yield not cramped, f"{storage}: {free_space(storage)}" + ", less than a search may need" * bool(cramped)
     yield True, f"{len(experiments(storage))} experiments in it"
+    if os.environ.get("RAY_ADDRESS"):
+        import ray
+
+        from u2pl_ray.search.reach import unreached
+
+        if ray.is_initialized():  # else that was a problem of the cluster's
+            blind = unreached(storage)
+            yield not blind, f"not seen from {', '.join(blind)}" if blind else "every node reaches it"
 
 
 def _wandb() -> Iterator[Finding]:

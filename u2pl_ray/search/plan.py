@@ -17,6 +17,7 @@ from u2pl_ray.search.earlier import NOTHING, Earlier
 from u2pl_ray.search.experiment import Experiment
 from u2pl_ray.search.options import TRAINER, Options, describe
 from u2pl_ray.search.paper import paper_setting
+from u2pl_ray.search.reach import check_reach
 from u2pl_ray.search.resources import Fit, connect, fit, nodes
 from u2pl_ray.search.rungs import RungPruner
 from u2pl_ray.search.samplers import COMPLETED_ONLY, SamplerChoice
@@ -181,7 +182,7 @@ def plan_search(
     connect()
     room = fit(config, nodes(), max_concurrent)
     if len(nodes()) > 1:
-        notes.append(f"{len(nodes())} nodes: {place.storage} must be storage that all of them share")
+        notes.append(check_reach(place.storage))
     options = Options(trials, choice, stopping, max_concurrent, trainer, budget, study_url)
     return Plan(name, place, config, space, options, room, paper, notes, earlier, queue or ())
 

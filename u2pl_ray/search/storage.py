@@ -153,7 +153,7 @@ def writable(storage: str | Path) -> list[str]:
     if is_uri(storage):
         Objects(str(storage)).check()
         return []
-    above = _existing(Path(storage))
+    above = existing(Path(storage))
     try:
         tempfile.TemporaryDirectory(prefix=".u2pl-ray.", dir=above).cleanup()
     except OSError as error:
@@ -167,8 +167,9 @@ def free_space(storage: str | Path) -> str:
     """How much room a storage has, for people."""
     if is_uri(storage):
         return f"{storage}, written and read back"
-    return f"{shutil.disk_usage(_existing(Path(storage))).free / 2**30:.0f} GiB free"
+    return f"{shutil.disk_usage(existing(Path(storage))).free / 2**30:.0f} GiB free"
 
 
-def _existing(folder: Path) -> Path:
+def existing(folder: Path) -> Path:
+    """The folder, or the nearest one above it that is there."""
     return next(above for above in (folder, *folder.parents) if above.exists())
