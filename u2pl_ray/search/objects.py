@@ -36,7 +36,8 @@ class Objects:
         from pyarrow import fs
 
         parts = urlsplit(uri)
-        if parts.password or (parts.scheme == "s3" and parts.username):
+        on_s3 = parts.scheme == "s3"
+        if parts.password or (on_s3 and parts.username):
             raise UserError(
                 f"--storage-path {parts.scheme}://...: holds credentials, which would be printed and stored; give them "
                 "in the environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY), or as a profile"
@@ -47,7 +48,8 @@ class Objects:
                 "AWS_ENDPOINT_URL), which Ray's processes on every node need too"
             )
         try:
-            self._filesystem, root = fs.FileSystem.from_uri(uri)
+            # One request an object instead of the three of an upload in parts.
+            self._filesystem, root = fs.FileSystem.from_uri(f"{uri}?allow_delayed_open=true" if on_s3 else uri)
         except (ValueError, OSError) as error:
             raise UserError(f"--storage-path {uri}: {_first_line(error)}") from None
         self.uri, self._root = uri, root.rstrip("/")
