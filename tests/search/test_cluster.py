@@ -10,8 +10,11 @@ from typing import Any
 
 import psutil
 import pytest
+import torch
 from ray.cluster_utils import Cluster
 
+from tests.train.conftest import tiny
+from tests.train.test_world_size import SETTINGS
 from u2pl_ray.config import overrides
 from u2pl_ray.config.schema import Config
 from u2pl_ray.search.events import Listener
@@ -19,6 +22,9 @@ from u2pl_ray.search.experiment import Experiment
 from u2pl_ray.search.plan import plan_search
 from u2pl_ray.search.records import State, TrialRecord
 from u2pl_ray.search.space import Space
+from u2pl_ray.search.training import plan_training
+from u2pl_ray.train.loop import Worker
+from u2pl_ray.train.session import LocalSession
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
@@ -68,7 +74,7 @@ class Nodes:
 
 
 @pytest.fixture
-def nodes() -> Iterator[Nodes]:
+def nodes(tmp_path: Path) -> Iterator[Nodes]:
     import ray
 
     from u2pl_ray.search.resources import connect
@@ -78,6 +84,7 @@ def nodes() -> Iterator[Nodes]:
     os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112
     os.environ["RAY_health_check_initial_delay_ms"] = "2000"  # noqa: SIM112
     os.environ["RAY_health_check_period_ms"] = "1000"  # noqa: SIM112
+    os.environ["U2PL_RAY_CACHE"] = str(tmp_path / "cache")
     made = Nodes()
     os.environ["RAY_ADDRESS"] = made.cluster.address
     connect()
@@ -181,3 +188,21 @@ def test_a_worker_dies_while_its_process_group_is_set_up(
     made, _ = search(tmp_path, base, space, 2, accident, "build_dying")
     assert any("0000 lost a process or a machine" in note for note in accident.notes)
     assert (made.folder / "trials" / "0000" / "died").exists()
+
+
+def test_a_real_training_that_loses_a_node_is_the_same_training(tmp_path: Path, nodes: Nodes) -> None:
+    """Two workers, a node lost, one worker from there: metrics as of a training that lost nothing."""
+    config = tiny(*SETTINGS, "train.epochs=4", "tracking.wandb=disabled")
+    never_lost: list[dict[str, Any]] = []
+    Worker(config, LocalSession(None, never_lost.append), torch.device("cpu")).run()
+    accident = Accident(2, lambda metrics: nodes.kill_node(next(iter(nodes.workers))))
+    elastic = overrides.apply(config, {"workers": "1..2"})
+    (record,) = plan_training(elastic, name="a", storage_path=tmp_path).create().run([accident]).trials
+    assert record.state == State.COMPLETED
+    epochs = Experiment.open("a", tmp_path).epochs("0000")
+    assert [row["perf/workers"] for row in epochs] in ([2, 2, 1, 1], [2, 2, 2, 1])
+    for row, expected in zip(epochs, never_lost, strict=True):
+        for name in ("train/loss/total", "train/loss/supervised", "train/loss/unsupervised", "diag/entropy/mean"):
+            if name in expected:
+                assert row[name] == pytest.approx(expected[name], rel=5e-3, abs=1e-5), name
+        assert row["val/miou"] == pytest.approx(expected["val/miou"], abs=0.02)

@@ -21,8 +21,8 @@ def check_reach(storage: str) -> str:
 
     if blind := unreached(storage):
         raise UserError(
-            f"--storage-path {storage}: not seen from node{'s' * (len(blind) > 1)} {', '.join(blind)}; use a folder that "
-            "all nodes share, or s3://bucket/prefix (with the environment that reaches it on each node)"
+            f"--storage-path {storage}: not seen from node{'s' * (len(blind) > 1)} {', '.join(blind)}; use a folder "
+            "that all nodes share, or s3://bucket/prefix (with the environment that reaches it on each node)"
         )
     return f"{sum(node['Alive'] for node in ray.nodes())} nodes, all of which reach the storage"
 
