@@ -6,11 +6,11 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
+from u2pl_ray.config import metrics as names
 from u2pl_ray.search.driver import Driver
 from u2pl_ray.search.resources import TRIAL_MEMORY
+from u2pl_ray.search.restarts import RESTARTS
 from u2pl_ray.search.storage import Place
-
-_RESTARTS = 3
 
 logger = logging.getLogger(__name__)
 
@@ -63,6 +63,7 @@ def run_tune(driver: Driver, slots: Callable[[], int], place: Place, trainer: st
             end_softly()
 
     ending: list[str] = []
+    newest: dict[str, int] = {}
 
     class Events(tune.Callback):
         def setup(self, *arguments: Any, **info: Any) -> None:
@@ -70,6 +71,11 @@ def run_tune(driver: Driver, slots: Callable[[], int], place: Place, trainer: st
 
         def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
             watch(sum(trial.status == trial.RUNNING for trial in trials))
+
+        def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: Any, **info: Any) -> None:
+            if result[names.EPOCH] > newest.get(trial.config["trial"], 0):
+                newest[trial.config["trial"]] = result[names.EPOCH]
+                trial.run_metadata.num_failures = 0  # losses are counted from one epoch to the next
 
         def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
             free(trial.config["trial"])
@@ -93,7 +99,7 @@ def run_tune(driver: Driver, slots: Callable[[], int], place: Place, trainer: st
             callbacks=[Events()],
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),  # trainings write theirs
             # The trial's own process; a training's failure is an outcome, not a failure of the trial.
-            failure_config=tune.FailureConfig(max_failures=_RESTARTS),
+            failure_config=tune.FailureConfig(max_failures=RESTARTS),
         ),
     )
 
