@@ -1,9 +1,11 @@
 """A search that loses workers, processes and nodes of a cluster of several nodes. Real Ray, real kills."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,11 +18,13 @@ from ray.cluster_utils import Cluster
 from tests.train.conftest import tiny
 from tests.train.test_world_size import SETTINGS
 from u2pl_ray.config import overrides
+from u2pl_ray.config.errors import UserError
 from u2pl_ray.config.schema import Config
 from u2pl_ray.search.events import Listener
 from u2pl_ray.search.experiment import Experiment
 from u2pl_ray.search.plan import plan_search
 from u2pl_ray.search.records import State, TrialRecord
+from u2pl_ray.search.resources import nodes as living
 from u2pl_ray.search.space import Space
 from u2pl_ray.search.training import plan_training
 from u2pl_ray.train.loop import Worker
@@ -84,6 +88,8 @@ def nodes(tmp_path: Path) -> Iterator[Nodes]:
     os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112
     os.environ["RAY_health_check_initial_delay_ms"] = "2000"  # noqa: SIM112
     os.environ["RAY_health_check_period_ms"] = "1000"  # noqa: SIM112
+    os.environ["FAKE_EPOCH_SECONDS"] = "1.0"
+    os.environ["RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S"] = "0.5"
     os.environ["U2PL_RAY_CACHE"] = str(tmp_path / "cache")
     made = Nodes()
     os.environ["RAY_ADDRESS"] = made.cluster.address
@@ -206,3 +212,25 @@ def test_a_real_training_that_loses_a_node_is_the_same_training(tmp_path: Path, 
             if name in expected:
                 assert row[name] == pytest.approx(expected[name], rel=5e-3, abs=1e-5), name
         assert row["val/miou"] == pytest.approx(expected["val/miou"], abs=0.02)
+
+
+def test_a_node_that_does_not_share_the_storage_is_found(
+    tmp_path: Path, base: Config, space: Space, nodes: Nodes
+) -> None:
+    storage = tmp_path / "storage"
+    storage.mkdir()
+    plan = plan_search(base, space, name="a", trials=1, storage_path=storage)
+    assert any("3 nodes, all of which reach the storage" in line for line in plan.lines())
+    join = f"{sys.executable} -m ray.scripts.scripts start --block --num-cpus 1 --node-ip-address 127.0.0.9"
+    hidden = f"mount -t tmpfs none {storage} && {join} --address {nodes.cluster.address}; exit $?"
+    apart = ["unshare", "--mount", "--pid", "--fork", "--kill-child=SIGKILL", "--mount-proc"]
+    node = subprocess.Popen([*apart, "sh", "-c", hidden], stdout=subprocess.DEVNULL)
+    try:
+        while len(living()) < 4:
+            time.sleep(0.5)
+        refusal = re.escape("not seen from node 127.0.0.9; use a folder that all nodes share")
+        with pytest.raises(UserError, match=refusal):
+            plan_search(base, space, name="a", trials=1, storage_path=storage)
+    finally:
+        node.kill()
+        node.wait()
