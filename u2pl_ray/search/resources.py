@@ -196,4 +196,4 @@ def _times(offered: float, amount: float) -> int:
 
 def devices(config: Config, gpu: bool) -> float:
     """What a trial takes of what `--gpu-hours` counts: GPUs, or on CPU its workers."""
-    return config.workers * (config.resources.gpus_per_worker if gpu else 1.0)
+    return config.most_workers * (config.resources.gpus_per_worker if gpu else 1.0)
