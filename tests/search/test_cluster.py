@@ -10,7 +10,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 import torch
 from ray.cluster_utils import Cluster
@@ -55,10 +54,12 @@ class Nodes:
         node = self.cluster.add_node(node_ip_address=address, **self._small)
         self.workers[node.node_id] = node
 
-    def processes(self) -> list[psutil.Process]:
-        """What the raylets of this cluster started."""
-        raylets = [node.all_processes["raylet"][0].process.pid for node in self.cluster.list_all_nodes()]
-        return [child for raylet in raylets for child in psutil.Process(raylet).children()]
+    def processes(self) -> dict[int, str]:
+        """What the raylets of this cluster started: process number and command."""
+        raylets = [str(node.all_processes["raylet"][0].process.pid) for node in self.cluster.list_all_nodes()]
+        listed = subprocess.run(["ps", "-o", "pid=,args=", "--ppid", ",".join(raylets)], capture_output=True, text=True)
+        rows = [line.split(maxsplit=1) for line in listed.stdout.splitlines()]
+        return {int(number): command for number, command in rows}
 
     def kill_node(self, identity: str) -> None:
         """At once, as when the power goes."""
@@ -147,8 +148,8 @@ def test_a_worker_is_killed(tmp_path: Path, base: Config, space: Space, nodes: N
 
 def test_a_trials_process_is_killed(tmp_path: Path, base: Config, space: Space, nodes: Nodes) -> None:
     def kill(metrics: Any) -> None:
-        (process,) = [each for each in nodes.processes() if "Trial" in each.name() or "ImplicitFunc" in each.name()]
-        process.kill()
+        (process,) = [number for number, command in nodes.processes().items() if "TrialRunner" in command]
+        os.kill(process, signal.SIGKILL)
 
     accident = Accident(3, kill)
     made, _ = search(tmp_path, base, space, 2, accident)
