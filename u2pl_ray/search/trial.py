@@ -178,7 +178,7 @@ class ReportCallback(UserCallback):
         report = dict(metrics[0])
         if checkpoint is not None:
             report["checkpoint"] = checkpoint.path.rpartition(f"{self._root}/")[2]
-        self.epochs = report[names.EPOCH]
+        self.epochs = report.get(names.EPOCH, self.epochs)
         self._put(report)
 
 
