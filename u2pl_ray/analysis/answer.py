@@ -1,12 +1,18 @@
 """The answer of a search in a sentence, with how sure it is."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from statistics import mean
+from typing import Any
 
+from u2pl_ray.analysis.confirmation import confirmation
 from u2pl_ray.analysis.load import Analysis
+from u2pl_ray.config.errors import UserError
 from u2pl_ray.search.budget import spent
+from u2pl_ray.search.confirm import confirmation_name
 from u2pl_ray.search.console import number, settings
+from u2pl_ray.search.experiment import Experiment
 from u2pl_ray.search.records import State, TrialRecord
 
 _LEAST = 4
@@ -26,8 +32,51 @@ class Answer:
     doubt: str = ""
 
 
-def answer(analysis: Analysis) -> Answer:
-    """The best trial, against the paper's setting where that ran, with the scatter of both curves."""
+def confirmed(analysis: Analysis) -> dict[str, Any] | None:
+    """The leaders against the paper's setting on several seeds (see `confirmation`); None if that never ran."""
+    experiment = analysis.experiment
+    if experiment.options.confirms:
+        return confirmation(experiment)
+    try:
+        return confirmation(Experiment.open(confirmation_name(analysis.name), experiment.place.storage))
+    except UserError:
+        return None
+
+
+def answer(analysis: Analysis, on_seeds: Mapping[str, Any] | None = None) -> Answer:
+    """The best trial, against the paper's setting where that ran, and how sure that is.
+
+    Args:
+        analysis: the experiment.
+        on_seeds: from `confirmed`. Without it the scatter of both curves stands in for the noise of seeds.
+    """
+    if analysis.experiment.options.confirms and on_seeds is not None:
+        return Answer(" ".join(_on_seeds(on_seeds, row) for row in _leaders(on_seeds)))
+    told = _of_one_seed(analysis)
+    repeated = [
+        row for row in _leaders(on_seeds or {}) if analysis.best is not None and row["label"] == analysis.best.id
+    ]
+    if on_seeds is None or not repeated:
+        return told
+    return Answer(told.sentence, _on_seeds(on_seeds, repeated[0]))
+
+
+def _leaders(on_seeds: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return [row for row in on_seeds.get("settings", ()) if "verdict" in row]
+
+
+def _on_seeds(on_seeds: Mapping[str, Any], row: Mapping[str, Any]) -> str:
+    """How one setting did on new seeds, in a sentence."""
+    if row["low"] is None:
+        return f"Trial {row['label']}'s setting has run with too few new seeds to say more."
+    interval = f"{on_seeds['confidence']:.0%} interval {row['low']:+.4f} to {row['high']:+.4f}"
+    return (
+        f"On {row['pairs']} new seeds trial {row['label']}'s setting differs from the paper's by {row['difference']:+.4f} "
+        f"on average ({interval}): {row['verdict']}."
+    )
+
+
+def _of_one_seed(analysis: Analysis) -> Answer:
     metric, best, paper = analysis.metric.name, analysis.best, analysis.paper
     if best is None:
         ended = [record for record in analysis.records if record.state.finished]

@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from u2pl_ray.analysis.answer import answer, counts, next_steps, standing
+from u2pl_ray.analysis.answer import answer, confirmed, counts, next_steps, standing
 from u2pl_ray.analysis.figures.comparison import comparison_panels
 from u2pl_ray.analysis.figures.inside import inside_panels
 from u2pl_ray.analysis.figures.panel import BEST, PAPER, STATES, Panel, fill_rows, picks
@@ -72,6 +72,7 @@ def render(analyses: Sequence[Analysis]) -> str:
 
 def _experiment(analysis: Analysis) -> dict[str, Any]:
     experiment, best, paper = analysis.experiment, analysis.best, analysis.paper
+    on_seeds = confirmed(analysis)
     sections = (
         ("settings", "What the settings did", settings_panels(analysis)),
         ("trainings", "How the trainings went", training_panels(analysis)),
@@ -82,7 +83,8 @@ def _experiment(analysis: Analysis) -> dict[str, Any]:
         "standing": standing(analysis),
         "counts": {state.value.lower(): count for state, count in counts(analysis).items()},
         "asked": _asked(analysis),
-        "answer": answer(analysis),
+        "answer": answer(analysis, on_seeds),
+        "seeds": on_seeds,
         "findings": read(analysis),
         "versus": _versus(analysis) if best and paper and best.id != paper.id else None,
         "sections": [
