@@ -1,5 +1,6 @@
 """The report as a reader finds it: opened in a real browser, at the width of a desktop and of a phone."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -7,9 +8,12 @@ import pytest
 from playwright.sync_api import Browser
 
 from tests.analysis.browser import Reader, chromium
+from tests.analysis.local_search import run
+from u2pl_ray.analysis.answer import answer, confirmed
 from u2pl_ray.analysis.load import analyse
 from u2pl_ray.analysis.report import write_report
 from u2pl_ray.config.errors import UserError
+from u2pl_ray.search.confirm import plan_confirmation
 from u2pl_ray.search.experiment import Experiment
 
 WIDTHS = (1280, 390)
@@ -47,13 +51,55 @@ def test_a_search(browser: Browser, searched: Experiment, tmp_path: Path, width:
         *("Parallel coordinates", "What mattered", "temperature alone", "start alone", "kind alone", "History"),
         *("Every trial, epoch by epoch", "Student and teacher", "Losses", "Timeline", "Resources in use"),
         *("Threshold", f"Entropies, best {best.id}", "Right and wrong by entropy", "Pseudo-labels"),
-        *("Queue fill", "Key age", "Pushes", "False negatives", "Reliable by class", "Class by class"),
+        *("Queue fill", "Key age", "Pushes", "False negatives", "Reliable by class", "Class by class", "Confusion"),
     }
     assert wanted <= drawn
     assert any(title.endswith("together") for title in drawn)
     text = reader.page.inner_text("main")
     for words in (f"Trial {best.id} reached val/miou", "the best of 5 trials", "with one seed", "u2pl-ray export"):
         assert words in text
+
+
+def test_it_shows_what_the_best_and_the_worst_trial_make_of_images(
+    browser: Browser, searched: Experiment, tmp_path: Path
+) -> None:
+    analysis = analyse(searched)
+    reader = read(browser, page(searched, tmp_path), 390)
+    best, worst = analysis.ranked()[0].id, analysis.ranked()[-1].id
+    text = reader.page.inner_text("main")
+    assert f"Best trial {best} (val/miou" in text
+    assert f"Worst trial {worst} (val/miou" in text
+    shown = reader.page.locator(".sample img")
+    for word in ("ground truth", "student's prediction", "teacher's pseudo-label", "reliable (green)"):
+        assert reader.page.get_by_text(word, exact=True).count() >= 2
+    sizes = shown.evaluate_all("images => images.map(image => image.naturalWidth)")
+    assert sizes
+    assert all(width == 64 for width in sizes)
+
+
+def test_new_seeds_decide_how_sure_the_answer_is(
+    browser: Browser, begun: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("u2pl_ray.search.plan.connect", lambda: None)  # no cluster is needed to train here
+    monkeypatch.setattr("u2pl_ray.search.plan.nodes", lambda: [{"CPU": 1.0, "memory": 2.0**34}])
+    storage = tmp_path / "storage"
+    shutil.copytree(begun.folder, storage / "begun")
+    search = run(Experiment.open("begun", storage), trials=1)  # a second trial, beside the paper's
+    leader = next(record.id for record in analyse(search).records if record.note != "paper")
+    run(plan_confirmation(search, top=1, seeds=2).create())
+    reader = read(browser, page(search, tmp_path), 390)
+    assert "On new seeds" in reader.page.locator("h2").all_inner_texts()
+    confirmation = Experiment.open("begun-confirm", storage)
+    assert f"On 2 new seeds trial {leader}'s setting" in answer_of(confirmation)
+    read(browser, page(confirmation, tmp_path), 390)
+
+
+def answer_of(experiment: Experiment) -> str:
+    analysis = analyse(experiment)
+    on_seeds = confirmed(analysis)
+    assert on_seeds is not None
+    told = answer(analysis, on_seeds)
+    return f"{told.sentence} {told.doubt}"
 
 
 def test_plots_follow_the_window(browser: Browser, searched: Experiment, tmp_path: Path) -> None:

@@ -71,8 +71,8 @@ def _on_seeds(on_seeds: Mapping[str, Any], row: Mapping[str, Any]) -> str:
         return f"Trial {row['label']}'s setting has run with too few new seeds to say more."
     interval = f"{on_seeds['confidence']:.0%} interval {row['low']:+.4f} to {row['high']:+.4f}"
     return (
-        f"On {row['pairs']} new seeds trial {row['label']}'s setting differs from the paper's by {row['difference']:+.4f} "
-        f"on average ({interval}): {row['verdict']}."
+        f"On {row['pairs']} new seeds trial {row['label']}'s setting differs from the paper's by "
+        f"{row['difference']:+.4f} on average ({interval}): {row['verdict']}."
     )
 
 
