@@ -29,7 +29,7 @@ BASE = {
     "train": {"epochs": 9, "batch_size": 8, "unlabeled_batch_size": 8},
     "tracking": {"wandb": "disabled"},
 }
-"""One worker, nine epochs: rungs at 2 and 6."""
+"""One worker, nine epochs: a rung at 5."""
 
 
 @pytest.fixture

@@ -38,7 +38,7 @@ def test_a_plan_writes_nothing_and_says_what_would_happen(tmp_path: Path, base: 
     assert files(tmp_path) == set()
     for words in (
         "7 trials of at most 9 epochs, maximize val/miou",
-        "asha, trials may stop after 2, 6 epochs",
+        "asha, trials may stop after 5 epochs",
         "2 // 1 = 2 at once",
         "method.contrastive.temperature  0.05 .. 2 (log)   first: 0.5",
         "method.memory_bank.capacity: the paper's 30000 is outside",

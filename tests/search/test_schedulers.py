@@ -8,8 +8,8 @@ from u2pl_ray.search.rungs import RungPruner
 from u2pl_ray.search.schedulers import SchedulerChoice, from_early_terminate
 
 
-@pytest.mark.parametrize(("epochs", "rungs"), [(80, [16, 48]), (20, [4, 12]), (9, [2, 6]), (5, [1, 3]), (1, [])])
-def test_default_grace_is_a_fifth_of_the_epochs(epochs: int, rungs: list[int]) -> None:
+@pytest.mark.parametrize(("epochs", "rungs"), [(80, [40]), (20, [10]), (9, [5]), (5, [3]), (1, [])])
+def test_default_grace_is_half_of_the_epochs(epochs: int, rungs: list[int]) -> None:
     pruner = SchedulerChoice().build(epochs)
     assert isinstance(pruner, RungPruner)
     assert pruner.rungs(0, epochs) == rungs
@@ -78,7 +78,7 @@ def test_early_terminate_refused(body: dict[str, Any], words: list[str]) -> None
 
 def test_the_first_rung_comes_after_the_warmup() -> None:
     """Until then all trials are one and the same training."""
-    assert SchedulerChoice().after(4, 14).build(14).rungs(0, 14) == [6, 10]  # type: ignore[attr-defined]
+    assert SchedulerChoice().after(4, 14).build(14).rungs(0, 14) == [9]  # type: ignore[attr-defined]
     assert SchedulerChoice("hyperband").after(2, 20).build(20).rungs(1, 20) == [14]  # type: ignore[attr-defined]
     assert SchedulerChoice("asha", {"grace": 3}).after(4, 14).build(14).rungs(0, 14) == [3, 9]  # type: ignore[attr-defined]
     assert SchedulerChoice("none").after(4, 14) == SchedulerChoice("none")

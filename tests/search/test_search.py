@@ -75,8 +75,8 @@ def test_every_end_is_told_as_it_was(tmp_path: Path, base: Config) -> None:
         (State.FAILED, "nan", 1),
         (State.INFEASIBLE, "memory", 0),
         (State.FAILED, "error", 1),
-        (State.STOPPED, "", 2),
-        (State.STOPPED, "", 2),
+        (State.STOPPED, "", 5),
+        (State.STOPPED, "", 5),
     ]
     for record, words in zip(
         records[1:5], ("broke", "loss is nan", "can't allocate", "ended after 1 of 9"), strict=True
@@ -263,10 +263,10 @@ def test_over_ray_train(tmp_path: Path, base: Config) -> None:
     records = made.run().trials
     assert [(record.state, record.reason, record.epochs) for record in records] == [
         (State.COMPLETED, "", 9),
-        (State.STOPPED, "", 2),
+        (State.STOPPED, "", 5),
         (State.FAILED, "nan", 1),
         (State.INFEASIBLE, "memory", 0),
-        (State.STOPPED, "", 2),
+        (State.STOPPED, "", 5),
     ]
     assert [metrics["workers"] for metrics in made.epochs("0000")] == [2.0] * 9
     assert made.epochs("0000")[-1]["checkpoint"] == "train/epoch_00009"
