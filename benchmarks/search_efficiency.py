@@ -215,7 +215,7 @@ def searches() -> dict[str, tuple[str, SchedulerChoice, tuple[int, ...]]]:
         "tpe+hyperband": ("tpe", SchedulerChoice("hyperband"), (8,)),
         "tpe+median": ("tpe", SchedulerChoice("median"), (8,)),
         # As it was before: the first rung after the warm-up and a fifth of the rest, all of it times the factor.
-        "tpe+asha (2+4)*3^k": ("tpe", SchedulerChoice("asha", {"grace": 6}), (8,)),
+        "tpe+asha (2+4)*3^k": ("tpe", SchedulerChoice("asha", {"grace": 6, "warmup": 0}), (8,)),
     }
     for grace in (2, 4, 6, 9):
         for factor in (2, 3, 4):

@@ -80,6 +80,6 @@ def test_the_first_rung_comes_after_the_warmup() -> None:
     """Until then all trials are one and the same training."""
     assert SchedulerChoice().after(4, 14).build(14).rungs(0, 14) == [9]  # type: ignore[attr-defined]
     assert SchedulerChoice("hyperband").after(2, 20).build(20).rungs(1, 20) == [14]  # type: ignore[attr-defined]
-    assert SchedulerChoice("asha", {"grace": 3}).after(4, 14).build(14).rungs(0, 14) == [3, 9]  # type: ignore[attr-defined]
+    assert SchedulerChoice("asha", {"grace": 3}).after(4, 14).build(14).rungs(0, 14) == [7, 13]  # type: ignore[attr-defined]
     assert SchedulerChoice("none").after(4, 14) == SchedulerChoice("none")
     assert SchedulerChoice().after(0, 14) == SchedulerChoice()

@@ -56,11 +56,13 @@ def search(
     scheduler: Annotated[
         str | None,
         typer.Option(
-            "--scheduler", help="none, asha, hyperband, median. Default: the space's early_terminate, else asha."
+            "--scheduler",
+            help="none, asha, hyperband, median, pbt. Default: the space's early_terminate, else asha.",
         ),
     ] = None,
     scheduler_option: Annotated[
-        list[str] | None, typer.Option("--scheduler-option", help="grace=N epochs, factor=N, brackets=N, ...")
+        list[str] | None,
+        typer.Option("--scheduler-option", help="grace=N epochs, factor=N, interval=N, quantile=Q, ..."),
     ] = None,
     seed: Annotated[int, typer.Option("--seed", help="Seed of the proposals.")] = 0,
     warm_start: Annotated[

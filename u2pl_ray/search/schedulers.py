@@ -69,9 +69,8 @@ class SchedulerChoice:
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def after(self, warmup: int, epochs: int) -> "SchedulerChoice":
-        """Counting budgets from the end of `warmup` epochs that say nothing of a trial, unless told when to judge."""
-        told = {"grace", "interval", "warmup"} & set(self.options)
-        if self.name == "none" or told or not 0 < warmup < epochs:
+        """Counting budgets from the end of `warmup` epochs that say nothing of a trial, unless told otherwise."""
+        if self.name == "none" or "warmup" in self.options or not 0 < warmup < epochs:
             return self
         return SchedulerChoice(self.name, {**self.options, "warmup": warmup})
 
