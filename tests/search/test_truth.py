@@ -60,6 +60,8 @@ def test_optuna_holds_what_trials_and_tune_recorded(
         trials=20,
         storage_path=tmp_path,
         sampler_options={"n_startup_trials": 8},
+        scheduler="asha",
+        scheduler_options={"grace": 2, "factor": 3},
         trainer="fake_training:build_plain",
     )
     made = plan.create()
