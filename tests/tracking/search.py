@@ -3,6 +3,9 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from PIL import Image
+
 from u2pl_ray.tracking.reader import RunFile, read_run
 from u2pl_ray.tracking.sink import WandbSink
 
@@ -45,6 +48,15 @@ def tell(sink: WandbSink, trials: int, epochs: range | list[int], first: int = 0
         for trial in ids:
             sink.log(trial, epoch(step), step)
     return ids
+
+
+def image_files(folder: Path) -> None:
+    """Two validation images and an unlabeled one, as a training leaves them."""
+    folder.mkdir(parents=True)
+    for stem, kinds in (("val.0.a", "truth prediction"), ("val.10.c", "truth"), ("unlabeled.0.b.x", "reliable")):
+        Image.new("RGB", (4, 3)).save(folder / f"{stem}.image.jpg")
+        for kind in kinds.split():
+            Image.fromarray(np.full((3, 4), 1, np.uint8)).save(folder / f"{stem}.{kind}.png")
 
 
 def files(experiment: Path) -> dict[str, list[RunFile]]:

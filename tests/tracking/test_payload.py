@@ -6,6 +6,7 @@ import pytest
 import wandb
 from PIL import Image
 
+from tests.tracking.search import image_files
 from u2pl_ray.tracking.payload import edges, matrix_picture, row_again, row_for_client
 
 
@@ -35,6 +36,38 @@ def test_paths_of_media_become_pictures(tmp_path: Path) -> None:
     row = row_for_client({"media/alone": "one.png", "media/several": ["one.png", absolute, "gone.png"]}, tmp_path)
     assert [picture._caption for picture in row["media/alone"]] == ["one"]
     assert [picture._caption for picture in row["media/several"]] == ["one", "two"]
+
+
+def test_a_folder_becomes_overlays(tmp_path: Path) -> None:
+    image_files(tmp_path / "images" / "epoch_00002")
+    row = row_for_client({"media/images": "images/epoch_00002"}, tmp_path, ("sky", "sea"))
+    assert row.keys() == {"media/images/val", "media/images/unlabeled"}
+    first, second = row["media/images/val"]
+    assert (first._caption, second._caption) == ("a", "c")
+    assert (set(first._masks), set(second._masks)) == ({"truth", "prediction"}, {"truth"})
+    assert first._masks["truth"]._val["class_labels"] == {0: "sky", 1: "sea"}
+    [third] = row["media/images/unlabeled"]
+    assert third._masks["reliable"]._val["class_labels"] == {0: "unreliable", 1: "reliable"}
+
+
+def test_a_folder_that_was_removed_or_damaged_costs_its_images(tmp_path: Path) -> None:
+    assert row_for_client({"a": 1, "media/images": "gone"}, tmp_path) == {"a": 1, "media/images": []}
+    image_files(tmp_path / "here")
+    (tmp_path / "here" / "val.0.a.truth.png").write_bytes(b"no picture")
+    row = row_for_client({"media/images": "here"}, tmp_path)
+    assert [image._caption for image in row["media/images/val"]] == ["c"]
+
+
+def test_names_stand_before_the_rows_of_a_matrix() -> None:
+    picture = matrix_picture(np.eye(3), ("one", "two", "a long name"), side=60)
+    margin = picture.shape[1] - 60
+    assert picture.shape == (60 + margin, 60 + margin, 3)
+    dark = (picture == [8, 48, 107]).all(-1)
+    assert dark.sum() == 3 * 20 * 20
+    text = (picture < 128).all(-1) & ~dark
+    assert text[margin:, :margin].any()  # at the left
+    assert text[:margin, margin:].any()  # above
+    assert (np.rot90(text[margin:, :margin]) == text[:margin, margin:]).all()  # the same order from the left
 
 
 def test_a_matrix_is_white_at_zero_and_dark_at_a_whole_row() -> None:

@@ -5,10 +5,11 @@ import threading
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
-from tests.tracking.search import CONFIG, epoch, files, sink_of, steps, tell
+from tests.tracking.search import CONFIG, epoch, files, image_files, sink_of, steps, tell
 from u2pl_ray.tracking.client import Client
 from u2pl_ray.tracking.reader import parse
 from u2pl_ray.tracking.records import RecordReader
@@ -167,6 +168,25 @@ def test_a_client_that_hangs_holds_up_nobody(
     assert report.dropped == 202
     assert any("queue was full" in note for note in report.notes)
     assert "202 rows" in caplog.text
+
+
+def test_overlays_survive_a_resume_with_their_maps(experiment: Path) -> None:
+    image_files(experiment / "trials" / "0000" / "images" / "epoch_00001")
+    for _ in range(2):
+        sink = sink_of(experiment)
+        sink.start("0000", "0000", {"data": {"classes": ["sky", "sea"]}})
+        sink.log("0000", {"media/images": "trials/0000/images/epoch_00001"}, 1)
+        assert sink.close().dropped == 0
+    first, newest = files(experiment)["0000"]
+    for run in (first, newest):
+        images = run.rows[0]["media/images/val"]
+        assert images["captions"] == ["a", "c"]
+        assert [set(maps) for maps in images["all_masks"]] == [{"truth", "prediction"}, {"truth"}]
+        for maps in images["all_masks"]:
+            for mask in maps.values():
+                assert (np.asarray(Image.open(run.path.parent / "files" / mask["path"])) == 1).all()
+        labels = run.config["_wandb"]["mask/class_labels"]
+        assert labels["media/images/val_wandb_delimeter_truth"]["value"] == {"0": "sky", "1": "sea"}
 
 
 def test_pictures_of_a_trial_survive_its_resume(experiment: Path) -> None:

@@ -11,6 +11,9 @@ from u2pl_ray.search.events import Listener
 from u2pl_ray.search.records import TrialRecord
 from u2pl_ray.tracking.sink import WandbSink
 
+_IMAGES = "media/images"
+"""Images in W&B, followed by their split; the sink wants paths relative to the experiment's folder."""
+
 
 class WandbListener(Listener):
     """Passes a search's events to W&B.
@@ -25,15 +28,22 @@ class WandbListener(Listener):
 
     def trial_started(self, trial: TrialRecord, config: Config) -> None:
         """Open or continue the trial's run."""
-        self._sink.start(trial.id, trial.id, config.model_dump(mode="json"), [trial.note] if trial.note else [])
+        tags = [config.method.name, *([trial.note] if trial.note else [])]
+        self._sink.start(trial.id, trial.id, config.model_dump(mode="json"), tags)
 
     def epoch_known(self, trial: TrialRecord, metrics: Mapping[str, Any]) -> None:
         """Log what an earlier session may not have; the sink skips steps it has."""
-        self._sink.log(trial.id, metrics, metrics[names.EPOCH])
+        self._log(trial, metrics)
 
     def epoch_done(self, trial: TrialRecord, metrics: Mapping[str, Any], best: TrialRecord | None) -> None:
         """Log an epoch."""
-        self._sink.log(trial.id, metrics, metrics[names.EPOCH])
+        self._log(trial, metrics)
+
+    def _log(self, trial: TrialRecord, metrics: Mapping[str, Any]) -> None:
+        row = {name: value for name, value in metrics.items() if name != names.IMAGES}
+        if names.IMAGES in metrics:
+            row[_IMAGES] = f"trials/{trial.id}/{metrics[names.IMAGES]}"
+        self._sink.log(trial.id, row, metrics[names.EPOCH])
 
     def trial_finished(self, trial: TrialRecord) -> None:
         """End the trial's run."""

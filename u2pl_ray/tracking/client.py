@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from u2pl_ray.tracking.payload import row_again
+from u2pl_ray.tracking.payload import class_names, row_again
 from u2pl_ray.tracking.reader import read_run, run_files
 
 PER_RUN_VARIABLES = (
@@ -164,8 +164,9 @@ class Client:
         run = wandb.init(settings=settings, config=config)
         run.define_metric("training_iteration", hidden=True)
         run.define_metric("*", step_metric="training_iteration")
+        classes = class_names(config)
         for row in rows:
-            run.log(row_again(row, row["_files"]), step=int(row["_step"]), commit=True)
+            run.log(row_again(row, row["_files"], classes), step=int(row["_step"]), commit=True)
         return run, rows
 
     def finish(self, trial_id: str, run: Any, state: str, summary: Mapping[str, Any]) -> None:

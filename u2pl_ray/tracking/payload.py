@@ -1,10 +1,13 @@
 """Reported metrics in the W&B client's types: histograms from counts, pictures from files and matrices."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image, ImageDraw
+
+from u2pl_ray.tracking.overlays import image_with_maps, overlays
 
 OBJECTIVE_PREFIX = "best/"
 """The best value so far of the objective is logged as this prefix + its name."""
@@ -13,15 +16,23 @@ MEDIA_PREFIX = "media/"
 """Metrics of this prefix are paths of image files."""
 
 
-def row_for_client(metrics: Mapping[str, Any], directory: Path) -> dict[str, Any]:
+def class_names(config: Mapping[str, Any]) -> Sequence[str]:
+    """The classes of a trial's configuration, in label order; none if it has none."""
+    data = config.get("data")
+    return tuple(data.get("classes") or ()) if isinstance(data, Mapping) else ()
+
+
+def row_for_client(metrics: Mapping[str, Any], directory: Path, classes: Sequence[str] = ()) -> dict[str, Any]:
     """One row for `run.log`.
 
     Args:
         metrics: Plain values as read from JSON. Scalars and text stay; a list of counts becomes a histogram; a
             list of lists (a matrix of counts: row = true class, column = predicted class) becomes a picture. Under
             `media/...`, the path of an image file, or a list of them, becomes pictures with the files' names as
-            captions. None, and a file that is not there, are left out.
+            captions; the path of a folder becomes its images with their maps as overlays, one metric a split. None,
+            and a file that is not there, are left out.
         directory: What paths are relative to.
+        classes: Names in label order.
     """
     import wandb
 
@@ -31,11 +42,14 @@ def row_for_client(metrics: Mapping[str, Any], directory: Path) -> dict[str, Any
             continue
         if name.startswith(MEDIA_PREFIX):
             paths = [directory / path for path in ([value] if isinstance(value, str) else value)]
+            if len(paths) == 1 and paths[0].is_dir():
+                row |= {f"{name}/{split}": images for split, images in overlays(paths[0], classes).items()}
+                continue
             row[name] = [wandb.Image(str(path), caption=path.stem) for path in paths if path.exists()]
         elif not isinstance(value, list) or not value:
             row[name] = value
         elif isinstance(value[0], list):
-            row[name] = wandb.Image(matrix_picture(np.asarray(value, dtype=float)))
+            row[name] = wandb.Image(matrix_picture(np.asarray(value, dtype=float), classes))
         else:
             row[name] = wandb.Histogram(np_histogram=(np.asarray(value), edges(name, len(value), metrics)))
     return row
@@ -51,12 +65,13 @@ def edges(name: str, bins: int, metrics: Mapping[str, Any]) -> np.ndarray:
     return np.linspace(0.0, float(upper) if isinstance(upper, (int, float)) else float(bins), bins + 1)
 
 
-def row_again(row: Mapping[str, Any], files: Path) -> dict[str, Any]:
+def row_again(row: Mapping[str, Any], files: Path, classes: Sequence[str] = ()) -> dict[str, Any]:
     """A row read back from a run's file, for logging it to the next session of the same run.
 
     Args:
         row: As `reader.read_run` gives it.
         files: The folder `files` beside that file, where its pictures are. Pictures that are gone are left out.
+        classes: Names in label order.
     """
     import wandb
 
@@ -73,9 +88,10 @@ def row_again(row: Mapping[str, Any], files: Path) -> dict[str, Any]:
         elif kind == "images/separated":
             paths = [files / path for path in value["filenames"]]
             captions = value.get("captions") or [path.stem for path in paths]
+            masks = value.get("all_masks") or [{} for _ in paths]
             again[name] = [
-                wandb.Image(str(path), caption=caption)
-                for path, caption in zip(paths, captions, strict=False)
+                image_with_maps(path, caption, _present(maps, files), classes)
+                for path, caption, maps in zip(paths, captions, masks, strict=False)
                 if path.exists()
             ]
         elif kind is None:
@@ -83,18 +99,42 @@ def row_again(row: Mapping[str, Any], files: Path) -> dict[str, Any]:
     return again
 
 
-def matrix_picture(matrix: np.ndarray, side: int = 320) -> np.ndarray:
+def _present(maps: Mapping[str, Any], files: Path) -> dict[str, Path]:
+    """The files of an image's maps, as far as they are there."""
+    return {kind: files / mask["path"] for kind, mask in (maps or {}).items() if (files / mask["path"]).exists()}
+
+
+def matrix_picture(matrix: np.ndarray, classes: Sequence[str] = (), side: int = 320) -> np.ndarray:
     """A confusion matrix as a picture.
 
     Args:
         matrix: float [n, n], counts; row = true class, column = predicted class.
-        side: Approximate width and height, in pixels.
+        classes: n names, written before the rows and above the columns; others than n are not.
+        side: Approximate width and height of the cells together, in pixels.
 
     Returns:
-        uint8 [k*n, k*n, 3]: white for 0, dark blue for all of the row's pixels.
+        uint8 [h, w, 3]: a cell is white for none, dark blue for all of the row's pixels. Without names h = w = k*n.
     """
     share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1.0)
     white, dark = np.array([255.0, 255.0, 255.0]), np.array([8.0, 48.0, 107.0])
     picture = white + (dark - white) * share[..., None]
     scale = max(1, side // max(matrix.shape))
-    return np.kron(picture, np.ones((scale, scale, 1))).astype(np.uint8)
+    cells = np.kron(picture, np.ones((scale, scale, 1))).astype(np.uint8)
+    return _named(cells, classes, scale) if len(classes) == len(matrix) else cells
+
+
+def _named(cells: np.ndarray, classes: Sequence[str], scale: int) -> np.ndarray:
+    """The cells, `scale` pixels each, with names at the left (true) and, upright, above (predicted)."""
+    draw = ImageDraw.Draw(Image.new("RGB", (1, 1)))
+    line, gap = 12, 4
+    width = round(max(draw.textlength(name) for name in classes)) + 2 * gap
+    names = Image.new("RGB", (width, cells.shape[0]), "white")
+    draw = ImageDraw.Draw(names)
+    for row, name in enumerate(classes):
+        draw.text((gap, row * scale + (scale - line) // 2), name, "black")
+    sheet = Image.new("RGB", (width + cells.shape[1], width + cells.shape[0]), "white")
+    sheet.paste(names, (0, width))
+    # Turned by a quarter to the left, the first row would be the leftmost column, read from below.
+    sheet.paste(names.rotate(90, expand=True), (width, 0))
+    sheet.paste(Image.fromarray(cells), (width, width))
+    return np.asarray(sheet)

@@ -7,14 +7,14 @@ follows those files and uploads them (`uploader.Uploader`).
 import json
 import logging
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
 from u2pl_ray.tracking.client import Client
-from u2pl_ray.tracking.payload import OBJECTIVE_PREFIX, row_for_client
+from u2pl_ray.tracking.payload import OBJECTIVE_PREFIX, class_names, row_for_client
 from u2pl_ray.tracking.uploader import Uploader
 
 Message = tuple[str, str, str]
@@ -44,6 +44,8 @@ class OpenRun:
     """A trial's run in the client."""
 
     run: Any
+    classes: Sequence[str] = ()
+    """Their names, in label order."""
     last_step: int = 0
     """Last step in the run's history."""
     best: float | None = None
@@ -118,7 +120,7 @@ class Writer(threading.Thread):
         if trial_id in self._runs:
             return
         run, rows = self.client.open(trial_id, **content)
-        opened = self._runs[trial_id] = OpenRun(run)
+        opened = self._runs[trial_id] = OpenRun(run, class_names(content["config"]))
         for row in rows:
             opened.last_step = int(row["_step"])
             best = row.get(OBJECTIVE_PREFIX + self._objective)
@@ -130,7 +132,7 @@ class Writer(threading.Thread):
         if step <= opened.last_step:
             self.counts.repeated += 1
             return
-        row = row_for_client(metrics, self.client.directory)
+        row = row_for_client(metrics, self.client.directory, opened.classes)
         value = metrics.get(self._objective)
         if isinstance(value, (int, float)) and value == value:
             if opened.best is None or self._sign * value > self._sign * opened.best:
