@@ -9,12 +9,12 @@ def report(epoch: int, **files: bytes) -> dict[str, object]:
     return {"training_iteration": epoch, "val/miou": 0.5, **({"image_data": data} if files else {})}
 
 
-def test_the_first_and_the_newest_epoch_stay(tmp_path: Path) -> None:
+def test_an_epochs_images_lie_beside_the_records(tmp_path: Path) -> None:
     for epoch in (2, 5, 11):
         stored = store_images(tmp_path, report(epoch, a=b"%d" % epoch))
         assert stored == {"training_iteration": epoch, "val/miou": 0.5, "images": f"images/epoch_{epoch:05d}"}
         assert (tmp_path / str(stored["images"]) / "a").read_bytes() == b"%d" % epoch
-    assert sorted(path.name for path in (tmp_path / "images").iterdir()) == ["epoch_00002", "epoch_00011"]
+    assert sorted(path.name for path in (tmp_path / "images").iterdir()) == ["epoch_00002", "epoch_00005", "epoch_00011"]
 
 
 def test_an_epoch_that_comes_again_replaces_itself(tmp_path: Path) -> None:

@@ -12,7 +12,9 @@ FOLDER = "images"
 
 
 def store_images(trial: Path, metrics: Mapping[str, Any]) -> dict[str, Any]:
-    """Write an epoch's images to `<trial>/images/epoch_<n>`; those of the first and of this epoch stay.
+    """Write an epoch's images to `<trial>/images/epoch_<n>`.
+
+    All of them stay: there are about five a training, together far smaller than a checkpoint.
 
     Args:
         trial: the trial's folder.
@@ -34,9 +36,6 @@ def store_images(trial: Path, metrics: Mapping[str, Any]) -> dict[str, Any]:
             (partial / name).write_bytes(base64.b64decode(content))
         shutil.rmtree(folder, ignore_errors=True)
         partial.rename(folder)
-        for old in sorted(folder.parent.glob("epoch_*"))[1:]:
-            if old.name < folder.name:
-                shutil.rmtree(old, ignore_errors=True)
     except OSError:
         return plain
     return {**plain, names.IMAGES: f"{FOLDER}/{folder.name}"}

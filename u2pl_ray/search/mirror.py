@@ -32,7 +32,7 @@ _DECIDING = (
     "study.journal",  # after what it can be brought up to date from
     "experiment.json",  # last: with it there is an experiment
 )
-_ELSEWHERE = ("trials/*/train/*", "tune/*", _LEASE, "*.partial", "*.lock")
+_ELSEWHERE = ("trials/*/train/*", "tune/*", _LEASE, "*.partial", "*.partial/*", "*.lock")
 _LAG = 30.0
 _PATIENCE = (0.0, 1.0, 4.0, 15.0, 30.0)
 _SETTLE = 1.0
