@@ -30,6 +30,22 @@ def view_types(spec: Any) -> set[str]:
     return set(re.findall(r'"viewType": "([^"]+)"', json.dumps(spec)))
 
 
+def panels_of(spec: Any) -> dict[str, list[str]]:
+    """The texts of all panels in a spec, by title."""
+    found: dict[str, list[str]] = {}
+
+    def walk(node: Any) -> None:
+        if isinstance(node, dict) and "viewType" in node and "config" in node:
+            config = node["config"]
+            title = config.get("chartTitle") or config.get("title") or config.get("customName") or ""
+            found.setdefault(title, []).append(json.dumps(config))
+        for child in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
+            walk(child)
+
+    walk(spec)
+    return found
+
+
 def test_view_and_report_are_saved_once_and_updated(experiment: Path, stub: WandbStub) -> None:
     pytest.importorskip("wandb_workspaces")
     sink = sink_of(experiment, "auto")
@@ -43,6 +59,25 @@ def test_view_and_report_are_saved_once_and_updated(experiment: Path, stub: Wand
     expected = {"Parallel Coordinates Plot", "Parameter Importance", "Run History Line Plot"}
     assert expected <= view_types(view["spec"])
     assert {*expected, "Run Comparer"} <= view_types(report["spec"])
+    expected_panels = {
+        "Settings and result": "config:method.value.alpha.start",
+        "val/miou by method.alpha.kind": "val/miou",
+        "alpha and gamma": "diag/gamma",
+        "Entropy, right pseudo-labels": "diag/entropy/hist_right",
+        "Entropy, wrong pseudo-labels": "diag/entropy/hist_wrong",
+        "Keys pushed per class": "diag/bank/pushed/",
+        "Age of keys per class": "diag/bank/key_age/",
+        "Validation images": "media/images/val",
+        "Unlabeled images": "media/images/unlabeled",
+        "Confusion matrix": "val/confusion",
+    }
+    for saved in (view, report):
+        panels = panels_of(saved["spec"])
+        for title, metric in expected_panels.items():
+            assert any(metric in panel for panel in panels[title]), title
+        [grouped] = panels["val/miou by method.alpha.kind"]
+        assert "alpha.kind" in grouped.replace("val/miou by method.alpha.kind", "")
+    assert len(panels_of(report["spec"])["Validation images"]) == 2  # all trials; the best and the paper's setting
     text = json.dumps(view["spec"])
     assert "config:method.value.alpha.start" in text
     assert "summary:best/val/miou" in text

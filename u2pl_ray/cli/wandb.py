@@ -37,11 +37,12 @@ def workspace(name: Name, storage_path: Storage = None) -> None:
     study = experiment.study()
     best_trial, parameters = study.best(), experiment.space.parameters
     paper = next((trial.id for trial in study.records() if trial.note == "paper"), None)
+    choices = [path for path, parameter in parameters.items() if parameter.choices is not None]
     view = View(
         experiment.name,
         experiment.space.metric.name,
         list(parameters),
-        [path for path, parameter in parameters.items() if parameter.choices is not None],
+        choices or list(parameters),
         None if best_trial is None else best_trial.id,
         paper,
     )

@@ -131,7 +131,7 @@ class WandbSink:
         """
         self._put("finish", run_id, {"state": state, "summary": dict(summary or {})})
 
-    def close(self, timeout: float = 30.0) -> SinkReport:
+    def close(self, timeout: float = 20.0) -> SinkReport:
         """Finish all runs (those still open as interrupted) and wait for their upload, `timeout` seconds at most.
 
         What is not uploaded by then stays on disk for `u2pl-ray wandb sync`. Further calls do nothing.

@@ -23,7 +23,7 @@ class View:
         group: The experiment's name, also the view's and the report's.
         objective: Metric that trials are compared by.
         parameters: Dotted paths of the searched settings.
-        choices: Those of them with few values: curves are grouped by each.
+        choices: Those of them that curves are grouped by, each in a panel: best the ones with few values.
         best: Id of the best trial; None: none yet.
         paper: Id of the trial with the paper's own setting; None: there is none.
     """
@@ -105,6 +105,9 @@ def _panels(reports: Any, view: View) -> dict[str, list[Any]]:
     def line(title: str, metrics: Sequence[str] = (), regex: str | None = None, **options: Any) -> Any:
         return reports.LinePlot(title=title, x=EPOCH_AXIS, y=list(metrics), metric_regex=regex, **options)
 
+    def media(title: str, metric: str) -> Any:
+        return reports.MediaBrowser(title=title, media_keys=[metric], num_columns=4)
+
     columns = [reports.ParallelCoordinatesPlotColumn(reports.Config(name)) for name in view.parameters]
     columns.append(reports.ParallelCoordinatesPlotColumn(reports.SummaryMetric(best)))
     return {
@@ -124,15 +127,24 @@ def _panels(reports: Any, view: View) -> dict[str, list[Any]]:
             line("alpha and gamma", ["diag/alpha", "diag/gamma"]),
             line("Entropy of the teacher", ["diag/entropy/mean"]),
             line("Entropy, all pixels", ["diag/entropy/hist"]),
+            line("Entropy, right pseudo-labels", ["diag/entropy/hist_right"]),
             line("Entropy, wrong pseudo-labels", ["diag/entropy/hist_wrong"]),
             line("Reliable pixels", ["diag/reliable_fraction"]),
+            line("Reliable pixels per class", regex=r"diag/reliable_fraction/.*"),
         ],
         "Pseudo-labels and memory bank": [
             line("Right among reliable", ["diag/pseudo_label/accuracy_reliable"]),
             line("Right among unreliable", ["diag/pseudo_label/accuracy_unreliable"]),
             line("False negatives", ["diag/negatives/false_rate"]),
             line("Queue fill per class", regex=r"diag/bank/fill/.*"),
+            line("Keys pushed per class", regex=r"diag/bank/pushed/.*"),
+            line("Age of keys per class", regex=r"diag/bank/key_age/.*"),
             line("Losses", regex=r"train/loss/.*"),
+        ],
+        "Images": [
+            media("Validation images", "media/images/val"),
+            media("Unlabeled images", "media/images/unlabeled"),
+            media("Confusion matrix", "val/confusion"),
         ],
     }
 
@@ -156,7 +168,11 @@ def _blocks(reports: Any, client: Client, owner: str, project: str, view: View) 
                 runsets=[runs("Best and paper", f"ID in [{one_of}]")],
                 panels=[
                     reports.RunComparer(diff_only="split"),
-                    reports.LinePlot(title=view.objective, x=EPOCH_AXIS, y=[view.objective]),
+                    *(
+                        reports.LinePlot(title=metric, x=EPOCH_AXIS, y=[metric])
+                        for metric in (view.objective, "diag/gamma", "diag/pseudo_label/accuracy_reliable")
+                    ),
+                    reports.MediaBrowser(title="Validation images", media_keys=["media/images/val"], num_columns=4),
                 ],
             ),
         ]
