@@ -14,7 +14,8 @@ def test_an_epochs_images_lie_beside_the_records(tmp_path: Path) -> None:
         stored = store_images(tmp_path, report(epoch, a=b"%d" % epoch))
         assert stored == {"training_iteration": epoch, "val/miou": 0.5, "images": f"images/epoch_{epoch:05d}"}
         assert (tmp_path / str(stored["images"]) / "a").read_bytes() == b"%d" % epoch
-    assert sorted(path.name for path in (tmp_path / "images").iterdir()) == ["epoch_00002", "epoch_00005", "epoch_00011"]
+    folders = sorted(path.name for path in (tmp_path / "images").iterdir())
+    assert folders == ["epoch_00002", "epoch_00005", "epoch_00011"]
 
 
 def test_an_epoch_that_comes_again_replaces_itself(tmp_path: Path) -> None:
