@@ -3,6 +3,8 @@
 `alpha.end` chooses an accident: 0.91 raises, 0.92 diverges, 0.93 runs out of memory, 0.94 ends early, 0.95 reports NaN.
 """
 
+import base64
+import io
 import json
 import math
 import os
@@ -81,6 +83,53 @@ class SlowTraining(PlainTraining):
         metrics = {"training_iteration": epoch, "val/miou": miou(self.config, epoch), "process": os.getpid()}
         for callback in self.callbacks:
             callback.after_report(None, [metrics], None)
+
+
+class FullTraining(PlainTraining):
+    """Reports what a real training does: diagnostics, histograms, a confusion matrix, images."""
+
+    def _report(self, epoch: int) -> None:
+        value = miou(self.config, epoch)
+        metrics = {
+            "training_iteration": epoch,
+            "val/miou": value,
+            "val/iou/none": math.nan,
+            "val/confusion": [[90, 10, 0, 0], [epoch, 100, 0, 0], [0, 0, 5, 0], [0, 0, 0, 0]],
+            "diag/alpha": 0.2 / epoch,
+            "diag/gamma": 1.0 / epoch,
+            "diag/reliable_fraction": 0.8,
+            "diag/bank/fill/background": 10.0 * epoch,
+            "diag/bank/pushed/background": 5.0,
+            "diag/bank/key_age/background": 1.5,
+            "diag/entropy/max": math.log(2),
+            "diag/entropy/hist": [epoch, 2, 3],
+            "diag/entropy/hist_right": [epoch, 1, 1],
+            "diag/entropy/hist_wrong": [0, 1, 2],
+        }
+        if epoch % 3 == 0:
+            metrics["image_data"] = _pictures(epoch)
+        for callback in self.callbacks:
+            callback.after_report(None, [metrics], None)
+
+
+def _pictures(epoch: int) -> dict[str, str]:
+    import numpy as np
+    from PIL import Image
+
+    maps = {"val.0.a": ("truth", "prediction"), "unlabeled.0.b": ("truth", "pseudo_label", "reliable")}
+    files: dict[str, str] = {}
+    for stem, kinds in maps.items():
+        for name in (f"{stem}.image.jpg", *(f"{stem}.{kind}.png" for kind in kinds)):
+            target = io.BytesIO()
+            kind = "JPEG" if name.endswith("jpg") else "PNG"
+            Image.fromarray(np.full((6, 8), epoch % 2, np.uint8)).save(target, kind)
+            files[name] = base64.b64encode(target.getvalue()).decode()
+    return files
+
+
+def build_full(**arguments: Any) -> FullTraining:
+    """Like `u2pl_ray.train.launch.build_trainer`."""
+    return FullTraining(**arguments)
 
 
 class FatalTraining(PlainTraining):
