@@ -14,7 +14,7 @@ from u2pl_ray.search.rungs import RungPruner
 GRACE = 0.5
 """Successive halving's first rung, as a fraction of the epochs after the warm-up. On recorded U2PL trainings over the
 paper's settings, the ranking at a fifth of them says nothing of the ranking at the end, and a search that stops trials
-there loses the best setting in every fourth run (`benchmarks/search_efficiency.py`)."""
+there loses the best setting in 10 of 30 runs (`benchmarks/search_efficiency.py`)."""
 EARLY = 0.2
 """The same for schedulers that do not rest on one rung."""
 FACTOR = 3
