@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.analysis.local_search import create, run
+from tests.analysis.local_search import SETTINGS, create, run
 from tests.train.conftest import tiny
 from u2pl_ray.search.experiment import Experiment
 
@@ -31,8 +31,7 @@ def one_thread_and_a_cache_of_our_own(tmp_path_factory: pytest.TempPathFactory) 
 def searched(tmp_path_factory: pytest.TempPathFactory) -> Experiment:
     """A finished search of real trainings: five trials, some stopped."""
     storage = tmp_path_factory.mktemp("storage")
-    config = tiny("train.epochs=6", "train.steps_per_epoch=1")
-    return run(create(storage, config, SPACE, trials=5, name="searched", scheduler="asha"))
+    return run(create(storage, tiny(*SETTINGS), SPACE, trials=5, name="searched", scheduler="asha"))
 
 
 @pytest.fixture(scope="package")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.analysis.local_search import create, run
+from tests.analysis.local_search import SETTINGS, create, run
 from tests.train.conftest import tiny
 from u2pl_ray.analysis.load import analyse
 from u2pl_ray.analysis.reading import Finding, read
@@ -15,17 +15,6 @@ metric: {name: val/miou, goal: maximize}
 parameters:
   method.contrastive.temperature: {distribution: log_uniform_values, min: 0.1, max: 1.0}
 """
-SETTINGS = [
-    "data.crop=64",
-    "model.normalization=group",
-    "optim.lr=0.05",
-    "optim.head_multiplier=1",
-    "method.unsupervised_weight=0.3",
-    "method.memory_bank.capacity=4096",
-    "train.epochs=5",
-    "train.steps_per_epoch=4",
-]
-"""Learns something in seconds: the quickstart's, shortened."""
 FAULTS = {
     "alpha": ("method.alpha.start=0.9", ["alpha", "method.alpha.start=0.9", "pseudo-label"]),
     "capacity": ("method.memory_bank.capacity=1", ["1 key,", "method.memory_bank.capacity=1", "over and over"]),

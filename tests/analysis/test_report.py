@@ -77,6 +77,7 @@ def test_it_shows_what_the_best_and_the_worst_trial_make_of_images(
     assert all(width == 64 for width in sizes)
 
 
+@pytest.mark.slow
 def test_new_seeds_decide_how_sure_the_answer_is(
     browser: Browser, begun: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

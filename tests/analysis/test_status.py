@@ -23,11 +23,11 @@ def told(experiment: Experiment) -> str:
 def test_a_finished_search(searched: Experiment) -> None:
     text = told(searched)
     assert "finished" in text
-    assert "trials  5 of 5" in " ".join(text.split("\n")).replace("      ", "  ").replace("   ", "  ")
-    assert "epoch 2: 5 reached" in text
+    assert "5 of 5 (" in text
+    assert "epoch 3: 5 reached" in text
     best = analyse(searched).best
     assert best is not None
-    assert f"trial {best.id} after 6 epochs" in text
+    assert f"trial {best.id} after 5 epochs" in text
     assert "time left" not in text
     for number in range(5):
         assert f"{number:04d}" in text
