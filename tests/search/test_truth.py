@@ -89,7 +89,7 @@ def test_optuna_holds_what_trials_and_tune_recorded(
             config = made.space.configure(made.config, record.params)
             assert told[trial].value == values[len(values)] == pytest.approx(miou(config, len(values)))
         if state == TrialState.PRUNED:
-            assert len(values) == 5  # the rung
+            assert len(values) in (2, 6)  # the rungs
     kinds = [record.reason or told[trial].state.name for trial, record in records.items()]
     assert {"COMPLETE", "PRUNED", "error", "nan", "memory", "invalid"} <= set(kinds)
 
