@@ -21,7 +21,7 @@ parameters:
 
 
 def test_a_forks_first_epoch_continues_from_its_parent(tmp_path: Path) -> None:
-    config = tiny("train.epochs=7", "train.steps_per_epoch=6", "train.keep_checkpoints=1", "tracking.wandb=disabled")
+    config = tiny("train.epochs=7", "train.steps_per_epoch=6", "tracking.wandb=disabled")
     options = {"interval": 2, "quantile": 0.34}
     plan = plan_search(
         config, parse_space(SPACE, "s"), name="a", trials=4, storage_path=tmp_path,
