@@ -41,7 +41,7 @@ class Nodes:
         small = {"object_store_memory": 80 << 20, "include_dashboard": False}
         self.cluster = Cluster(
             initialize_head=True,
-            head_node_args={"num_cpus": 0, "memory": 8 << 30, "node_ip_address": "127.0.0.1", **small},
+            head_node_args={"num_cpus": 0, "memory": 8 << 30, **small},
         )
         self._small = {"object_store_memory": 80 << 20, "num_cpus": 1, "memory": 0}
         self.workers: dict[str, Any] = {}
