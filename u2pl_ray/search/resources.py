@@ -62,7 +62,8 @@ def connect() -> None:
     if os.environ.get("RAY_ADDRESS"):  # processes of a cluster that runs already do not see our environment
         options["runtime_env"] = {"env_vars": {name: os.environ[name] for name in _ENVIRONMENT}}
     else:
-        options["include_dashboard"] = False
+        # Left to itself Ray would join whatever cluster was last started on this machine, or wait for it if it is gone.
+        options |= {"address": "local", "include_dashboard": False}
         # A process per training that watches for nodes about to be taken away: not this one.
         os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
     ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
