@@ -11,7 +11,7 @@ import torch
 import torch.distributed as dist
 
 from tests.method.workers import launch
-from tests.train.conftest import tiny
+from tests.train.conftest import tiny, without_timing
 from u2pl_ray.config.schema import Config
 from u2pl_ray.train.loop import Worker
 from u2pl_ray.train.session import LocalSession
@@ -50,7 +50,7 @@ def test_one_two_and_four_workers_train_alike() -> None:
     for workers in (2, 4):
         for end in ends[workers]:
             for mine, theirs in zip(alone["metrics"], end["metrics"], strict=True):
-                assert mine.keys() == theirs.keys()
+                assert mine.keys() - {"image_data"} == theirs.keys() - {"image_data"}  # rank 0 draws them
                 for name, value in mine.items():
                     if name.startswith("train/") or name in ("diag/gamma", "diag/alpha", "diag/entropy/mean"):
                         assert theirs[name] == pytest.approx(value, **CLOSE), (workers, name)
@@ -69,7 +69,5 @@ def test_workers_hold_the_same_networks_and_bank_bit_for_bit() -> None:
     bank, other = (end["state"]["objective"]["memory_bank"] for end in (one, two))
     for name, value in bank.items():
         assert torch.equal(value, other[name]) if isinstance(value, torch.Tensor) else value == other[name], name
-    timing = ("perf/",)
     for mine, theirs in zip(one["metrics"], two["metrics"], strict=True):
-        kept = {name: value for name, value in mine.items() if not name.startswith(timing)}
-        assert kept == {name: value for name, value in theirs.items() if not name.startswith(timing)}
+        assert without_timing(mine) == without_timing(theirs)
