@@ -51,6 +51,14 @@ def test_frozen_normalization_is_the_same_in_training_and_evaluation() -> None:
     torch.testing.assert_close(model.train()(images).logits, model.eval()(images).logits)
 
 
+@pytest.mark.parametrize("channels", [16, 32])
+def test_group_normalization_takes_one_small_image(channels: int) -> None:
+    """The decoder's pooled branch has a single pixel; a group of a single channel of it is no sample."""
+    options = {"encoder_output_stride": 8, "decoder_channels": channels}
+    model = Segmentor(config(normalization="group", options=options), num_classes=3).eval()
+    assert model(torch.randn(1, 3, 64, 64)).logits.isfinite().all()
+
+
 def test_parameter_groups_cover_every_parameter_once() -> None:
     model = Segmentor(config(), num_classes=3)
     encoder, heads = model.parameter_groups(lr=0.1, head_multiplier=10)

@@ -28,6 +28,8 @@ def synchronize(module: nn.Module) -> nn.Module:
 
 def _group_norm(norm: nn.BatchNorm2d) -> nn.Module:
     groups = math.gcd(_GROUPS, norm.num_features)
+    if groups == norm.num_features > 1:  # a group of one channel cannot be normalised over a single pixel (pooled ASPP)
+        groups //= 2
     if isinstance(norm, BatchNormAct2d):  # timm fuses the activation into the norm
         fused = GroupNormAct(norm.num_features, num_groups=groups, eps=norm.eps)
         fused.drop, fused.act = norm.drop, norm.act
