@@ -9,6 +9,7 @@ import ctypes
 import json
 import os
 import random
+import secrets
 import signal
 import subprocess
 import sys
@@ -16,7 +17,12 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from u2pl_ray.search.records import read_epochs
+
+if TYPE_CHECKING:
+    from u2pl_ray.search.study import TrialStudy
 
 ROOT = Path(__file__).parents[1]
 NAME = "killed"
@@ -83,6 +89,7 @@ class Search:
     concurrent: int = 1
     address: str = ""
     tried: dict[str, int] = field(default_factory=dict)
+    _others: frozenset[int] = frozenset()
 
     def prepare(self) -> None:
         """Write what the command line reads."""
@@ -110,6 +117,7 @@ class Search:
             "RAY_worker_niceness": "0",
         }
         environment.pop("RAY_ADDRESS", None)
+        self._others = frozenset(descendants(os.getpid()))
         if self.address:
             environment["RAY_ADDRESS"] = self.address
         with (self.folder / "log.txt").open("ab") as log:
@@ -134,7 +142,7 @@ class Search:
             time.sleep(0.001 if point in WORKER_POINTS else 0.01)
         late = time.monotonic() >= give_up
         if not self.address:
-            kill_all(descendants(os.getpid()))
+            self.kill()
         elif process.poll() is None:
             process.kill()
         code = process.wait()
@@ -144,6 +152,10 @@ class Search:
             return True
         self.tried[point] = self.tried.get(point, 0) + 1
         return False
+
+    def kill(self) -> None:
+        """Kill all that the latest start has begun."""
+        kill_all(self._others)
 
     def _trigger(self, point: str, count: int, draw: random.Random) -> Callable[[], bool]:
         """A function that says when a point outside the driver is reached."""
@@ -175,27 +187,31 @@ class Search:
         return state
 
     def story(self) -> dict[str, Any]:
-        """Everything the search came to, without clocks and without where its files are."""
+        """Everything the search came to."""
         from u2pl_ray.search.experiment import Experiment
 
         experiment = Experiment.open(NAME, self.folder)
-        study = experiment.study()
-        best = study.best()
-        return {
-            "best": best and best.id,
-            "trials": [
-                {
-                    "id": record.id,
-                    "state": record.state.value,
-                    "params": record.params,
-                    "values": record.values,
-                    "value": record.value,
-                    "note": record.note,
-                    "epochs": [plain(row) for row in experiment.epochs(record.id)],
-                }
-                for record in study.records()
-            ],
-        }
+        return story(experiment.study(), experiment.folder / "trials")
+
+
+def story(study: "TrialStudy", trials: Path) -> dict[str, Any]:
+    """Everything a search came to, without clocks and without where its files are."""
+    best = study.best()
+    return {
+        "best": best and best.id,
+        "trials": [
+            {
+                "id": record.id,
+                "state": record.state.value,
+                "params": record.params,
+                "values": record.values,
+                "value": record.value,
+                "note": record.note,
+                "epochs": [plain(row) for row in read_epochs(trials / record.id / "epochs.jsonl")],
+            }
+            for record in study.records()
+        ],
+    }
 
 
 def plain(row: dict[str, Any]) -> dict[str, Any]:
@@ -225,14 +241,13 @@ def descendants(process: int) -> list[int]:
     return found
 
 
-def kill_all(first: list[int]) -> None:
-    """SIGKILL these and all other descendants of this process, until there are none."""
-    while first:
-        for process in first:
+def kill_all(spare: frozenset[int] = frozenset()) -> None:
+    """SIGKILL all descendants of this process but those in `spare`, until there are none."""
+    while found := set(descendants(os.getpid())) - spare:
+        for process in found:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(process, signal.SIGKILL)
         time.sleep(0.05)
-        first = descendants(os.getpid())
 
 
 @contextlib.contextmanager
@@ -244,9 +259,12 @@ def cluster(folder: Path, cpus: int) -> Iterator[str]:
         "print(json.dumps(context.address_info['gcs_address']), flush=True)\n"
         "sys.stdin.read()\n"
     )
+    # What connects to it needs its token: through this process's environment.
+    os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(folder), "RAY_TMPDIR": "/tmp"}
     environment |= {"U2PL_RAY_CACHE": str(folder / "cache"), "RAY_worker_niceness": "0"}
     environment.pop("RAY_ADDRESS", None)
+    others = frozenset(descendants(os.getpid()))
     holder = subprocess.Popen(
         [sys.executable, "-W", "ignore", "-c", code],
         env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
@@ -255,7 +273,8 @@ def cluster(folder: Path, cpus: int) -> Iterator[str]:
     try:
         yield json.loads(holder.stdout.readline())
     finally:
-        kill_all(descendants(os.getpid()))
+        kill_all(others)
+        del os.environ["RAY_AUTH_MODE"], os.environ["RAY_AUTH_TOKEN"]
 
 
 def die_at(point: str, count: int) -> None:

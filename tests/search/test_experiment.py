@@ -51,6 +51,7 @@ def test_created_whole(tmp_path: Path, base: Config, space: Space) -> None:
     made = plan(tmp_path, base, space).create()
     assert files(tmp_path) == {
         "a", "a/experiment.json", "a/config.yaml", "a/space.yaml", "a/study.journal", "a/trials",
+        "a/start", "a/start/experiment.json", "a/start/config.yaml", "a/start/space.yaml",
     }  # fmt: skip
     assert (tmp_path / "a" / "space.yaml").read_text() == space.text
     again = Experiment.open("a", tmp_path)
@@ -128,15 +129,21 @@ def test_the_spaces_hints_choose_sampler_and_scheduler(tmp_path: Path, base: Con
     assert (told.sampler.name, told.scheduler.name) == ("qmc", "none")
 
 
+def both(folder: Path, file: str) -> Path:
+    """The file, with its copy deleted."""
+    (folder / "start" / file).unlink()
+    return folder / file
+
+
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
-        (lambda folder: (folder / "experiment.json").write_text("{"), ["experiment.json: damaged"]),
-        (lambda folder: (folder / "experiment.json").write_text("{}"), ["experiment.json: damaged"]),
-        (lambda folder: (folder / "experiment.json").unlink(), ["no such experiment"]),
-        (lambda folder: (folder / "config.yaml").unlink(), ["config.yaml: is gone"]),
-        (lambda folder: (folder / "space.yaml").unlink(), ["space.yaml: is gone"]),
-        (lambda folder: (folder / "space.yaml").write_text("x: 1"), ["space.yaml: unknown key 'x'"]),
+        (lambda folder: both(folder, "experiment.json").write_text("{"), ["experiment.json: damaged"]),
+        (lambda folder: both(folder, "experiment.json").write_text("{}"), ["experiment.json: damaged"]),
+        (lambda folder: both(folder, "experiment.json").unlink(), ["no such experiment"]),
+        (lambda folder: both(folder, "config.yaml").unlink(), ["config.yaml: is gone"]),
+        (lambda folder: both(folder, "space.yaml").unlink(), ["space.yaml: is gone"]),
+        (lambda folder: both(folder, "space.yaml").write_text("x: 1"), ["space.yaml: unknown key 'x'"]),
         (lambda folder: (folder / "study.journal").unlink(), ["study.journal: the study is gone"]),
     ],
 )
@@ -181,6 +188,7 @@ def test_status_best_and_checkpoint(tmp_path: Path, base: Config, space: Space) 
     study.report(0, 1, 0.5)
     trial = made.folder / "trials" / "0000"
     (trial / "train" / "epoch_00001").mkdir(parents=True)
+    (trial / "train" / "epoch_00001" / "checkpoint.pt").touch()
     metrics = {"training_iteration": 1, "val/miou": 0.5, "hist": [1, 2], "checkpoint": "train/epoch_00001"}
     (trial / "epochs.jsonl").write_text(json.dumps(metrics) + "\n")
     (told,) = made.status()["trials"]

@@ -29,3 +29,6 @@ Patience = Annotated[
     int | None,
     typer.Option("--patience", help="End when so many results in a row were no improvement."),
 ]
+Force = Annotated[
+    bool, typer.Option("--force", help="Go on although the experiment's files were edited since the start.")
+]

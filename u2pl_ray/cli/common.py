@@ -66,7 +66,7 @@ def print_config(config: "Config") -> None:
     print(dump(config), end="")
 
 
-def run_experiment(experiment: "Experiment") -> None:
+def run_experiment(experiment: "Experiment", force: bool = False, retry_errored: bool = False) -> None:
     """Run what is left of an experiment, with console and W&B, and print how it ended. Exit code 1 if unfinished."""
     from rich.console import Console
 
@@ -89,7 +89,7 @@ def run_experiment(experiment: "Experiment") -> None:
     )
     console = Console(soft_wrap=True, highlight=False)
     listeners = [ConsoleListener(console, metric.name), WandbListener(sink, console.print)]
-    summary: Summary = experiment.run(listeners)
+    summary: Summary = experiment.run(listeners, force, retry_errored)
     if experiment.options.confirms:
         print_confirmation(experiment, console)
         console.print(f"as JSON: {write_confirmation(experiment)}")

@@ -10,6 +10,7 @@ from u2pl_ray.cli.arguments import (
     AsJson,
     ConfigName,
     DumpConfig,
+    Force,
     MaxConcurrent,
     Name,
     NewName,
@@ -74,6 +75,12 @@ def search(
         typer.Option("--study-url", help="Keep the study in a database, e.g. postgresql://host/db; `resume` joins it."),
     ] = "",
     max_concurrent: MaxConcurrent = None,
+    keep_trials: Annotated[
+        int | None,
+        typer.Option(
+            "--keep-trials", help="How many finished trials keep their checkpoints, the best ones. Default: 5."
+        ),
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,
     dump_config: DumpConfig = False,
 ) -> None:
@@ -110,6 +117,7 @@ def search(
         warm_start=warm_start or [],
         study_url=study_url,
         max_concurrent=max_concurrent,
+        keep=keep_trials,
     )
     for line in plan.lines():
         print(line)
@@ -117,11 +125,19 @@ def search(
         run_experiment(plan.create())
 
 
-def resume(name: Name, storage_path: Storage = None) -> None:
+def resume(
+    name: Name,
+    storage_path: Storage = None,
+    retry_errored: Annotated[
+        bool,
+        typer.Option("--retry-errored", help="Run trials that broke once more, from their last checkpoints."),
+    ] = False,
+    force: Force = False,
+) -> None:
     """Continue a search or training that was interrupted, wherever it stands."""
     from u2pl_ray.search.experiment import Experiment
 
-    run_experiment(Experiment.open(name, storage_path))
+    run_experiment(Experiment.open(name, storage_path), force=force, retry_errored=retry_errored)
 
 
 def extend(
@@ -134,6 +150,7 @@ def extend(
         Path | None, typer.Option("--space", help="The same settings with other bounds; choices must stay.")
     ] = None,
     storage_path: Storage = None,
+    force: Force = False,
 ) -> None:
     """Add trials or hours to a search, or change its ranges, on the same study; then run it."""
     from u2pl_ray.search import extension
@@ -152,7 +169,7 @@ def extend(
     )
     for note in notes:
         print(note)
-    run_experiment(experiment)
+    run_experiment(experiment, force=force)
 
 
 def confirm(

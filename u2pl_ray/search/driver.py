@@ -4,7 +4,7 @@ Every epoch goes to the trial's `epochs.jsonl` first and to the study next, then
 cuts off is redone from the former when the search continues, with the same result.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,11 +16,14 @@ from u2pl_ray.config.schema import Config
 from u2pl_ray.search.budget import Meter
 from u2pl_ray.search.drivers import Presence
 from u2pl_ray.search.events import Listeners
+from u2pl_ray.search.files import write_whole
 from u2pl_ray.search.forks import START, Forks
 from u2pl_ray.search.images import store_images
+from u2pl_ray.search.keeping import inherit
 from u2pl_ray.search.objectives import measured
-from u2pl_ray.search.records import EpochLog, State, TrialRecord
+from u2pl_ray.search.records import EpochLog, State, TrialRecord, trial_id
 from u2pl_ray.search.study import TrialStudy
+from u2pl_ray.search.trial_file import TrialFile
 
 _INVALID_IN_A_ROW = 100
 _HOPELESS = 3
@@ -128,7 +131,7 @@ class Driver:
                 started = self.study.start_queued() or self.forks.start() or self._new()
                 if started is None:
                     return None
-                record = self._introduce(started)
+                record = self._introduce(started) if started.retries is None else self._catch_up(started)
                 if started.fork is not None:
                     for metrics in self._log(record).epochs:
                         self.listeners.tell("epoch_known", record, metrics)
@@ -189,11 +192,27 @@ class Driver:
 
     def unfinished(self) -> int:
         """Trials still to be run or finished; without a limit there is always one more."""
-        records = [record for record in self.study.records() if record.reason != "invalid"]
+        records = self.study.records()
         open_trials = sum(not record.state.finished for record in records) + len(self.forks.due())
         if self.trials is None:
             return open_trials + 1
-        return open_trials + max(0, self.trials - sum(record.fork is None for record in records))
+        return open_trials + max(0, self.trials - len(_counted(records)))
+
+    def retry_errored(self) -> list[str]:
+        """Queue every trial that broke (not those that diverged or did not fit) once more; the ids of these.
+
+        The failed trial stays as it is. The new one continues from its last checkpoint, and counts in its place.
+        """
+        records = self.study.records()
+        again = {record.retries for record in records}
+        broken = [
+            record
+            for record in records
+            if record.state == State.FAILED and record.reason in ("error", "lost") and record.number not in again
+        ]
+        for record in broken:
+            self.study.enqueue(record.params, f"retry of {record.id}", record.number)
+        return [record.id for record in broken]
 
     def left(self) -> int:
         """Trials still to be run or finished by this driver, if no other dies."""
@@ -223,11 +242,11 @@ class Driver:
         except UserError as error:
             self.study.fail(record.number, "invalid", str(error).removeprefix("config: "))
             return self.study.record(record.number)
-        path = self._log(record).path.with_name("config.yaml")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(".partial")
-        partial.write_text(overrides.dump(config), "utf-8")
-        partial.replace(path)
+        folder = self.folder / record.id
+        if record.retries is not None:
+            inherit(self.folder / trial_id(record.retries), folder)
+        write_whole(folder / "config.yaml", overrides.dump(config))
+        TrialFile.of(record).write(folder)
         try:
             self.forks.prepare(record, self._log(record))
         except UserError as error:
@@ -237,15 +256,19 @@ class Driver:
         return record
 
     def _account(self, record: TrialRecord, again: bool = False) -> TrialRecord:
-        """Tell the study of epochs it does not know, and decide after each; `again`: also after the last it knows."""
-        for metrics in self._log(record).epochs:
+        """Tell the study of epochs it does not know, and decide; `again`: also if it knows them all."""
+        rows = self._log(record).epochs
+        for metrics in rows:
             unknown = metrics[names.EPOCH] > record.epochs
             if record.state == State.RUNNING and (unknown or (again and metrics[names.EPOCH] == record.epochs)):
-                record = self._decide(record, metrics)
+                record = self._decide(record, metrics, metrics is rows[-1])
         return record
 
-    def _decide(self, record: TrialRecord, metrics: Mapping[str, Any]) -> TrialRecord:
-        """What becomes of a trial after an epoch: it goes on, is complete, is stopped, or has failed."""
+    def _decide(self, record: TrialRecord, metrics: Mapping[str, Any], latest: bool) -> TrialRecord:
+        """What becomes of a trial after an epoch: it goes on, is complete, is stopped, or has failed.
+
+        It is not stopped after an epoch that was followed by another: that it went on is on record.
+        """
         study, number, epoch = self.study, record.number, metrics[names.EPOCH]
         at_end = epoch >= self.config(record).train.epochs
         values, problem = measured(metrics, study.space.objectives if at_end else study.space.objectives[:1])
@@ -255,7 +278,7 @@ class Driver:
             study.report(number, epoch, values[0])
             if at_end:
                 study.complete(number, values[1:])
-            elif study.should_stop(number):
+            elif latest and study.should_stop(number):
                 study.stop(number)
             else:
                 self.forks.keep(record, metrics)
@@ -264,6 +287,7 @@ class Driver:
     def _announce_end(self, record: TrialRecord) -> None:
         if record.state.finished:
             self.forks.clean(record)
+            TrialFile.of(record).write(self.folder / record.id)
             self.listeners.tell("trial_finished", record)
             if self.meter is not None:
                 self.meter.look(self.study)
@@ -271,8 +295,7 @@ class Driver:
     def _new(self) -> TrialRecord | None:
         """A new proposal that is valid and not known to be infeasible; None if the trials are used up."""
         records = self.study.records()
-        scratch = sum(record.reason != "invalid" and record.fork is None for record in records)
-        if self.trials is not None and scratch >= self.trials:
+        if self.trials is not None and len(_counted(records)) >= self.trials:
             return None
         tried = [record.params for record in records if record.state == State.INFEASIBLE]
 
@@ -295,7 +318,7 @@ class Driver:
 
     def _hopeless(self) -> bool:
         """Whether all that ran so far failed before its first epoch, for the same reason: the setup is at fault."""
-        ended = [record for record in self.study.records() if record.state.finished and record.reason != "invalid"]
+        ended = [record for record in _counted(self.study.records()) if record.state.finished]
         causes = {(record.reason, record.detail) for record in ended if record.reason and not record.epochs}
         alike = len(causes) == 1 and not any(record.epochs for record in ended)
         if len(ended) >= _HOPELESS and alike:
@@ -312,3 +335,13 @@ class Driver:
         if record.number not in self._logs:
             self._logs[record.number] = EpochLog(self.folder / record.id / "epochs.jsonl")
         return self._logs[record.number]
+
+
+def _counted(records: Sequence[TrialRecord]) -> list[TrialRecord]:
+    """The trials that count: not invalid ones, which never started, nor forks, nor failed ones that run again."""
+    again = {record.retries for record in records}
+    return [
+        record
+        for record in records
+        if record.reason != "invalid" and record.fork is None and record.number not in again
+    ]

@@ -39,6 +39,10 @@ class Listeners:
         self._listeners = list(listeners)
         self._complained: set[int] = set()
 
+    def listen(self, listener: Listener) -> None:
+        """Add a listener."""
+        self._listeners.append(listener)
+
     def tell(self, event: str, *arguments: Any) -> None:
         """Call the method named `event` of every listener."""
         for listener in self._listeners:

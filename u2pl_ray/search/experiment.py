@@ -4,13 +4,13 @@
     experiment.json   options and versions
     config.yaml       the configuration the trials start from
     space.yaml        the search space, as it was written
+    start/            copies of these three, see `originals`
     study.journal     the study (Optuna), unless it is in a database
-    trials/<id>/      config.yaml, epochs.jsonl, images/, train/ (Ray Train's run: checkpoints)
+    trials/<id>/      trial.json, config.yaml, epochs.jsonl, images/, train/ (Ray Train's run: checkpoints)
     best.yaml         the best configuration so far, which `train` accepts
     tune/             Ray Tune's own; disposable
 """
 
-import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -21,18 +21,22 @@ from typing import Any
 from u2pl_ray.config import overrides
 from u2pl_ray.config.errors import UserError, nearest
 from u2pl_ray.config.schema import Config
-from u2pl_ray.search import earlier
+from u2pl_ray.search import earlier, originals
 from u2pl_ray.search.budget import Meter
 from u2pl_ray.search.driver import Driver
 from u2pl_ray.search.drivers import Presence, running
 from u2pl_ray.search.events import Listener, Listeners
-from u2pl_ray.search.options import FORMAT, Options, read_options
+from u2pl_ray.search.files import write_whole
+from u2pl_ray.search.keeping import Keeper
+from u2pl_ray.search.options import FORMAT, Options, parse_description, read_options
 from u2pl_ray.search.records import State, TrialRecord, read_epochs
 from u2pl_ray.search.resources import Slots, connect, devices
+from u2pl_ray.search.resuming import mend_study, prepare
 from u2pl_ray.search.space import Space, parse_space
 from u2pl_ray.search.storage import Folder, Place, default_storage, experiments, find
 from u2pl_ray.search.study import TrialStudy
 from u2pl_ray.search.tuning import run_tune
+from u2pl_ray.train.run_files import newest
 
 _WAIT = 1.0
 """Seconds between two looks at other drivers."""
@@ -57,7 +61,13 @@ class Summary:
 
 @dataclass
 class Experiment:
-    """An experiment where it is kept."""
+    """An experiment where it is kept.
+
+    Attributes:
+        created: when (UTC).
+        versions: of what results depend on, at the start.
+        notes: lines about its files that people should see.
+    """
 
     name: str
     place: Place
@@ -66,6 +76,7 @@ class Experiment:
     options: Options
     created: str = ""
     versions: Mapping[str, str] = field(default_factory=dict)
+    notes: Sequence[str] = ()
 
     @property
     def folder(self) -> Path:
@@ -88,22 +99,18 @@ class Experiment:
         place = find(name, storage_path)
         place.fetch()
         folder = place.folder
-        if not (folder / "experiment.json").exists():
+        if not any((where / originals.EXPERIMENT).exists() for where in (folder, folder / originals.COPIES)):
             known = nearest(folder.name, experiments(place.storage))
             raise UserError(f"{place.location}: no such experiment{known}")
-        try:
-            tree = json.loads((folder / "experiment.json").read_text("utf-8"))
-            options = read_options(tree["options"])
-        except (ValueError, KeyError, TypeError) as error:
-            raise UserError(f"{folder / 'experiment.json'}: damaged ({type(error).__name__} {error})") from None
+        tree, *notes = originals.read(folder, originals.EXPERIMENT, parse_description)
         if tree["format"] != FORMAT:
-            raise UserError(f"{folder}: written by another version (format {tree['format']}, this one reads {FORMAT})")
-        for file in ("config.yaml", "space.yaml"):
-            if not (folder / file).exists():
-                raise UserError(f"{folder / file}: is gone; the trials' config.yaml files still hold their settings")
-        config = overrides.load(folder / "config.yaml")
-        space = parse_space((folder / "space.yaml").read_text("utf-8"), str(folder / "space.yaml"))
-        return cls(tree["name"], place, config, space, options, tree["created"], tree["versions"])
+            written = f"written by another version (format {tree['format']}, this one reads {FORMAT})"
+            raise UserError(f"{place.location}: {written}")
+        config, *more = originals.read(folder, originals.CONFIG, originals.parse_config)
+        space, *others = originals.read(folder, originals.SPACE, parse_space)
+        notes = [line for line in (*notes, *more, *others) if line]
+        options, created = read_options(tree["options"]), tree["created"]
+        return cls(tree["name"], place, config, space, options, created, tree["versions"], notes)
 
     def study(self) -> TrialStudy:
         """The experiment's study."""
@@ -112,25 +119,36 @@ class Experiment:
         study.earlier = earlier.read(self.folder, self.space)
         return study
 
-    def run(self, listeners: Sequence[Listener] = ()) -> Summary:
+    def run(self, listeners: Sequence[Listener] = (), force: bool = False, retry_errored: bool = False) -> Summary:
         """Run what is left of the search on the Ray cluster, then write best.yaml.
 
         Also how an interrupted search goes on: running trials continue from their checkpoints.
 
         Args:
             listeners: told of every event, and closed at the end.
+            force: go on although the experiment's files were edited since the start.
+            retry_errored: run trials that broke once more, see `Driver.retry_errored`.
 
         Raises:
-            UserError: another process runs this experiment, or its trials do not fit the cluster.
+            UserError: another process runs this experiment, its files were edited, or a trial does not fit the cluster.
         """
         told = Listeners(listeners)
-        with self._session() as (study, presence):
+        with self._session(told, force) as (study, presence):
             trials = self.folder / "trials"
+            told.listen(Keeper(study, self.place.below("trials"), self.options.keep))
             driver = Driver(study, self.config, self.options.trials, trials, told, self.place.commit)
             if presence is not None:
                 driver.share(presence)
+            if retry_errored:
+                told.tell("note", f"trials to run again: {', '.join(driver.retry_errored()) or 'none broke'}")
             reason = ""
             try:
+                study, trials = self.study(), self.folder / "trials"
+                told.listen(Keeper(study, self.place.below("trials"), self.options.keep))
+                driver = Driver(study, self.config, self.options.trials, trials, told, self.place.commit)
+                if retry_errored:
+                    told.tell("note", f"trials to run again: {', '.join(driver.retry_errored()) or 'none broke'}")
+                reason = ""
                 if driver.unfinished():
                     connect()
                     slots = Slots(self.config, self.options.max_concurrent, lambda line: told.tell("note", line))
@@ -156,15 +174,25 @@ class Experiment:
         return bool(self.options.study_url) and isinstance(self.place, Folder) and self.study().shared
 
     @contextmanager
-    def _session(self) -> Iterator[tuple[TrialStudy, Presence | None]]:
+    def _session(self, told: Listeners, force: bool) -> Iterator[tuple[TrialStudy, Presence | None]]:
         """The study while this process runs the experiment: alone, or as one of several drivers."""
         if self._shared:
+            self._prepare(told, force)
             study = self.study()
             with Presence(study) as presence:
                 yield study, presence
         else:
             with self.place.session():
+                self._prepare(told, force)
                 yield self.study(), None
+
+    def _prepare(self, told: Listeners, force: bool) -> None:
+        """Put the files right, or refuse to go on."""
+        notes = prepare(self, force)
+        if not self.options.study_url:  # a database looks after itself, and other drivers may be at work
+            notes += mend_study(self)
+        for line in notes:
+            told.tell("note", line)
 
     def write_best(self, study: TrialStudy | None = None) -> Path | None:
         """Write best.yaml: the best trial's whole configuration. None if no trial has a value."""
@@ -172,9 +200,7 @@ class Experiment:
         if best is None:
             return None
         target = self.folder / "best.yaml"
-        partial = target.with_suffix(".partial")
-        partial.write_text(self.export(best), "utf-8")
-        partial.replace(target)
+        write_whole(target, self.export(best))
         return target
 
     def export(self, trial: TrialRecord) -> str:
@@ -191,11 +217,8 @@ class Experiment:
 
     def checkpoint(self, trial: str) -> str | None:
         """Path or URI of a trial's newest checkpoint, None if none is stored."""
-        for metrics in reversed(self.epochs(trial)):
-            stored = f"trials/{trial}/{metrics.get('checkpoint')}"
-            if metrics.get("checkpoint") and self.place.holds(stored):
-                return self.place.below(stored)
-        return None
+        stored = newest(self.place.below(f"trials/{trial}/train"))
+        return None if stored is None else self.place.below(f"trials/{trial}/train/{stored}")
 
     def status(self) -> dict[str, Any]:
         """The experiment as plain data: name, best (an id), trials (id, state, epochs, params, metrics)."""

@@ -1,13 +1,12 @@
 """More of a search: further trials, a larger budget, other ranges, on the same study."""
 
 import json
-import os
 from dataclasses import asdict, replace
-from pathlib import Path
 
 from optuna.distributions import CategoricalDistribution
 
 from u2pl_ray.config.errors import UserError
+from u2pl_ray.search import originals
 from u2pl_ray.search.budget import results, used_by
 from u2pl_ray.search.experiment import Experiment
 from u2pl_ray.search.records import State
@@ -62,11 +61,11 @@ def extend(
     if space is not None:
         kept = experiment.folder / f"space-{len(list(experiment.folder.glob('space-*.yaml'))) + 1}.yaml"
         kept.write_text(experiment.space.text, "utf-8")  # the ranges until now
-        _write(experiment.folder / "space.yaml", space.text)
+        originals.write(experiment.folder, originals.SPACE, space.text)
         extended = replace(extended, space=space)
     tree = json.loads((experiment.folder / "experiment.json").read_text("utf-8"))
     tree["options"] |= {"trials": total, "budget": asdict(budget)}
-    _write(experiment.folder / "experiment.json", json.dumps(tree, indent=2))
+    originals.write(experiment.folder, originals.EXPERIMENT, json.dumps(tree, indent=2))
     experiment.place.commit()
     return extended, notes
 
@@ -115,9 +114,3 @@ def _rerange(experiment: Experiment, study: TrialStudy, space: Space) -> list[st
     ]
     left_out = [f"{count} of {len(outside)} trials lie outside; the sampler does not see them"] if count else []
     return [*changed, *left_out]
-
-
-def _write(target: Path, text: str) -> None:
-    partial = target.with_suffix(".partial")
-    partial.write_text(text, "utf-8")
-    os.replace(partial, target)

@@ -27,9 +27,10 @@ logger = logging.getLogger(__name__)
 
 _LEASE = "driver.lease"
 _DECIDING = (
-    *("config.yaml", "space.yaml", "space-*.yaml", "warm_start.json", "best.yaml"),
+    *("config.yaml", "space.yaml", "space-*.yaml", "warm_start.json", "best.yaml", "start/*"),
     *("trials/*/config.yaml", "trials/*/epochs.jsonl"),
     "study.journal",  # after what it can be brought up to date from
+    "trials/*/trial.json",
     "experiment.json",  # last: with it there is an experiment
 )
 _ELSEWHERE = ("trials/*/train/*", "tune/*", _LEASE, "*.partial", "*.partial/*", "*.lock")

@@ -9,7 +9,10 @@ from typing import Any
 
 from optuna.pruners import BasePruner
 
+from u2pl_ray.config.errors import UserError
 from u2pl_ray.search.budget import NO_LIMIT, Budget
+from u2pl_ray.search.keeping import KEEP
+from u2pl_ray.search.originals import parse_json
 from u2pl_ray.search.samplers import SamplerChoice
 from u2pl_ray.search.schedulers import SchedulerChoice
 
@@ -30,6 +33,7 @@ class Options:
         budget: where the search ends beside its number of trials.
         study_url: the database that holds the study, or an empty string for a journal file in the experiment's folder.
         confirms: the experiment that this one is the confirmation of, or an empty string.
+        keep: finished trials that keep their checkpoints, the best ones.
     """
 
     trials: int | None
@@ -40,10 +44,16 @@ class Options:
     budget: Budget = NO_LIMIT
     study_url: str = ""
     confirms: str = ""
+    keep: int = KEEP
 
     def choices(self, epochs: int) -> tuple[SamplerChoice, BasePruner]:
         """What a `TrialStudy` of trials of at most `epochs` epochs proposes with, and stops by."""
         return self.sampler, self.scheduler.build(epochs)
+
+
+def versions() -> dict[str, str]:
+    """What results depend on beside the settings, as installed here."""
+    return {"python": platform.python_version(), **{name: metadata.version(name) for name in _VERSIONS}}
 
 
 def describe(name: str, options: Options) -> dict[str, Any]:
@@ -52,7 +62,7 @@ def describe(name: str, options: Options) -> dict[str, Any]:
         "format": FORMAT,
         "name": name,
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "versions": {"python": platform.python_version(), **{name: metadata.version(name) for name in _VERSIONS}},
+        "versions": versions(),
         "options": {
             "trials": options.trials,
             "sampler": {
@@ -66,6 +76,7 @@ def describe(name: str, options: Options) -> dict[str, Any]:
             "budget": asdict(options.budget),
             "study_url": options.study_url,
             "confirms": options.confirms,
+            "keep": options.keep,
         },
     }
 
@@ -85,4 +96,22 @@ def read_options(tree: Mapping[str, Any]) -> Options:
         Budget(**tree.get("budget", {})),  # experiments of earlier versions have none
         tree.get("study_url", ""),
         tree.get("confirms", ""),
+        tree.get("keep", KEEP),
     )
+
+
+def parse_description(text: str, name: str) -> dict[str, Any]:
+    """What `describe` made, as JSON; not looked into if it is of another format.
+
+    Raises:
+        UserError: it is damaged.
+    """
+    tree = parse_json(text, name)
+    if tree.get("format", FORMAT) != FORMAT:
+        return tree
+    try:
+        read_options(tree["options"])
+        tree["format"], tree["name"], tree["created"], tree["versions"]
+    except (KeyError, TypeError) as error:
+        raise UserError(f"{name}: damaged ({type(error).__name__} {error})") from None
+    return tree

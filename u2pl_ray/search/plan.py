@@ -11,13 +11,16 @@ from typing import Any
 from u2pl_ray.config import overrides
 from u2pl_ray.config.errors import UserError
 from u2pl_ray.config.schema import Config
+from u2pl_ray.search import originals
 from u2pl_ray.search.budget import NO_LIMIT, Budget
 from u2pl_ray.search.database import check_url, open_database
 from u2pl_ray.search.earlier import NOTHING, Earlier
 from u2pl_ray.search.experiment import Experiment
+from u2pl_ray.search.keeping import KEEP
 from u2pl_ray.search.options import TRAINER, Options, describe
 from u2pl_ray.search.paper import paper_setting
 from u2pl_ray.search.reach import check_reach
+from u2pl_ray.search.parameter import bounds
 from u2pl_ray.search.resources import Fit, connect, fit, nodes
 from u2pl_ray.search.rungs import RungPruner
 from u2pl_ray.search.samplers import COMPLETED_ONLY, SamplerChoice
@@ -26,6 +29,7 @@ from u2pl_ray.search.space import Space
 from u2pl_ray.search.storage import Place, free_space, locate, writable
 from u2pl_ray.search.study import TrialStudy
 from u2pl_ray.search.warm_start import LEARNS, gather
+from u2pl_ray.train.footprint import checkpoint_bytes
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,7 @@ class Plan:
             f"cluster      {self.fit.arithmetic}",
             f"storage      {free_space(self.place.storage)}",
             *([f"study        {self.options.study_url}"] if self.options.study_url else []),
+            *self._checkpoints(),
             f"space        {self.space.source}",
             *(
                 f"  {path:<{width}}  {parameter.extent()}" + (f"   first: {self.paper[path]}" if self.paper else "")
@@ -71,6 +76,22 @@ class Plan:
             *(f"warm start   {note}" for note in self.earlier.notes),
             *(f"note         {note}" for note in self.notes),
         ]
+
+    def _checkpoints(self) -> list[str]:
+        """How much room checkpoints take at most; nothing if the classes are not known yet."""
+        if not self.config.data.classes:
+            return []
+        capacity = "method.memory_bank.capacity"
+        searched, config = self.space.parameters.get(capacity), self.config
+        if searched is not None:
+            largest = max(searched.choices) if searched.choices else bounds(searched.distribution)[1]
+            config = overrides.apply(config, {capacity: largest})
+        size, each = checkpoint_bytes(config), config.train.keep_checkpoints
+        finished = min(self.options.keep, self.options.trials or self.options.keep)
+        # One more trial than run at once: the one that has just ended; one more checkpoint: the one being written.
+        most = finished * each + (self.fit.concurrent + 1) * (each + 1)
+        kept = f"{each} of each running trial and of the best {finished} finished"
+        return [f"checkpoints  {size / 1e9:.2g} GB each, at most about {most * size / 1e9:.2g} GB at a time ({kept})"]
 
     def create(self) -> Experiment:
         """Write the experiment: all of it, or nothing.
@@ -83,9 +104,9 @@ class Plan:
         try:
             partial.mkdir(parents=True)
             (partial / "trials").mkdir()
-            (partial / "config.yaml").write_text(overrides.dump(self.config), "utf-8")
-            (partial / "space.yaml").write_text(self.space.text, "utf-8")
-            (partial / "experiment.json").write_text(json.dumps(describe(self.name, self.options), indent=2), "utf-8")
+            originals.write(partial, originals.CONFIG, overrides.dump(self.config))
+            originals.write(partial, originals.SPACE, self.space.text)
+            originals.write(partial, originals.EXPERIMENT, json.dumps(describe(self.name, self.options), indent=2))
             self.earlier.write(partial)
             location = self.options.study_url or partial / "study.journal"
             study = TrialStudy.create(location, self.name, self.space, *self.options.choices(self.config.train.epochs))
@@ -125,6 +146,7 @@ def plan_search(
     study_url: str = "",
     max_concurrent: int | None = None,
     trainer: str = TRAINER,
+    keep: int | None = None,
 ) -> Plan:
     """Check a search against the configuration, the storage and the cluster (connects to Ray; writes nothing).
 
@@ -143,6 +165,7 @@ def plan_search(
         study_url: keep the study in this database, where several drivers can share it.
         max_concurrent: upper limit of trials at once.
         trainer: `module:function`, see `Options`.
+        keep: finished trials that keep their checkpoints, the best ones; default: `KEEP`.
 
     Raises:
         UserError: one line naming what is wrong.
@@ -150,6 +173,8 @@ def plan_search(
     if trials is not None and trials < 1:
         raise UserError(f"--trials {trials}: give at least 1")
     budget.check()
+    if keep is not None and keep < 1:
+        raise UserError(f"--keep-trials {keep}: give at least 1, or the best trial's checkpoints are lost")
     if study_url:
         open_database(check_url(study_url))
     place = locate(name, storage_path)
@@ -183,7 +208,8 @@ def plan_search(
     room = fit(config, nodes(), max_concurrent)
     if len(nodes()) > 1:
         notes.append(check_reach(place.storage))
-    options = Options(trials, choice, stopping, max_concurrent, trainer, budget, study_url)
+    kept = KEEP if keep is None else keep
+    options = Options(trials, choice, stopping, max_concurrent, trainer, budget, study_url, keep=kept)
     return Plan(name, place, config, space, options, room, paper, notes, earlier, queue or ())
 
 

@@ -51,6 +51,7 @@ class TrialRecord:
         note: where the trial comes from, such as "paper".
         fork: where a fork comes from, see `Fork`; None for a trial that starts from scratch.
         driver: which driver runs it, if there can be several.
+        retries: number of the failed trial that this one does again, from its last checkpoint.
         started, finished: when, in the local time of the process that reads it (naive).
     """
 
@@ -66,6 +67,7 @@ class TrialRecord:
     note: str = ""
     fork: "Fork | None" = None
     driver: str = ""
+    retries: int | None = None
     started: datetime | None = None
     finished: datetime | None = None
 

@@ -1,5 +1,6 @@
 """Ctrl-C and SIGTERM: once to stop so that `resume` continues, twice to stop at once."""
 
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -7,6 +8,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 _STOPPING = "stopping; every trial keeps its last checkpoint (once more: stop at once)"
+_STOPPED = "stopped at once; `u2pl-ray resume` goes on from the last checkpoints"
 
 
 def end_softly() -> None:
@@ -29,9 +31,13 @@ def stop_softly(say: Callable[[str], None]) -> Iterator[Callable[[], None]]:
     in_main_thread = threading.current_thread() is threading.main_thread()
     original = {kind: signal.getsignal(kind) for kind in (*handled, signal.SIGUSR1)}
 
+    def stop_at_once(number: int, frame: FrameType | None) -> None:
+        say(_STOPPED)
+        os._exit(128 + number)  # no clean-up that could wait for something: nothing depends on one
+
     def stop(number: int, frame: FrameType | None) -> None:
         for kind in handled:
-            signal.signal(kind, signal.default_int_handler)
+            signal.signal(kind, stop_at_once)
         say(_STOPPING)
         signal.raise_signal(signal.SIGUSR1)
 

@@ -21,6 +21,7 @@ from u2pl_ray.search.database import exclusively, open_storage, shared
 from u2pl_ray.search.records import FORK, Fork, State, TrialRecord, trial_id
 from u2pl_ray.search.samplers import SamplerChoice
 from u2pl_ray.search.space import Space
+from u2pl_ray.search.trial_file import TrialFile
 from u2pl_ray.search.view import INFEASIBLE, shown
 
 _FIXED = "fixed_params"  # where Optuna keeps the settings of a queued trial
@@ -88,7 +89,9 @@ class TrialStudy:
             UserError: there is none.
         """
         if isinstance(location, Path) and not location.exists():
-            raise UserError(f"{location}: the study is gone; the trials' epochs.jsonl files still hold their metrics")
+            raise UserError(
+                f"{location}: the study is gone; `u2pl-ray resume` makes it anew from the trials' own files"
+            )
         try:
             study = optuna.load_study(study_name=name, storage=open_storage(location), pruner=pruner)
         except KeyError:
@@ -99,9 +102,23 @@ class TrialStudy:
         """Remove the study from its storage: the experiment that it was made for could not be."""
         optuna.delete_study(study_name=self.study.study_name, storage=self._storage)
 
-    def enqueue(self, values: Mapping[str, Any], note: str) -> None:
-        """Queue a trial with given settings; `note` says where they come from."""
-        self.study.enqueue_trial(self.space.encode(values), user_attrs={"note": note})
+    def enqueue(self, values: Mapping[str, Any], note: str, retries: int | None = None) -> None:
+        """Queue a trial with given settings; `note` says where they come from, `retries` which trial broke."""
+        notes = {"note": note} if retries is None else {"note": note, "retries": retries}
+        self.study.enqueue_trial(self.space.encode(values), user_attrs=notes)
+
+    def adopt(self, file: TrialFile) -> TrialRecord:
+        """Enter a trial that the study has lost, as a running one."""
+        params = self.space.encode({path: file.params[path] for path in self.space.parameters if path in file.params})
+        proposal = optuna.trial.create_trial(
+            state=TrialState.RUNNING,
+            params=params,
+            distributions={path: self.space.distributions[path] for path in params},
+        )
+        notes = {"note": file.note, "retries": file.retries, FORK: file.fork}
+        return self._enter(
+            proposal, TrialState.RUNNING, {name: value for name, value in notes.items() if value not in ("", None)}
+        )
 
     def start_queued(self) -> TrialRecord | None:
         """Turn the oldest queued trial into a running one; None if none is queued."""
@@ -273,6 +290,7 @@ class TrialStudy:
             note=trial.user_attrs.get("note", ""),
             fork=Fork(*trial.user_attrs[FORK]) if FORK in trial.user_attrs else None,
             driver=trial.user_attrs.get("driver", ""),
+            retries=trial.user_attrs.get("retries"),
             started=trial.datetime_start,
             finished=trial.datetime_complete,
         )

@@ -23,7 +23,7 @@ from u2pl_ray.search.records import State
 from u2pl_ray.search.resources import workers_with_room
 from u2pl_ray.search.restarts import RESTARTS, Interruption, Restarts, causes_of, interruption
 from u2pl_ray.search.scheduler import OUTCOME, REPORT
-from u2pl_ray.train.mending import mend
+from u2pl_ray.train.run_files import mend
 from u2pl_ray.train.session import Metrics
 
 _STOP_SECONDS = 20.0

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from u2pl_ray.train import checkpoint
-from u2pl_ray.train.mending import mend
+from u2pl_ray.train.run_files import mend
 
 LIST = "checkpoint_manager_snapshot.json"
 

@@ -1,4 +1,4 @@
-"""Has Ray Train continue a run from the newest checkpoint that is whole, whatever a kill left behind.
+"""A Ray Train run's files: has it continue from the newest checkpoint that is whole, whatever a kill left behind.
 
 Ray Train keeps a list of a run's checkpoints in a file that it overwrites in place, and trusts it: if a kill cuts the
 file, or a listed checkpoint is gone, the run fails for ever; a damaged checkpoint goes to the workers as it is; and
@@ -42,6 +42,25 @@ def mend(run: str) -> list[str]:
     if notes:
         notes.append(f"{run}: continues from {good[-1] if good else 'the beginning, as no checkpoint is whole'}")
     return notes
+
+
+def newest(run: str) -> str | None:
+    """Name of a run's newest checkpoint, None if it has none."""
+    from pyarrow.fs import FileSelector, FileSystem
+
+    filesystem, root = FileSystem.from_uri(run)
+    files = filesystem.get_file_info(FileSelector(root, allow_not_found=True, recursive=True))
+    names = {file.path[len(root) :].strip("/").partition("/")[0] for file in files if file.is_file}
+    return max((name for name in names if name.startswith("epoch_")), default=None)
+
+
+def delete(run: str) -> None:
+    """Delete a run, if there is one."""
+    from pyarrow.fs import FileSystem, FileType
+
+    filesystem, root = FileSystem.from_uri(run)
+    if filesystem.get_file_info(root).type == FileType.Directory:
+        filesystem.delete_dir(root)
 
 
 def _objection(filesystem: Any, folder: str) -> str:
