@@ -19,8 +19,8 @@ from u2pl_ray.search.experiment import Experiment
 from u2pl_ray.search.keeping import KEEP
 from u2pl_ray.search.options import TRAINER, Options, describe
 from u2pl_ray.search.paper import paper_setting
-from u2pl_ray.search.reach import check_reach
 from u2pl_ray.search.parameter import bounds
+from u2pl_ray.search.reach import check_reach
 from u2pl_ray.search.resources import Fit, connect, fit, nodes
 from u2pl_ray.search.rungs import RungPruner
 from u2pl_ray.search.samplers import COMPLETED_ONLY, SamplerChoice
