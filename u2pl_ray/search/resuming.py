@@ -57,7 +57,7 @@ def _mend_journal(experiment: "Experiment", journal: Path, trials: Path) -> list
     adopted = adopt_trials(study, trials)
     if damage and not study.records() and (paper := paper_setting(experiment.space, experiment.config)[0]):
         study.enqueue(paper, "paper")
-    if not damage:
-        return [f"{name}: taken into the study from its folder" for name in adopted]
+    if not damage and not adopted:
+        return []
     told = f"trials {', '.join(adopted)} were made anew from their folders" if adopted else "no trial is affected"
-    return [f"{damage}; {told}"]
+    return [f"{damage or f'{journal}: was cut short'}; {told}"]
