@@ -35,7 +35,7 @@ data:
   synthetic: {size: 32, classes: 3, labeled: 4, unlabeled: 8, val: 6, test: 2}
 model:
   encoder: tu-resnet10t
-  options: {encoder_depth: 3, encoder_output_stride: 8, decoder_channels: 16}
+  options: {encoder_depth: 3, encoder_output_stride: 8, decoder_channels: 32}
   representation_dim: 8
   normalization: group
 method:

@@ -202,7 +202,7 @@ def test_an_outage_is_waited_for(storage: str, base: Config, space: Space, monke
 
     monkeypatch.setattr(place._objects, "write", failing)
     extend(made, 1)
-    assert calls == ["experiment.json"] * 3
+    assert calls == ["start/experiment.json"] * 3 + ["experiment.json"]
     assert Experiment.open("a", storage).options.trials == 4
 
 
