@@ -75,6 +75,7 @@ def terminate_in_mid_epoch(search: Search, kind: signal.Signals) -> None:
     search.kill()
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_killed_and_terminated_it_is_the_same_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("U2PL_RAY_CACHE", str(tmp_path / "cache"))
