@@ -216,7 +216,9 @@ def story(study: "TrialStudy", trials: Path) -> dict[str, Any]:
 
 def plain(row: dict[str, Any]) -> dict[str, Any]:
     """An epoch's metrics without what depends on the clock, or on where the checkpoint lies."""
-    return {key: value for key, value in row.items() if not key.startswith("perf/") and key != "checkpoint"}
+    # Pictures are drawn after the checkpoint: a kill between the two costs that epoch's.
+    others = ("checkpoint", "images")
+    return {key: value for key, value in row.items() if not key.startswith("perf/") and key not in others}
 
 
 def adopt_orphans() -> None:
