@@ -257,7 +257,7 @@ def cluster(folder: Path, cpus: int) -> Iterator[str]:
     """A Ray cluster that outlives the searches on it; its address."""
     code = (
         "import json, ray, sys, time\n"
-        f"context = ray.init(num_cpus={cpus}, include_dashboard=False, log_to_driver=False)\n"
+        f"context = ray.init('local', num_cpus={cpus}, include_dashboard=False, log_to_driver=False)\n"
         "print(json.dumps(context.address_info['gcs_address']), flush=True)\n"
         "sys.stdin.read()\n"
     )
