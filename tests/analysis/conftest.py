@@ -16,6 +16,8 @@ parameters:
   method.alpha.kind: {values: [linear, cosine]}
 """
 
+TWO = "metric: [{name: val/miou, goal: maximize}, {name: train/loss/contrastive, goal: minimize}]"
+
 
 @pytest.fixture(scope="package", autouse=True)
 def one_thread_and_a_cache_of_our_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
@@ -38,6 +40,13 @@ def searched(tmp_path_factory: pytest.TempPathFactory) -> Experiment:
 def begun(tmp_path_factory: pytest.TempPathFactory) -> Experiment:
     """A search whose first trial is done, and nothing else."""
     return run(create(tmp_path_factory.mktemp("storage"), tiny(), SPACE, trials=4, name="begun"), trials=1)
+
+
+@pytest.fixture(scope="package")
+def weighed(tmp_path_factory: pytest.TempPathFactory) -> Experiment:
+    """A finished search for two things at once."""
+    space = SPACE.replace("metric: {name: val/miou, goal: maximize}", TWO)
+    return run(create(tmp_path_factory.mktemp("storage"), tiny(*SETTINGS), space, trials=3, name="weighed"))
 
 
 @pytest.fixture(scope="package")

@@ -14,7 +14,9 @@ from u2pl_ray.analysis.load import analyse
 from u2pl_ray.analysis.report import write_report
 from u2pl_ray.config.errors import UserError
 from u2pl_ray.search.confirm import plan_confirmation
+from u2pl_ray.search.driver import Driver
 from u2pl_ray.search.experiment import Experiment
+from u2pl_ray.search.lease import Lease
 
 WIDTHS = (1280, 390)
 
@@ -133,6 +135,34 @@ def test_a_search_whose_trials_all_failed(browser: Browser, diverged: Experiment
 def test_a_search_in_which_nothing_ran(browser: Browser, empty: Experiment, tmp_path: Path) -> None:
     reader = read(browser, page(empty, tmp_path), 390)
     assert "No trial has reported a value yet." in reader.page.inner_text("main")
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_a_search_for_two_things(browser: Browser, weighed: Experiment, tmp_path: Path, width: int) -> None:
+    reader = read(browser, page(weighed, tmp_path), width)
+    assert reader.panels()["val/miou against train/loss/contrastive"] == 3
+    front = [record.id for record in analyse(weighed).study.front()]
+    text = reader.page.inner_text("main")
+    assert f"By val/miou and train/loss/contrastive together {', '.join(front)}" in text
+
+
+def test_a_search_that_runs(browser: Browser, begun: Experiment, tmp_path: Path) -> None:
+    """One trial done, one in the middle, its driver alive; the report says so, and leaves both alone."""
+    shutil.copytree(begun.folder, tmp_path / "begun")
+    experiment = Experiment.open("begun", tmp_path)
+    driver = Driver(experiment.study(), experiment.config, 4, experiment.folder / "trials")
+    with Lease(experiment.folder / "driver.lease"):
+        assignment = driver.next()
+        assert assignment is not None
+        first = experiment.epochs("0000")[0]
+        assert not driver.report(assignment.trial, first)
+        reader = read(browser, page(experiment, tmp_path), 390)
+        text = reader.page.inner_text("main")
+        assert reader.page.locator(".kicker").inner_text().split() == ["RUNNING", "1", "RUNNING,", "1", "COMPLETED"]
+        assert f"u2pl-ray status {experiment.argument} --watch" in text
+        assert "u2pl-ray resume" not in text
+        assert {"Parallel coordinates", "Every trial, epoch by epoch", "Timeline"} <= reader.panels().keys()
+        assert not driver.report(assignment.trial, {**first, "training_iteration": 2})  # goes on undisturbed
 
 
 def test_several_are_compared(browser: Browser, searched: Experiment, begun: Experiment, tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """The answer of a search in a sentence, with how sure it is."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from statistics import mean
 from typing import Any
@@ -53,6 +53,7 @@ def answer(analysis: Analysis, on_seeds: Mapping[str, Any] | None = None) -> Ans
     if analysis.experiment.options.confirms and on_seeds is not None:
         return Answer(" ".join(_on_seeds(on_seeds, row) for row in _leaders(on_seeds)))
     told = _of_one_seed(analysis)
+    told = replace(told, sentence=told.sentence + _not_beaten(analysis))
     repeated = [
         row for row in _leaders(on_seeds or {}) if analysis.best is not None and row["label"] == analysis.best.id
     ]
@@ -112,6 +113,17 @@ def scatter(record: TrialRecord) -> float | None:
         return None
     steps = [after - before for before, after in pairwise(half)]
     return (mean((step - mean(steps)) ** 2 for step in steps) / 2) ** 0.5
+
+
+def _not_beaten(analysis: Analysis) -> str:
+    """With several objectives: which trials no other beats in all of them."""
+    objectives, front = analysis.experiment.space.objectives, analysis.study.front()
+    if len(objectives) < 2 or not front:
+        return ""
+    together = " and ".join(metric.name for metric in objectives)
+    few = ", ".join(record.id for record in front[:8]) + (f" and {len(front) - 8} more" if len(front) > 8 else "")
+    alone = "is the one trial that no other beats" if len(front) == 1 else "are the trials that no other beats"
+    return f" By {together} together {few} {alone} (the Pareto front)."
 
 
 def _plus_minus(record: TrialRecord) -> str:

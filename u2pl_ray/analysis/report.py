@@ -14,6 +14,7 @@ from plotly.offline import get_plotlyjs
 from u2pl_ray.analysis.answer import answer, confirmed, counts, next_steps, standing
 from u2pl_ray.analysis.figures.comparison import comparison_panels
 from u2pl_ray.analysis.figures.inside import inside_panels
+from u2pl_ray.analysis.figures.objectives import objective_panels
 from u2pl_ray.analysis.figures.panel import BEST, PAPER, STATES, Panel, fill_rows, picks
 from u2pl_ray.analysis.figures.settings import settings_panels
 from u2pl_ray.analysis.figures.trainings import training_panels
@@ -74,6 +75,7 @@ def _experiment(analysis: Analysis) -> dict[str, Any]:
     experiment, best, paper = analysis.experiment, analysis.best, analysis.paper
     on_seeds = confirmed(analysis)
     sections = (
+        ("objectives", "One objective against another", objective_panels(analysis)),
         ("settings", "What the settings did", settings_panels(analysis)),
         ("trainings", "How the trainings went", training_panels(analysis)),
         ("inside", "Inside the method", inside_panels(analysis)),
