@@ -28,13 +28,15 @@ def _panel(analysis: Analysis, objectives: Sequence[Metric], pair: tuple[int, in
     for trace in figure.data:
         leads = "Best Trial" in trace.hovertemplate  # Optuna's word for the front
         trace.marker = {"color": BEST if leads else WORST, "size": 11 if leads else 7}
-        trace.update(name="not beaten" if leads else "beaten in both")
-    front = "; ".join(
+        trace.update(name="not beaten" if leads else "beaten in both", showlegend=True)
+    front = analysis.study.front()
+    listed = "; ".join(
         f"{record.id} ({number(record.objectives[pair[0]])}, {number(record.objectives[pair[1]])})"
-        for record in analysis.study.front()
+        for record in front[:8]
     )
+    listed += f" and {len(front) - 8} more" if len(front) > 8 else ""
     wanted = " and ".join(f"{'more' if metric.maximize else 'less'} {metric.name}" for metric in (one, other))
-    caption = f"A dot per completed trial; {wanted} is better. The Pareto front of the search: {front}."
+    caption = f"A dot per completed trial; {wanted} is better. The Pareto front of the search: {listed}."
     polish(figure, xaxis_title=one.name, yaxis_title=other.name, showlegend=True)
     return Panel(f"{one.name} against {other.name}", caption, figure, 420, wide=True)
 
