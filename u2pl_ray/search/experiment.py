@@ -143,12 +143,6 @@ class Experiment:
                 told.tell("note", f"trials to run again: {', '.join(driver.retry_errored()) or 'none broke'}")
             reason = ""
             try:
-                study, trials = self.study(), self.folder / "trials"
-                told.listen(Keeper(study, self.place.below("trials"), self.options.keep))
-                driver = Driver(study, self.config, self.options.trials, trials, told, self.place.commit)
-                if retry_errored:
-                    told.tell("note", f"trials to run again: {', '.join(driver.retry_errored()) or 'none broke'}")
-                reason = ""
                 if driver.unfinished():
                     connect()
                     slots = Slots(self.config, self.options.max_concurrent, lambda line: told.tell("note", line))
