@@ -86,11 +86,7 @@ def _cluster() -> Iterator[Finding]:
 
     from u2pl_ray.search.resources import connect, nodes
 
-    try:
-        connect()
-    except Exception as error:
-        yield False, f"RAY_ADDRESS={address}: cannot connect ({str(error).splitlines()[0]}); is the head running?"
-        return
+    connect()
     living = nodes()
     cpus, gpus = (sum(node.get(kind, 0) for node in living) for kind in ("CPU", "GPU"))
     yield True, f"{len(living)} nodes, {cpus:g} CPUs, {gpus:g} GPUs at {address} (Ray {ray.__version__})"

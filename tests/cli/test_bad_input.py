@@ -8,6 +8,7 @@ from PIL import Image
 
 from tests.cli.conftest import Run
 from tests.data.voc_folder import Folder
+from u2pl_ray.search import address
 
 SEARCH = ["search", "quickstart", "--space", "search_spaces/quickstart.yaml"]
 SPACE = "metric: {name: val/miou, goal: maximize}\nparameters:\n  "
@@ -153,6 +154,16 @@ def test_more_workers_than_the_cluster_has(run: Run, two_cpus: None, config: Pat
         assert_refused(run("train", config, *grown), storage, "workers=8", "2 CPU", "= 0 trials")
     finally:
         ray.shutdown()
+
+
+@pytest.mark.parametrize("verb", ["train", "search"])
+def test_a_cluster_that_does_not_answer(
+    run: Run, monkeypatch: pytest.MonkeyPatch, config: Path, storage: Path, verb: str
+) -> None:
+    monkeypatch.setattr(address, "_PATIENCE", 0.0)
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.2:1")
+    more = ["--space", "search_spaces/paper.yaml", "--trials", "2"] if verb == "search" else []
+    assert_refused(run(verb, config, *more), storage, "RAY_ADDRESS=127.0.0.2:1", "cannot connect", "unset RAY_ADDRESS")
 
 
 def test_an_existing_name(run: Run, config: Path, storage: Path) -> None:

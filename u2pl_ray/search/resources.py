@@ -9,6 +9,7 @@ from typing import Any
 
 from u2pl_ray.config.errors import UserError
 from u2pl_ray.config.schema import Config
+from u2pl_ray.search.address import check_address, error_line
 from u2pl_ray.train.launch import uses_gpu, worker_resources
 
 TRIAL_MEMORY = 2**30
@@ -51,22 +52,32 @@ class Fit:
 
 
 def connect() -> None:
-    """Connect to the Ray cluster that RAY_ADDRESS names, or start one on this machine; quiet either way."""
+    """Connect to the Ray cluster that RAY_ADDRESS names, or start one on this machine; quiet either way.
+
+    Raises:
+        UserError: the named cluster does not answer, or does not take this program.
+    """
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     import ray
 
     if ray.is_initialized():
         return
-    options: dict[str, Any] = {}
-    if os.environ.get("RAY_ADDRESS"):  # processes of a cluster that runs already do not see our environment
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    if (address := os.environ.get("RAY_ADDRESS") or "local") != "local":
+        check_address(address)
+        # Processes of a cluster that runs already do not see our environment.
         options["runtime_env"] = {"env_vars": {name: os.environ[name] for name in _ENVIRONMENT}}
+        try:
+            ray.init(**options)
+        except (ConnectionError, RuntimeError, ray.exceptions.RayError) as error:  # other versions, no token, ...
+            raise UserError(f"RAY_ADDRESS={address}: cannot connect ({error_line(error)})") from error
     else:
         # Left to itself Ray would join whatever cluster was last started on this machine, or wait for it if it is gone.
         options |= {"address": "local", "include_dashboard": False}
         # A process per training that watches for nodes about to be taken away: not this one.
         os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
-    ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
+        ray.init(**options)
 
 
 def nodes() -> list[Mapping[str, float]]:

@@ -1,0 +1,66 @@
+"""Whether a Ray cluster answers at RAY_ADDRESS: Ray itself tries for minutes and ends in a stack trace."""
+
+import os
+import socket
+import time
+
+from u2pl_ray.config.errors import UserError
+
+_PATIENCE = 10.0
+"""Seconds a head may take to come up."""
+_ANSWER = 5.0
+
+# An HTTP/2 client's first bytes, with empty settings; whoever speaks it (gRPC does) answers with a settings frame.
+_HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
+_SETTINGS = 4
+
+
+def check_address(address: str) -> None:
+    """Refuse an address at which no Ray head listens.
+
+    Args:
+        address: as in RAY_ADDRESS: host:port, or `auto`.
+
+    Raises:
+        UserError: what is wrong with it, and what to give instead.
+    """
+    from ray._private.services import canonicalize_bootstrap_address_or_die
+
+    if "://" in address:
+        raise UserError(
+            f"RAY_ADDRESS={address}: give the head as host:6379, and run the command on a node of the cluster (for "
+            "example with `ray job submit`)"
+        )
+    try:
+        host, _, port = canonicalize_bootstrap_address_or_die(address).rpartition(":")
+        where = host.strip("[]"), int(port)
+    except (ValueError, ConnectionError) as error:
+        raise UserError(f"RAY_ADDRESS={address}: {error_line(error)}; give the head as host:6379") from None
+    until = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            with socket.create_connection(where, timeout=_ANSWER) as connection:
+                if _is_head(connection):
+                    return
+                why = "what listens there is no Ray head (its port is 6379 by default, 8265 is the dashboard's)"
+        except OSError as error:
+            why = str(error.strerror or error).lower()
+        if time.monotonic() > until:
+            raise UserError(
+                f"RAY_ADDRESS={address}: cannot connect ({why}); start the cluster, or unset RAY_ADDRESS to search on "
+                "this machine alone"
+            )
+        time.sleep(0.5)
+
+
+def error_line(error: BaseException) -> str:
+    """The first line of an error, without its full stop."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].removesuffix(".")
+
+
+def _is_head(connection: socket.socket) -> bool:
+    if os.environ.get("RAY_USE_TLS") == "1":
+        return True
+    connection.sendall(_HELLO)
+    answer = connection.recv(9)
+    return len(answer) > 3 and answer[3] == _SETTINGS
