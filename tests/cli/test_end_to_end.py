@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +27,12 @@ class Shell:
     """Runs the command line as a user's shell would."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
+        self.folder, self.temporary = folder, folder / "tmp"
+        self.temporary.mkdir()
         self.environment = {
             **os.environ,
+            "TMPDIR": str(self.temporary),
+            "RAY_TMPDIR": tempfile.gettempdir(),  # sockets need short paths
             "U2PL_RAY_STORAGE": str(folder / "storage"),
             "U2PL_RAY_CACHE": str(folder / "cache"),
             "WANDB_MODE": "offline",
@@ -102,3 +106,8 @@ def test_the_best_is_exported_trained_evaluated_and_used(shell: Shell, searched:
 def test_every_trial_has_an_offline_run(shell: Shell, searched: dict[str, Any]) -> None:
     runs = list((shell.folder / "storage" / "mine" / "wandb").glob("offline-run-*/*.wandb"))
     assert len(runs) == len(searched["trials"])
+
+
+@pytest.mark.ray
+def test_no_checkpoint_is_left_in_the_temporary_folder(shell: Shell, searched: dict[str, Any]) -> None:
+    assert list(shell.temporary.rglob("checkpoint.pt*")) == []

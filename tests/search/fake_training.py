@@ -192,10 +192,11 @@ def torch_worker(arguments: dict[str, Any]) -> None:
     from u2pl_ray.train.launch import RaySession
 
     config = Config.model_validate(arguments["config"])
-    done = 0
+    history: list[dict[str, Any]] = []
     if (latest := train.get_checkpoint()) is not None:
         with latest.as_directory() as folder:
-            done = json.loads((Path(folder) / "state.json").read_text())
+            history = json.loads((Path(folder) / "history.json").read_text())
+    done = len(history)
     where = train.get_context().get_storage().experiment_fs_path
     trial, rank_0 = Path(where).parent, train.get_context().get_world_rank() == 0
     attempt = len(list(trial.glob("started_*"))) + 1 if trial.exists() else 1
@@ -203,8 +204,8 @@ def torch_worker(arguments: dict[str, Any]) -> None:
     if rank_0 and trial.exists():
         (trial / f"started_{attempt}").write_text(str(done))
     session = RaySession()
-    for epoch in range(arguments["reported_epochs"] + 1, done + 1):
-        train.report({"training_iteration": epoch, "val/miou": miou(config, epoch)})
+    for past in history[arguments["reported_epochs"] :]:
+        train.report(past)
     for epoch in range(done + 1, config.train.epochs + 1):
         time.sleep(float(os.environ.get("FAKE_EPOCH_SECONDS", "0.3")))
         total = torch.ones(1)
@@ -222,7 +223,9 @@ def torch_worker(arguments: dict[str, Any]) -> None:
             "attempt": attempt,
         }
         with tempfile.TemporaryDirectory() as folder:
+            history.append(metrics)
             (Path(folder) / "state.json").write_text(str(epoch))
+            (Path(folder) / "history.json").write_text(json.dumps(history))
             checkpoint = train.Checkpoint.from_directory(folder) if rank_0 else None
             train.report(metrics, checkpoint=checkpoint, checkpoint_dir_name=f"epoch_{epoch:05d}")
         if session.leaving() and epoch < config.train.epochs:

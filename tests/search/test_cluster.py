@@ -32,18 +32,23 @@ from u2pl_ray.train.session import LocalSession
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 EPOCHS = 6
+_SMALL = {"object_store_memory": 80 << 20}
 
 
 class Nodes:
-    """A head for the trials' own processes, and nodes with room for one worker each."""
+    """A head without workers, and nodes with room for one worker each.
 
-    def __init__(self) -> None:
-        small = {"object_store_memory": 80 << 20, "include_dashboard": False}
+    Args:
+        head: whether the trials' own processes run on the head; else on the nodes.
+    """
+
+    def __init__(self, head: bool) -> None:
+        memory, none = 8 << 30, 0
         self.cluster = Cluster(
             initialize_head=True,
-            head_node_args={"num_cpus": 0, "memory": 8 << 30, **small},
+            head_node_args={"num_cpus": 0, "memory": memory if head else none, **_SMALL, "include_dashboard": False},
         )
-        self._small = {"object_store_memory": 80 << 20, "num_cpus": 1, "memory": 0}
+        self._settings = {"num_cpus": 1, "memory": none if head else memory, **_SMALL}
         self.workers: dict[str, Any] = {}
         for _ in range(2):
             self.add()
@@ -51,19 +56,32 @@ class Nodes:
     def add(self) -> None:
         """One more."""
         address = f"127.0.0.{len(self.workers) + 2}"
-        node = self.cluster.add_node(node_ip_address=address, **self._small)
+        node = self.cluster.add_node(node_ip_address=address, **self._settings)
         self.workers[node.node_id] = node
 
-    def processes(self) -> dict[int, str]:
-        """What the raylets of this cluster started: process number and command."""
-        raylets = [str(node.all_processes["raylet"][0].process.pid) for node in self.cluster.list_all_nodes()]
-        listed = subprocess.run(["ps", "-o", "pid=,args=", "--ppid", ",".join(raylets)], capture_output=True, text=True)
-        rows = [line.split(maxsplit=1) for line in listed.stdout.splitlines()]
-        return {int(number): command for number, command in rows}
+    def processes(self) -> dict[int, tuple[str, str]]:
+        """What the raylets of this cluster started: process number to node and command."""
+        found = {}
+        for node in self.cluster.list_all_nodes():
+            raylet = str(_raylet(node))
+            listed = subprocess.run(["ps", "-o", "pid=,args=", "--ppid", raylet], capture_output=True, text=True)
+            for line in listed.stdout.splitlines():
+                number, command = line.split(maxsplit=1)
+                found[int(number)] = node.node_id, command
+        return found
+
+    def trial_runner(self) -> tuple[int, str]:
+        """The process of the one trial that runs, and its node."""
+        (found,) = [(number, node) for number, (node, command) in self.processes().items() if "TrialRunner" in command]
+        return found
 
     def kill_node(self, identity: str) -> None:
-        """At once, as when the power goes."""
-        self.cluster.remove_node(self.workers.pop(identity), allow_graceful=False)
+        """With all its processes at once, as when the power goes."""
+        node = self.workers.pop(identity)
+        here = [number for number, (where, _) in self.processes().items() if where == identity]
+        for process in (_raylet(node), *here):
+            os.kill(process, signal.SIGKILL)
+        self.cluster.remove_node(node, allow_graceful=False)
 
     def drain(self, identity: str, seconds: int) -> None:
         """Announce that a node is about to be taken away."""
@@ -78,8 +96,18 @@ class Nodes:
         )
 
 
+def _raylet(node: Any) -> int:
+    return int(node.all_processes["raylet"][0].process.pid)
+
+
 @pytest.fixture
-def nodes(tmp_path: Path) -> Iterator[Nodes]:
+def head() -> bool:
+    """See `Nodes`."""
+    return True
+
+
+@pytest.fixture
+def nodes(tmp_path: Path, head: bool) -> Iterator[Nodes]:
     import ray
 
     from u2pl_ray.search.resources import connect
@@ -92,7 +120,7 @@ def nodes(tmp_path: Path) -> Iterator[Nodes]:
     os.environ["FAKE_EPOCH_SECONDS"] = "1.0"
     os.environ["RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S"] = "0.5"
     os.environ["U2PL_RAY_CACHE"] = str(tmp_path / "cache")
-    made = Nodes()
+    made = Nodes(head)
     os.environ["RAY_ADDRESS"] = made.cluster.address
     connect()
     yield made
@@ -147,11 +175,7 @@ def test_a_worker_is_killed(tmp_path: Path, base: Config, space: Space, nodes: N
 
 
 def test_a_trials_process_is_killed(tmp_path: Path, base: Config, space: Space, nodes: Nodes) -> None:
-    def kill(metrics: Any) -> None:
-        (process,) = [number for number, command in nodes.processes().items() if "TrialRunner" in command]
-        os.kill(process, signal.SIGKILL)
-
-    accident = Accident(3, kill)
+    accident = Accident(3, lambda metrics: os.kill(nodes.trial_runner()[0], signal.SIGKILL))
     made, _ = search(tmp_path, base, space, 2, accident)
     assert attempts(made) in ([1, 1, 1, 2, 2, 2], [1, 1, 1, 1, 2, 2])
     assert any("0000 lost its process" in note for note in accident.notes)
@@ -162,6 +186,17 @@ def test_a_node_is_lost_and_another_takes_its_place(tmp_path: Path, base: Config
     accident = Accident(3, lambda metrics: nodes.kill_node(metrics["node"]))
     made, _ = search(tmp_path, base, space, 2, accident)
     assert attempts(made) in ([1, 1, 1, 2, 2, 2], [1, 1, 1, 1, 2, 2])
+
+
+@pytest.mark.parametrize("head", [False])
+def test_a_node_is_lost_with_the_trials_process_and_a_worker(
+    tmp_path: Path, base: Config, space: Space, nodes: Nodes
+) -> None:
+    nodes.add()
+    accident = Accident(3, lambda metrics: nodes.kill_node(nodes.trial_runner()[1]))
+    made, _ = search(tmp_path, base, space, 2, accident)
+    assert attempts(made) in ([1, 1, 1, 2, 2, 2], [1, 1, 1, 1, 2, 2])
+    assert any("0000 lost its process" in note for note in accident.notes)
 
 
 def test_a_node_is_lost_and_one_worker_goes_on(tmp_path: Path, base: Config, space: Space, nodes: Nodes) -> None:

@@ -10,16 +10,15 @@ import atexit
 import fnmatch
 import json
 import logging
-import shutil
-import tempfile
 import threading
 import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from u2pl_ray.config.errors import UserError
+from u2pl_ray.scratch import scratch
 from u2pl_ray.search.lease import BEAT, STALE, Lease
 from u2pl_ray.search.objects import Objects, child, parent
 
@@ -53,9 +52,9 @@ class Mirror:
         self.location = uri
         self.storage, name = parent(uri)
         self._objects = Objects(uri)
-        copy = tempfile.mkdtemp(prefix="u2pl-ray-")
-        atexit.register(shutil.rmtree, copy, ignore_errors=True)
-        self.folder = Path(copy) / name
+        held = ExitStack()
+        self.folder = held.enter_context(scratch()) / name
+        atexit.register(held.close)
         self._stored: dict[str, tuple[int, int] | None] = {}
         self._lease: ObjectLease | None = None
         self._lock = threading.Lock()

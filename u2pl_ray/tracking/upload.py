@@ -13,7 +13,6 @@ import itertools
 import json
 import os
 import sys
-import tempfile
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +20,7 @@ from typing import Any
 
 from wandb.sdk.mailbox import HandleAbandonedError, MailboxClosedError
 
+from u2pl_ray.scratch import scratch
 from u2pl_ray.tracking.client import clean_environment
 from u2pl_ray.tracking.server import Server
 from u2pl_ray.tracking.sweep import register
@@ -108,8 +108,8 @@ def main() -> None:
             events.flush()
 
     clean_environment(os.environ)
-    with tempfile.TemporaryDirectory(prefix="u2pl-ray-wandb-") as scratch:
-        server = Server(Path(scratch))
+    with scratch() as folder:
+        server = Server(folder)
         messages: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
 
         async def serve() -> None:

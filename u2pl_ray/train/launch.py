@@ -40,7 +40,7 @@ class RaySession:
         self.world_size: int = context.get_world_size()
 
     def report(self, metrics: Metrics, checkpoint: Path | None, name: str | None) -> None:
-        """See `Session`; Ray uploads the folder to the run's storage, waits for that, and deletes it."""
+        """See `Session`; Ray copies the folder to the run's storage and waits for that."""
         from ray import train
 
         stored = None if checkpoint is None else train.Checkpoint.from_directory(str(checkpoint))

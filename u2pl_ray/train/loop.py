@@ -2,7 +2,6 @@
 
 import contextlib
 import math
-import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +22,7 @@ from u2pl_ray.method.types import Batch, Clock
 from u2pl_ray.models.normalization import synchronize
 from u2pl_ray.models.segmentor import Outputs, Segmentor
 from u2pl_ray.models.teacher import Teacher
+from u2pl_ray.scratch import scratch
 from u2pl_ray.train import checkpoint as checkpoints
 from u2pl_ray.train.diagnostics import Diagnostics
 from u2pl_ray.train.errors import NonFiniteLoss, Preempted
@@ -228,10 +228,10 @@ class Worker:
         if self.session.rank != 0:
             self.session.report(metrics, None, None)
             return
-        folder = Path(tempfile.mkdtemp(prefix="u2pl_ray_"))
-        checkpoints.save(folder, self.state())
-        name = checkpoints.directory_name(self.position.epochs_done)
-        self.session.report({**metrics, **self._draw(metrics)}, folder, name)
+        with scratch() as folder:
+            checkpoints.save(folder, self.state())
+            name = checkpoints.directory_name(self.position.epochs_done)
+            self.session.report({**metrics, **self._draw(metrics)}, folder, name)
 
     def _draw(self, metrics: Metrics) -> Metrics:
         """The images of the newest epoch, if they are due and it is what `metrics` are of; rank 0 alone."""

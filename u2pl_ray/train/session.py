@@ -21,7 +21,7 @@ class Session(Protocol):
     def report(self, metrics: Metrics, checkpoint: Path | None, name: str | None) -> None:
         """Hand an epoch's metrics on, with the folder that holds its checkpoint (rank 0 alone has one).
 
-        Every worker calls it equally often. The folder's content is stored under `name` and the folder given up.
+        Every worker calls it equally often. The folder's content has been stored under `name` when this returns.
         """
 
     def checkpoint(self) -> Any:
