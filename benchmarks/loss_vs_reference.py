@@ -46,8 +46,8 @@ from u2pl_ray.config.schema import IGNORE, ContrastiveConfig, MemoryBankConfig
 from u2pl_ray.method.collectives import Collectives
 from u2pl_ray.method.contrastive import ContrastiveLoss
 from u2pl_ray.method.losses import pseudo_label_loss
-from u2pl_ray.method.maps import downsample, per_pixel
-from u2pl_ray.method.reliability import entropy, gamma, partition
+from u2pl_ray.method.maps import downsample
+from u2pl_ray.method.reliability import gamma, partition, upsampled_entropy
 from u2pl_ray.method.types import Clock
 from u2pl_ray.train.launch import WORKER_ENVIRONMENT
 
@@ -300,7 +300,7 @@ class OurUnsupervised:
         """The loss of one step."""
         logits, pseudo_labels = self.logits, self.logits.pseudo_labels
         with torch.no_grad():
-            entropies = per_pixel(entropy, logits.teacher, pseudo_labels.shape[-2:])
+            entropies = upsampled_entropy(logits.teacher, pseudo_labels.shape[-2:])
             entropies.masked_fill_(pseudo_labels == IGNORE, torch.nan)
             reliable, unreliable = partition(entropies, gamma(entropies, ALPHA), ALPHA)
             targets = pseudo_labels.masked_fill(~reliable, IGNORE)

@@ -10,6 +10,7 @@ from hypothesis.extra import numpy as hnp
 from torch import Tensor
 
 from tests.method import golden
+from u2pl_ray.method import maps
 from u2pl_ray.method.maps import downsample
 from u2pl_ray.method.reliability import (
     entropy,
@@ -18,6 +19,7 @@ from u2pl_ray.method.reliability import (
     gamma_by_sort,
     most_likely,
     partition,
+    upsampled_entropy,
 )
 
 Way = Callable[[Tensor, float], Tensor]
@@ -82,6 +84,22 @@ class TestEntropy:
                 for x in range(4):
                     want = plain_entropy(logits[image, :, y, x].numpy())
                     assert got[image, y, x].item() == pytest.approx(want, abs=1e-6)
+
+    @pytest.mark.parametrize("scale", [0.0, 5.0, 1000.0])
+    @pytest.mark.parametrize("band_bytes", [1, 1000, 1 << 20])
+    def test_of_the_upsampled_band_by_band(
+        self, scale: float, band_bytes: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Also where neighbours are sure of different classes: half-way every class is far below both one's best."""
+        monkeypatch.setattr(maps, "BAND_BYTES", band_bytes)
+        logits = 7.0 + scale * torch.randn(2, 4, 5, 6, generator=torch.Generator().manual_seed(3))
+        got = upsampled_entropy(logits, (15, 17))
+        want = entropy(maps.upsample(logits.double(), (15, 17)))
+        torch.testing.assert_close(got, want, atol=1e-6 + 1e-6 * scale, rtol=0)
+
+    def test_of_the_upsampled_matches_golden(self) -> None:
+        logits = golden.load(golden.CASES[0]).tensor(0, "teacher_logits_u")
+        torch.testing.assert_close(upsampled_entropy(logits, logits.shape[-2:]), entropy(logits), atol=1e-6, rtol=0)
 
 
 class TestMostLikely:

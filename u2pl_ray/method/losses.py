@@ -4,6 +4,7 @@ Each function returns this worker's part of the global loss times the number of 
 workers, which is what data-parallel training takes of gradients, is the loss of the global batch.
 """
 
+import math
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,8 @@ from torch.autograd.function import once_differentiable
 
 from u2pl_ray.config.schema import IGNORE, OhemConfig
 from u2pl_ray.method.collectives import Collectives
-from u2pl_ray.method.maps import Bands, per_pixel, upsample
+from u2pl_ray.method.maps import per_pixel, upsample
+from u2pl_ray.method.softmax import SoftmaxBands
 
 
 def cross_entropy(logits: Tensor, labels: Tensor, total: Tensor, world_size: int) -> Tensor:
@@ -85,9 +87,6 @@ def pseudo_label_loss(logits: Tensor, targets: Tensor, reliable: Tensor, world_s
     return weight * cross_entropy(logits, targets, reliable, world_size)
 
 
-_LEAST = 1e-12  # sum of a pixel's exponentials below which a sum in float32 would lose digits
-
-
 class _BandedCrossEntropy(torch.autograd.Function):
     """Summed cross entropy of upsampled logits on the CPU, whose gradient is made along with it.
 
@@ -96,32 +95,22 @@ class _BandedCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, logits: Tensor, labels: Tensor) -> Tensor:
-        # What is taken off all classes of a pixel before the upsampling is off all of them after it: no softmax sees
-        # it, and the greatest class comes out near 0 without a search among the upsampled ones.
-        bands = Bands(logits.float() - logits.float().amax(1, keepdim=True), labels.shape[-2:])
+        bands = SoftmaxBands(logits, labels.shape[-2:])
         summed = torch.zeros((), dtype=torch.float64)
         for rows in bands:
-            # In place from here to the gradient: the band stays in the cache.
-            band = bands.read(rows)
-            label = labels[:, rows].long().unsqueeze(1)
-            valid = label != IGNORE
-            label = label.masked_fill_(~valid, 0)
-            own = band.gather(1, label)
-            total = band.exp_().sum(1, keepdim=True)
-            if not float(total.amin()) > _LEAST:  # between neighbours that are sure of different classes
-                band = bands.read(rows)
-                band -= band.amax(1, keepdim=True)
-                own = band.gather(1, label)
-                total = band.exp_().sum(1, keepdim=True)
-            summed += torch.where(valid, total.log() - own, 0.0).sum()
+            exponents, powers, total = bands.powers(rows)
+            label = labels[:, rows].unsqueeze(1)
+            valid = (label != IGNORE).view(torch.uint8)  # several times faster to convert than bool
+            label, weight = (label * valid).long(), valid.float()
+            losses = total.log2().sub_(exponents.gather(1, label)).mul_(weight)
+            summed += losses.sum()
             if ctx.needs_input_grad[0]:  # softmax - one-hot
-                weight = valid.float()
-                gradient = band.mul_(weight / total).scatter_add_(1, label, -weight)
+                gradient = powers.mul_(weight / total).scatter_add_(1, label, weight.neg_())
                 bands.add_gradient(rows, gradient)
         if ctx.needs_input_grad[0]:
             ctx.dtype = logits.dtype
             ctx.save_for_backward(bands.gradient())
-        return summed.float()
+        return (summed * math.log(2)).float()
 
     @staticmethod
     @once_differentiable

@@ -10,6 +10,7 @@ from torch import Tensor
 BAND_BYTES = 1 << 21
 """Size of a band of upsampled logits: what a core's cache holds."""
 _COLUMNS = 64  # interpolated at a time: the weights of so many are a narrow block of the matrix
+_SOURCES = 16  # on the way back: small columns whose gradient is summed at a time
 
 
 def upsample(logits: Tensor, size: Sequence[int]) -> Tensor:
@@ -32,7 +33,7 @@ def per_pixel(function: Callable[..., Tensor], logits: Tensor, size: Sequence[in
     On CPU the upsampled logits are made and used a band of rows at a time, and never exist as a whole.
 
     Args:
-        function: takes [n,C,r,w] float32, and [n,r,w] for each of the maps; returns [n,r,w].
+        function: takes [n,C,r,w] float32, and [n,r,w] for each of the maps; returns a new [n,r,w].
         logits: [n,C,H,W], any floating dtype.
         size: (h, w).
         maps: [n,h,w] each.
@@ -63,29 +64,35 @@ class Bands:
         small = logits.detach().float().permute(2, 0, 1, 3).contiguous()
         self._wide = _interpolate_columns(small.view(-1, self._small_width), self._width).view(height, -1)
         self._rows, self._first, self._last = _interpolation(height, self._height)
+        self._step = min(self._height, max(1, BAND_BYTES // max(1, self._wide.shape[1] * 4)))
+        self._band = self._wide.new_empty(self._step, self._wide.shape[1])
         self._gradient: Tensor | None = None
+        self._begun = 0  # rows of the gradient that hold anything
 
     def __iter__(self) -> Iterator[slice]:
         """Rows of each band, from the top."""
-        step = max(1, BAND_BYTES // max(1, self._wide.shape[1] * 4))
-        for start in range(0, self._height, step):
-            yield slice(start, min(start + step, self._height))
+        for start in range(0, self._height, self._step):
+            yield slice(start, min(start + self._step, self._height))
 
     def read(self, rows: slice) -> Tensor:
-        """A band: [n,C,r,w] float32, with its rows first in memory."""
+        """A band: [n,C,r,w] float32, with its rows first in memory, where the next band will be."""
         source, weights = self._source(rows)
-        return (weights @ self._wide[source]).view(-1, *self._shape, self._width).permute(1, 2, 0, 3)
+        band = torch.mm(weights, self._wide[source], out=self._band[: rows.stop - rows.start])
+        return band.view(-1, *self._shape, self._width).permute(1, 2, 0, 3)
 
     def add_gradient(self, rows: slice, gradient: Tensor) -> None:
-        """Take in the gradient of a band, laid out as `read` returned the band."""
+        """Take in the gradient of a band, laid out as `read` returned the band; of each band once, in order."""
         if self._gradient is None:
-            self._gradient = torch.zeros_like(self._wide)
+            self._gradient = torch.empty_like(self._wide)
         source, weights = self._source(rows)
+        self._gradient[self._begun : source.stop] = 0  # when they are about to be used, not all of them at first
+        self._begun = max(self._begun, source.stop)
         self._gradient[source].addmm_(weights.t(), gradient.permute(2, 0, 1, 3).reshape(-1, self._wide.shape[1]))
 
     def gradient(self) -> Tensor:
         """The gradient of the logits: [n,C,H,W] float32."""
         total = torch.zeros_like(self._wide) if self._gradient is None else self._gradient
+        total[self._begun :] = 0
         small = _adjoint_columns(total.view(-1, self._width), self._small_width)
         return small.view(-1, *self._shape, self._small_width).permute(1, 2, 0, 3).contiguous()
 
@@ -109,9 +116,9 @@ def _adjoint_columns(gradient: Tensor, width: int) -> Tensor:
     """The gradient of `_interpolate_columns`: [R, wide] to [R, width]."""
     if width == gradient.shape[1]:
         return gradient
-    result = gradient.new_zeros(len(gradient), width)
-    for target, source, weights in _column_blocks(width, gradient.shape[1]):
-        result[:, source].addmm_(gradient[:, target], weights)
+    result = gradient.new_empty(len(gradient), width)
+    for source, target, weights in _source_blocks(width, gradient.shape[1]):
+        torch.mm(gradient[:, target], weights, out=result[:, source])
     return result
 
 
@@ -122,6 +129,19 @@ def _column_blocks(source: int, target: int) -> Iterator[tuple[slice, slice, Ten
         columns = slice(start, min(start + _COLUMNS, target))
         needed = slice(first[columns.start], last[columns.stop - 1] + 1)
         yield columns, needed, weights[columns, needed]
+
+
+@lru_cache(maxsize=16)
+def _source_blocks(source: int, target: int) -> list[tuple[slice, slice, Tensor]]:
+    """Blocks of source columns, the target columns that are made of them, and the weights [targets, sources]."""
+    weights, first, last = _interpolation(source, target)
+    blocks = []
+    for start in range(0, source, _SOURCES):
+        columns = slice(start, min(start + _SOURCES, source))
+        made = [i for i in range(target) if first[i] < columns.stop and last[i] >= start]
+        reached = slice(made[0], made[-1] + 1) if made else slice(0, 0)
+        blocks.append((columns, reached, weights[reached, columns].contiguous()))
+    return blocks
 
 
 @lru_cache(maxsize=16)

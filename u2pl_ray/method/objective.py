@@ -16,7 +16,7 @@ from u2pl_ray.method.contrastive import ContrastiveLoss, Maps
 from u2pl_ray.method.losses import cross_entropy, ohem_cross_entropy, pseudo_label_loss
 from u2pl_ray.method.maps import downsample, per_pixel
 from u2pl_ray.method.mixing import mix
-from u2pl_ray.method.reliability import entropy, gamma, most_likely, partition
+from u2pl_ray.method.reliability import gamma, most_likely, partition, upsampled_entropy
 from u2pl_ray.method.statistics import pixel_counts
 from u2pl_ray.method.types import Batch, Clock, Losses, Network, Outputs, Stats
 
@@ -92,7 +92,7 @@ class PseudoLabel(Supervised):
             # What it makes of the mixed images says which pixels to trust; labeled images give anchors and keys.
             seen = torch.cat([batch.labeled_images, images]) if self.contrasts else images
             predicted = teacher(seen)
-            entropies = per_pixel(entropy, predicted.logits[-len(images) :], size)
+            entropies = upsampled_entropy(predicted.logits[-len(images) :], size)
             entropies.masked_fill_(pseudo_labels == IGNORE, torch.nan)
             # First collective: gamma is a quantile over the global batch.
             maps = self.local_maps(predicted, batch.labels, pseudo_labels)

@@ -1,8 +1,14 @@
 """Which pixels to trust: entropy, its quantile gamma_t, and the partition they make (U2PL, eqs. 3-5)."""
 
+import math
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor
+
+from u2pl_ray.method.maps import upsample
+from u2pl_ray.method.softmax import SoftmaxBands
 
 
 def entropy(logits: Tensor) -> Tensor:
@@ -14,6 +20,22 @@ def entropy(logits: Tensor) -> Tensor:
     exponential = below.exp()
     total = exponential.sum(1)
     return total.log() - exponential.mul_(below).sum(1) / total
+
+
+def upsampled_entropy(logits: Tensor, size: Sequence[int]) -> Tensor:
+    """`entropy(upsample(logits, size))`: [n,C,H,W], any floating dtype, to [n,h,w] float32. No gradient.
+
+    On CPU the upsampled logits never exist as a whole: see `maps.Bands`.
+    """
+    if logits.device.type != "cpu":
+        return entropy(upsample(logits.detach(), size))
+    bands = SoftmaxBands(logits, size)
+    result = torch.empty(len(logits), *size)
+    for rows in bands:
+        exponents, powers, total = bands.powers(rows)
+        mean = powers.mul_(exponents).sum(1, keepdim=True).div_(total)
+        torch.mul(total.log2_().sub_(mean), math.log(2), out=result[:, rows].unsqueeze(1))
+    return result
 
 
 def most_likely(logits: Tensor) -> Tensor:

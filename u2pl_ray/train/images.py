@@ -15,7 +15,7 @@ from u2pl_ray.config.schema import IGNORE, Config
 from u2pl_ray.data.transforms import normalise
 from u2pl_ray.data.voc import Item, palette, read_item
 from u2pl_ray.method.maps import per_pixel
-from u2pl_ray.method.reliability import entropy, most_likely, partition
+from u2pl_ray.method.reliability import most_likely, partition, upsampled_entropy
 from u2pl_ray.train.session import Metrics
 
 INTERVALS = 4
@@ -76,7 +76,7 @@ class SampleImages:
             pixels, truth = read_item(item, len(self._config.data.classes))
             logits = self._logits(teacher, pixels, device)
             threshold = torch.tensor(metrics["diag/gamma"], device=device)
-            reliable, _ = partition(per_pixel(entropy, *logits), threshold, metrics["diag/alpha"])
+            reliable, _ = partition(upsampled_entropy(*logits), threshold, metrics["diag/alpha"])
             maps = {"pseudo_label": _crop(per_pixel(most_likely, *logits), truth), "reliable": _crop(reliable, truth)}
             if (truth != IGNORE).any():
                 maps["truth"] = truth
