@@ -205,7 +205,7 @@ def torch_worker(arguments: dict[str, Any]) -> None:
         (trial / f"started_{attempt}").write_text(str(done))
     session = RaySession()
     for past in history[arguments["reported_epochs"] :]:
-        train.report(past)
+        session.report(past, None, None)
     for epoch in range(done + 1, config.train.epochs + 1):
         time.sleep(float(os.environ.get("FAKE_EPOCH_SECONDS", "0.3")))
         total = torch.ones(1)
@@ -226,8 +226,7 @@ def torch_worker(arguments: dict[str, Any]) -> None:
             history.append(metrics)
             (Path(folder) / "state.json").write_text(str(epoch))
             (Path(folder) / "history.json").write_text(json.dumps(history))
-            checkpoint = train.Checkpoint.from_directory(folder) if rank_0 else None
-            train.report(metrics, checkpoint=checkpoint, checkpoint_dir_name=f"epoch_{epoch:05d}")
+            session.report(metrics, Path(folder) if rank_0 else None, f"epoch_{epoch:05d}")
         if session.leaving() and epoch < config.train.epochs:
             raise Preempted("left")
 

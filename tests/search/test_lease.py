@@ -11,6 +11,7 @@ import pytest
 
 from u2pl_ray.config.errors import UserError
 from u2pl_ray.search.lease import Lease
+from u2pl_ray.search.storage import Folder
 
 HOLD = """
 import sys, time
@@ -104,11 +105,62 @@ def test_the_predecessor_does_not_take_it_away(path: Path) -> None:
         assert path.exists()
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", "{}"])
-def test_a_damaged_lease_is_nobodys(path: Path, content: str) -> None:
-    path.write_text(content)
-    with Lease(path):
+DAMAGED = [
+    b"",
+    b"[]",
+    b"{}",
+    bytes(90),
+    b'{"id": "a", "machine": "b", "proc',
+    b'{"id": "a", "machine": "b", "process": "c", "born": null}',
+    b"\xff\xfe",
+]
+
+
+@pytest.mark.parametrize("content", DAMAGED)
+def test_a_damaged_lease_is_nobodys(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+    with Lease(path, beat=0.1):
         assert json.loads(path.read_text())["process"] == os.getpid()
+
+
+@pytest.mark.parametrize("content", [None, b"", DAMAGED[4]])
+def test_one_that_lives_makes_it_whole_again(path: Path, content: bytes | None) -> None:
+    with Lease(path, beat=0.1):
+        before = path.read_bytes()
+        if content is None:
+            path.unlink()
+        else:
+            path.write_bytes(content)
+            with pytest.raises(UserError, match=f"process {os.getpid()}"), Lease(path, beat=1.0):
+                pass
+        until = time.monotonic() + 10
+        while not path.exists() and time.monotonic() < until:
+            time.sleep(0.05)
+        assert path.read_bytes() == before
+    assert list(path.parent.iterdir()) == []
+
+
+def test_one_whose_lease_was_deleted_and_taken_stops(path: Path) -> None:
+    place = Folder(path.parent)
+    with place.session():
+        place.commit()
+        path.unlink()
+        with Lease(path):
+            held = place._lease
+            assert held is not None
+            held._hold()
+            with pytest.raises(OSError, match="another driver has taken over"):
+                place.commit()
+            assert not Lease(path).lost
+        assert not path.exists()
+
+
+def test_a_place_for_it_that_is_gone_is_said_in_a_line(tmp_path: Path) -> None:
+    with (
+        pytest.raises(UserError, match=r"absent: its driver\.lease cannot be taken"),
+        Lease(tmp_path / "absent" / "driver.lease"),
+    ):
+        pass
 
 
 def test_of_many_at_once_one_gets_it(path: Path) -> None:

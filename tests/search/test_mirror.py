@@ -1,12 +1,14 @@
 """Experiments on a real S3 server, without Ray."""
 
 import json
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from fake_training import miou
+from outage import line_to_store
 from s3 import s3_server
 
 from u2pl_ray.config.errors import UserError
@@ -165,7 +167,7 @@ def test_a_driver_that_was_taken_for_dead_stops(storage: str, base: Config, spac
         elsewhere(where)
         with lease(where, 60.0, 0.5):  # hears nothing for half a second
             held = made.place._lease  # type: ignore[attr-defined]
-            held._touch()
+            held._hold()
             assert held.lost
             with pytest.raises(OSError, match="another driver has taken over"):
                 made.place.commit()
@@ -204,6 +206,34 @@ def test_an_outage_is_waited_for(storage: str, base: Config, space: Space, monke
     extend(made, 1)
     assert calls == ["start/experiment.json"] * 3 + ["experiment.json"]
     assert Experiment.open("a", storage).options.trials == 4
+
+
+def test_a_real_outage_is_waited_for_and_costs_no_lease(storage: str, base: Config, space: Space) -> None:
+    """The line to the store is cut for longer than pyarrow tries by itself."""
+    with line_to_store() as line:
+        made = a_plan(storage, base, space).create()
+        driver = Driver(made.study(), base, 1, made.folder / "trials", None, made.place.commit)
+        with made.place.session(), ObjectLease(Objects(f"{storage}/b"), Path("/x/b/driver.lease"), 0.2) as beating:
+            line.cut()
+            threading.Timer(8.0, line.mend).start()
+            began = time.monotonic()
+            assert driver.next() is not None
+            assert time.monotonic() - began > 7.0
+            driver.report("0000", {"training_iteration": 1, "val/miou": 0.5})
+            time.sleep(0.5)
+            assert not beating.lost
+    found = Experiment.open("a", storage)
+    assert found.study().record(0).values == {1: 0.5}
+    assert [row["training_iteration"] for row in found.epochs("0000")] == [1]
+
+
+def test_a_store_that_is_gone_is_said_in_a_line(storage: str, base: Config, space: Space) -> None:
+    with line_to_store() as line:
+        made = a_plan(storage, base, space).create()
+        line.cut()
+        refusal = r"a: its driver\.lease cannot be taken \(.*NETWORK_CONNECTION"
+        with pytest.raises(UserError, match=refusal), made.place.session():
+            pass
 
 
 def test_a_path_is_a_folder(tmp_path: Path) -> None:

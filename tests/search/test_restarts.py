@@ -28,6 +28,7 @@ def of_workers(*errors: Exception) -> WorkerGroupError:
         (ControllerError(WorkerGroupStartupTimeoutError(2)), "no room", False),
         (PreemptionError(PreemptionInfo(None, {"node": [0]}), False), "taken away", False),
         (of_workers(Preempted("left")), "taken away", False),
+        (of_workers(OSError("AWS Error NETWORK_CONNECTION during PutObject operation")), "reach the storage", False),
     ],
 )
 def test_losses(error: Exception, words: str, counts: bool) -> None:
@@ -37,7 +38,9 @@ def test_losses(error: Exception, words: str, counts: bool) -> None:
     assert why.counts == counts
 
 
-@pytest.mark.parametrize("error", [ValueError("x"), NonFiniteLoss("nan"), KeyError("a")])
+@pytest.mark.parametrize(
+    "error", [ValueError("x"), NonFiniteLoss("nan"), KeyError("a"), OSError("AWS Error ACCESS_DENIED")]
+)
 def test_what_a_training_raises_is_its_own(error: Exception) -> None:
     assert interruption(of_workers(error)) is None
 

@@ -6,17 +6,22 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
+from outage import Line, line_to_store
 from s3 import s3_server
 from test_search import never_killed, story
 
 from u2pl_ray.config import overrides
 from u2pl_ray.config.schema import Config
+from u2pl_ray.search.events import Listener
 from u2pl_ray.search.experiment import Experiment
-from u2pl_ray.search.records import State
+from u2pl_ray.search.plan import plan_search
+from u2pl_ray.search.records import State, TrialRecord
 from u2pl_ray.search.space import Space
 
 pytestmark = pytest.mark.ray
@@ -110,3 +115,44 @@ def test_killed_and_continued_from_an_empty_machine(
     assert story(records) == story(never_killed(stored, tmp_path / "whole"))
     for record in records:
         assert {row["training_iteration"]: row["val/miou"] for row in stored.epochs(record.id)} == record.values
+
+
+class Outage(Listener):
+    """Cuts the line to the store for a while after the second epoch."""
+
+    def __init__(self, line: Line, seconds: float) -> None:
+        self.line, self.seconds, self.notes = line, seconds, list[str]()
+
+    def epoch_done(self, trial: TrialRecord, metrics: Mapping[str, Any], best: TrialRecord | None) -> None:
+        if metrics["training_iteration"] == 2:
+            self.line.cut()
+            threading.Timer(self.seconds, self.line.mend).start()
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+
+@pytest.mark.slow
+def test_a_training_waits_until_the_store_takes_its_checkpoint(
+    tmp_path: Path, bucket: str, base: Config, space: Space, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import ray
+
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]))
+    monkeypatch.setenv("RAY_worker_niceness", "0")
+    monkeypatch.setenv("RAY_NUM_CPUS", "1")
+    config = overrides.apply(base, {"train.epochs": 4})
+    with line_to_store() as line:
+        outage = Outage(line, 12.0)
+        plan = plan_search(
+            *(config, space), name="a", trials=1, storage_path=f"{bucket}/outage", trainer="fake_training:build_torch"
+        )
+        try:
+            (record,) = plan.create().run([outage]).trials
+        finally:
+            ray.shutdown()
+    assert record.state == State.COMPLETED, outage.notes
+    assert any("epoch_00003 was not stored, trying again" in note for note in outage.notes)
+    stored = Experiment.open("a", f"{bucket}/outage")
+    assert {row["training_iteration"]: row["val/miou"] for row in stored.epochs("0000")} == record.values
+    assert not any("goes on after" in note for note in outage.notes)  # it was not started again

@@ -32,22 +32,33 @@ class Lease:
         path: the lease's file.
         beat, stale: see `BEAT` and `STALE`.
 
+    Attributes:
+        lost: another has taken it, although this one lives.
+
     Raises:
-        UserError: (on entering) another process runs the experiment.
+        UserError: (on entering) another process runs the experiment, or the file cannot be read or written.
     """
 
     def __init__(self, path: Path, beat: float = BEAT, stale: float = STALE) -> None:
         self._path, self._beat, self._stale = path, beat, stale
         self._mine = {"id": uuid.uuid4().hex, "machine": _machine(), "process": os.getpid(), "born": _born(os.getpid())}
+        self.lost = False
         self._released = threading.Event()
         self._thread = threading.Thread(target=self._keep, name="lease", daemon=True)
 
     def __enter__(self) -> "Lease":
-        while not self._take():
-            owner = self._owner()
-            if owner is not None:
-                self._refuse_or_outlive(owner)
-            self._remove()
+        try:
+            while not self._take():
+                owner = self._owner()
+                if owner is None:
+                    time.sleep(self._beat)  # if whoever holds it lives, it will be whole again
+                    owner = self._owner()
+                if owner is not None:
+                    self._refuse_or_outlive(owner)
+                self._remove()
+        except OSError as error:
+            name = self._path.parent.name
+            raise UserError(f"{name}: its {self._path.name} cannot be taken ({error.strerror or error})") from None
         self._thread.start()
         return self
 
@@ -56,16 +67,20 @@ class Lease:
     ) -> None:
         self._released.set()
         self._thread.join()
-        owner = self._owner()
-        if owner is not None and owner["id"] == self._mine["id"]:
-            self._remove()
+        with contextlib.suppress(OSError):  # it will be seen to be nobody's
+            owner = self._owner()
+            if owner is not None and owner["id"] == self._mine["id"]:
+                self._remove()
 
     def held(self) -> bool:
         """Whether someone holds it, told by looking alone: nobody is kept from taking it meanwhile.
 
         From another machine by the time of the last touch, which supposes clocks that agree within `stale`.
         """
-        owner = self._owner()
+        try:
+            owner = self._owner()
+        except OSError:
+            owner = None
         if owner is None:
             return False
         if owner["machine"] == self._mine["machine"]:
@@ -89,11 +104,13 @@ class Lease:
                     raise UserError(f"{name}: is being run on another machine; stop that one first, or wait")
 
     def _owner(self) -> dict[str, Any] | None:
+        """Who holds it; None if nobody does, or the file is damaged. OSError: that cannot be told at present."""
         try:
             owner = json.loads(self._content())
-        except (OSError, ValueError):
+        except (FileNotFoundError, ValueError):
             return None
-        return owner if isinstance(owner, dict) and {"id", "machine", "process", "born"} <= owner.keys() else None
+        whole = isinstance(owner, dict) and {"id", "machine", "process", "born"} <= owner.keys()
+        return owner if whole and isinstance(owner["process"], int) else None
 
     def _content(self) -> bytes:
         return self._path.read_bytes()
@@ -106,8 +123,7 @@ class Lease:
 
     def _take(self) -> bool:
         """Make the file ours, with its content, if there is none; of several at once, one succeeds."""
-        partial = self._path.with_suffix(f".{self._mine['id']}")
-        partial.write_text(json.dumps(self._mine), "utf-8")
+        partial = self._partial()
         try:
             os.link(partial, self._path)
         except FileExistsError:
@@ -124,11 +140,29 @@ class Lease:
 
     def _keep(self) -> None:
         while not self._released.wait(self._beat):
-            with contextlib.suppress(OSError):
-                self._touch()
+            with contextlib.suppress(OSError):  # the next one may get through
+                self._hold()
+
+    def _hold(self) -> None:
+        """Touch it; put it back if it is gone or damaged; see whether another has it."""
+        owner = self._owner()
+        if owner is None:
+            self._write()
+        elif owner["id"] != self._mine["id"]:
+            self.lost = True
+        else:
+            self._touch()
 
     def _touch(self) -> None:
         os.utime(self._path)
+
+    def _write(self) -> None:
+        self._partial().replace(self._path)
+
+    def _partial(self) -> Path:
+        partial = self._path.with_suffix(f".{self._mine['id']}")
+        partial.write_text(json.dumps(self._mine), "utf-8")
+        return partial
 
     def _remove(self) -> None:
         self._path.unlink(missing_ok=True)

@@ -183,7 +183,6 @@ class ObjectLease(Lease):
     def __init__(self, objects: Objects, path: Path, beat: float = BEAT, stale: float = STALE) -> None:
         super().__init__(path, beat, stale)
         self._objects, self._name = objects, path.name
-        self.lost = False
 
     def __enter__(self) -> "ObjectLease":
         super().__enter__()
@@ -204,10 +203,7 @@ class ObjectLease(Lease):
         return self._objects.touched(self._name)
 
     def _touch(self) -> None:
-        owner = self._owner()
-        self.lost = self.lost or owner is None or owner["id"] != self._mine["id"]
-        if not self.lost:
-            self._write()
+        self._write()
 
     def _remove(self) -> None:
         self._objects.delete(self._name)

@@ -27,6 +27,13 @@ _SEVERED = (
     "Broken pipe",
 )
 """What the other workers say when one is gone, which may be heard first."""
+_OUTAGES = tuple(
+    f"AWS Error {kind}"
+    for kind in ("NETWORK_CONNECTION", "SERVICE_UNAVAILABLE", "SLOW_DOWN", "INTERNAL_FAILURE", "REQUEST_TIMEOUT",
+                 "THROTTLING")
+)  # fmt: skip
+"""What pyarrow says of a store that does not answer now and may do so later."""
+_OUTAGE_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -37,11 +44,13 @@ class Interruption:
         what: in a few words.
         counts: whether it may be the training's own fault.
         no_room: whether the cluster had no room for it.
+        pause: seconds to wait before it is worth trying again.
     """
 
     what: str
     counts: bool
     no_room: bool = False
+    pause: float = 0.0
 
 
 def interruption(error: BaseException) -> Interruption | None:
@@ -50,6 +59,8 @@ def interruption(error: BaseException) -> Interruption | None:
     kinds = {kind.__name__ for cause in causes for kind in type(cause).__mro__}
     if kinds & _PREEMPTED or any(getattr(cause, "preempted", False) for cause in causes):
         return Interruption("its machine is being taken away", counts=False)
+    if any(sign in str(cause) for cause in causes for sign in _OUTAGES):
+        return Interruption("cannot reach the storage", counts=False, pause=_OUTAGE_SECONDS)
     if kinds & _NO_ROOM:
         return Interruption("finds no room on the cluster", counts=False, no_room=True)
     if kinds & _LOST:

@@ -64,6 +64,7 @@ class Folder:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.location, self.storage = str(folder), str(folder.parent)
+        self._lease: Lease | None = None
 
     def exists(self) -> bool:
         """See `Place`."""
@@ -73,7 +74,13 @@ class Folder:
         """See `Place`."""
 
     def commit(self) -> None:
-        """See `Place`."""
+        """See `Place`.
+
+        Raises:
+            OSError: another driver has taken over.
+        """
+        if self._lease is not None and self._lease.lost:
+            raise OSError(f"{self.location}: another driver has taken over")
 
     def publish(self) -> None:
         """See `Place`."""
@@ -93,8 +100,9 @@ class Folder:
     @contextmanager
     def session(self) -> Iterator[None]:
         """See `Place`."""
-        with Lease(self.folder / "driver.lease"):
+        with Lease(self.folder / "driver.lease") as self._lease:
             yield
+        self._lease = None
 
 
 def default_storage() -> str:

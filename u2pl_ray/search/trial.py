@@ -6,6 +6,7 @@ The process stays from trial to trial, as importing Ray and torch takes longer t
 import importlib
 import queue
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -130,6 +131,7 @@ class Training:
                 break
             say(f"{trial} {why.what}; it goes on after epoch {self._reports.epochs}")
             self._free()
+            time.sleep(why.pause)
             ceiling = workers if why.no_room else None
         self._items.put(outcome)
 

@@ -17,6 +17,9 @@ _POLL_SECONDS = "0.25"
 _CONSUMED_SECONDS = 1.0
 """Until the controller has surely taken the last report, and registered its checkpoint."""
 
+_PATIENCE = (1.0, 4.0, 15.0, 30.0)
+"""Seconds between attempts to store a checkpoint."""
+
 PROGRESS_ACTOR = "u2pl_ray_progress"
 """Name of an actor with a method `say(line)` that hears of the progress within epochs."""
 
@@ -44,7 +47,20 @@ class RaySession:
         from ray import train
 
         stored = None if checkpoint is None else train.Checkpoint.from_directory(str(checkpoint))
-        train.report(metrics, checkpoint=stored, checkpoint_dir_name=name)
+        train.report(metrics, checkpoint=stored, checkpoint_dir_name=name, checkpoint_upload_fn=self._upload)
+
+    def _upload(self, checkpoint: Any, name: str) -> Any:
+        """Ray's own upload, tried again while the storage does not take it."""
+        from ray import train
+
+        storage = train.get_context().get_storage()
+        for wait in _PATIENCE:
+            try:
+                return storage.persist_current_checkpoint(checkpoint, name)
+            except OSError as error:
+                self.progress(f"{name} was not stored, trying again in {wait:g} s ({error})")
+                time.sleep(wait)
+        return storage.persist_current_checkpoint(checkpoint, name)
 
     @contextmanager
     def checkpoint(self) -> Iterator[Path | None]:
