@@ -87,6 +87,7 @@ def test_a_class_without_a_labeled_image_is_a_warning(run: Run, config: Path, vo
         ("model.encoder=resnet19", ["model.encoder", "did you mean"]),
         ("workers=3", ["train.batch_size", "workers=3"]),
         ("data.crop=33", ["data.crop"]),
+        ("train.keep_checkpoints=1", ["train.keep_checkpoints", "2"]),
         ("nonsense", ["nonsense", "key=value"]),
     ],
 )

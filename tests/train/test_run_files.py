@@ -1,6 +1,13 @@
 """Ray Train's list of checkpoints, and the checkpoints themselves, damaged in every way; Ray's own class reads them."""
 
+import asyncio
 import json
+import multiprocessing
+import os
+import random
+import signal
+import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -106,3 +113,51 @@ def test_nothing_there_and_foreign_checkpoints(tmp_path: Path) -> None:
     (foreign / "state.json").write_text("1")
     assert mend(str(tmp_path / "train")) == []
     assert latest(tmp_path / "train") == "epoch_00001"
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_run_killed_at_any_instant_has_a_whole_checkpoint(tmp_path: Path, seed: int) -> None:
+    """Ray's own class stores and lists them, as fast as it can, and keeps two: of one, kills left none."""
+    folder, draw = tmp_path / "train", random.Random(seed)
+    manager(folder)  # what is slow to import is imported before the fork
+    known, fork = 0, multiprocessing.get_context("fork")
+    for _ in range(10):
+        said = fork.Value("i", known)
+        process = fork.Process(target=store_for_ever, args=(folder, said))
+        process.start()
+        patience = time.monotonic() + 30
+        while said.value == known and time.monotonic() < patience:
+            time.sleep(0.001)
+        time.sleep(draw.uniform(0.0, 0.1))
+        assert process.pid is not None
+        os.kill(process.pid, signal.SIGKILL)
+        process.join()
+        assert said.value > known
+        known = said.value
+        mend(str(folder))
+        name = latest(folder)
+        assert name is not None
+        assert known <= checkpoint.load(folder / name)["epochs_done"] <= known + 1
+    assert len(list(folder.glob("epoch_*"))) <= 4  # two, one being stored, and one that a kill left
+
+
+def store_for_ever(folder: Path, said: Any) -> None:
+    """Store checkpoints as a worker and a controller of Ray Train do, from the newest one on."""
+    from ray.train import Checkpoint
+    from ray.train.v2._internal.execution.training_report import _TrainingReport
+
+    async def store() -> None:
+        kept = manager(folder)
+        newest = kept.latest_checkpoint_result
+        epoch = 0 if newest is None else checkpoint.load(Path(newest.checkpoint.path))["epochs_done"]
+        while True:
+            epoch += 1
+            with tempfile.TemporaryDirectory(dir=folder.parent) as draft:
+                checkpoint.save(Path(draft), {"weights": torch.full((20_000,), epoch), "epochs_done": epoch})
+                name = checkpoint.directory_name(epoch)
+                stored = kept._storage_context.persist_current_checkpoint(Checkpoint.from_directory(draft), name)
+            kept.register_checkpoint(_TrainingReport(checkpoint=stored, metrics={}, validation=False))
+            said.value = epoch
+            await asyncio.sleep(0)
+
+    asyncio.run(store())
