@@ -168,7 +168,7 @@ class ContrastiveLoss:
         if share.world_size > 1:  # each worker fills in the keys it owns
             rows = (rows if source is None else rows[source]).masked_fill_(~owned.unsqueeze(1), 0)
             source = None
-        prototypes = torch.bmm(anchors.own.float(), teacher.float().flatten(2).transpose(1, 2)).sum(0)
+        prototypes = torch.bmm(anchors.own.view(torch.uint8).float(), teacher.float().flatten(2).transpose(1, 2)).sum(0)
         rows, prototypes = self.collectives.sum(rows, prototypes)
         self.bank.push(normalize_(rows), classes, order, pushed, step, source)
 
@@ -219,13 +219,13 @@ class ContrastiveLoss:
         most = sum(min(capacity, cap) for capacity in self.bank.capacities)
         slots, length = (limit, most) if pixels.static_shapes(self.device) else (pushed, None)
         classes = torch.repeat_interleave(slots, output_size=length)
-        order = torch.arange(len(classes), device=self.device) - (slots.cumsum(0) - slots)[classes]
+        order = torch.arange(len(classes), device=self.device) - (slots.cumsum(0) - slots).index_select(0, classes)
         return pushed, classes, order
 
     def _key_position(self, counts: Tensor, pushed: Tensor, classes: Tensor, order: Tensor, step: int) -> Tensor:
         """Which candidates become keys: all; the newest that fit; or, above push_cap, a systematic sample."""
         if self.push_cap is None:
-            position = (counts - pushed)[classes] + order
+            position = (counts - pushed).index_select(0, classes) + order
         else:
             draw = torch.rand(
                 self.num_classes,
@@ -234,15 +234,15 @@ class ContrastiveLoss:
                 dtype=torch.float64,
             )
             stride = counts / pushed.clamp_min(1).double()
-            position = ((order + draw[classes]) * stride[classes]).long()
-        return torch.minimum(position, (counts - 1)[classes]).clamp_min(0)
+            position = ((order + draw.index_select(0, classes)) * stride.index_select(0, classes)).long()
+        return torch.minimum(position, (counts - 1).clamp_min(0).index_select(0, classes))
 
     def draw_anchors(self, counts: Tensor, step: int) -> Tensor:
-        """M candidate numbers per class, uniform with replacement: [C, M] int64, below counts [C] (0 if that is 0)."""
+        """M candidate numbers per class, uniform with replacement: [C, M] int32, below counts [C] (0 if that is 0)."""
         return self._draw(counts, (self.num_classes, self.config.anchors), step, "anchors")
 
     def draw_negatives(self, fill: Tensor, step: int) -> Tensor:
-        """N queue positions per anchor, uniform with replacement: [C, M, N] int64, below fill [C]."""
+        """N queue positions per anchor, uniform with replacement: [C, M, N] int32, below fill [C]."""
         shape = (self.num_classes, self.config.anchors, self.config.negatives)
         return self._draw(fill, shape, step, "negatives")
 
@@ -250,7 +250,7 @@ class ContrastiveLoss:
         uniform = torch.rand(shape, generator=generator(self.device, self.seed, step, stream), device=self.device)
         bound = below.view(-1, *(1,) * (len(shape) - 1))
         # float32 reaches n itself for u next to 1.
-        return torch.minimum((uniform * bound).long(), bound - 1).clamp_min(0)
+        return uniform.mul_(bound).int().clamp_max_((bound - 1).clamp_min_(0).int())
 
     def _false_keys(self, truth: Tensor, pixel: Tensor, owned: Tensor, classes: Tensor) -> dict[str, Tensor]:
         """Of the keys this worker pushed: how many have a known true label, and how many are of the class itself."""

@@ -10,6 +10,7 @@ from torch.autograd.function import once_differentiable
 
 from u2pl_ray.method import pixels
 from u2pl_ray.method.memory_bank import EPS
+from u2pl_ray.method.softmax import exp_
 
 with warnings.catch_warnings():  # torch warns of the first one in a process that they are in beta
     warnings.simplefilter("ignore")
@@ -44,7 +45,7 @@ def info_nce(
         classes: [A] int64, row of `positives` for each anchor.
         positives: [C, D] float32, unit norm.
         keys: [R, D], unit norm, float32 or bfloat16.
-        rows: [A, N] int64, the rows of `keys` that are each anchor's negatives.
+        rows: [A, N] int32 or int64, the rows of `keys` that are each anchor's negatives.
         temperature: tau.
 
     Returns:
@@ -71,7 +72,7 @@ class _InfoNCE(torch.autograd.Function):
         feature = pixels.read_pixels(representation, pixel)
         norm = feature.norm(dim=1, keepdim=True).clamp_min(EPS)
         unit = feature / norm
-        losses, pulls = _attraction(unit, positives[classes], keys, rows, temperature)
+        losses, pulls = _attraction(unit, positives.index_select(0, classes), keys, rows, temperature)
         tangent = (pulls - (pulls * unit).sum(1, keepdim=True) * unit) / norm
         ctx.save_for_backward(pixel, tangent * weight.unsqueeze(1))
         ctx.like = torch.empty_like(representation, device="meta")
@@ -97,10 +98,11 @@ def _attraction(
 def _in_place(unit: Tensor, positive: Tensor, keys: Tensor, rows: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
     """`_attraction` on CPU, where two kernels read the negatives where they are: gather-and-dot, gather-and-add."""
     (count, negatives), total = rows.shape, len(keys)
-    starts = torch.arange(0, rows.numel() + 1, max(1, negatives))
+    starts = torch.arange(0, rows.numel() + 1, max(1, negatives), dtype=rows.dtype)
     zeros = unit.new_zeros(rows.numel())
     pattern = torch.sparse_csr_tensor(starts, rows.flatten(), zeros, (count, total), check_invariants=False)
-    dissimilar = torch.sparse.sampled_addmm(pattern, unit, keys.t(), beta=0.0).values().view_as(rows)
+    torch.sparse.sampled_addmm(pattern, unit, keys.t(), beta=0.0, out=pattern)
+    dissimilar = pattern.values().view_as(rows)
     losses, share = _cross_entropy((unit * positive).sum(1, keepdim=True), dissimilar, temperature)
     pull = F.embedding_bag(rows, keys, mode="sum", per_sample_weights=share[:, 1:].contiguous())
     return losses, pull.addcmul_(share[:, :1] - 1, positive).div_(temperature)
@@ -128,6 +130,5 @@ def _in_pieces(unit: Tensor, positive: Tensor, keys: Tensor, rows: Tensor, tempe
 def _cross_entropy(similar: Tensor, dissimilar: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
     """Of similarities [A, 1] and [A, N], the first being right: the loss [A] and the softmax [A, 1 + N]."""
     logits = torch.cat([similar, dissimilar], 1).div_(temperature)
-    total = logits.logsumexp(1, keepdim=True)
-    losses = (total - logits[:, :1]).squeeze(1)
-    return losses, logits.sub_(total).exp_()
+    logarithms = logits.log_softmax(1)
+    return -logarithms[:, 0], exp_(logarithms)

@@ -102,18 +102,19 @@ class MemoryBank:
 
         Memory beyond the arguments: 160 * S bytes for indices, and 4 to 6 * max(2**20, D) bytes.
         """
-        capacity, count = self.capacity[classes], counts[classes]
+        start, capacity, head, fill, count = (
+            each.index_select(0, classes) for each in (self.start, self.capacity, self.head, self.fill, counts)
+        )
         kept = (order < count) & (order >= count - capacity)
-        row = self.start[classes] + (self.head[classes] + order) % capacity
-        fill = self.fill[classes]
+        row = start + (head + order) % capacity
         evicted = kept & ((order + fill) % capacity < fill)  # the row holds a key: its step leaves the sum
         row = torch.where(kept, row, self._total)
-        gone = F.pad((evicted * self.steps[row]).cumsum(0), (1, 0))
+        gone = F.pad((evicted * self.steps.index_select(0, row)).cumsum(0), (1, 0))
         ends = torch.searchsorted(classes, torch.arange(len(counts), device=counts.device), right=True)
         self._step_sum += torch.minimum(counts, self.capacity) * step - gone[ends].diff(prepend=gone[:1])
         length = max(1, _CHUNK // self.dim)
-        for start in range(0, len(row), length):
-            part = slice(start, start + length)
+        for first in range(0, len(row), length):
+            part = slice(first, first + length)
             new = keys[part] if source is None else keys.index_select(0, source[part])
             self.keys.index_copy_(0, row[part], new.to(self.keys.dtype))
         self.steps.index_fill_(0, row, step)
@@ -121,13 +122,20 @@ class MemoryBank:
         self.fill = torch.minimum(self.fill + counts, self.capacity)
 
     def rows(self, position: Tensor) -> Tensor:
-        """Rows of `keys` for positions [C, ...] in each class's queue, 0 = oldest, below `fill`: [C, ...] int64."""
+        """Rows of `keys` for positions in each class's queue, 0 = oldest, below `fill`.
+
+        Args:
+            position: [C, ...] int32 or int64; the result is alike.
+        """
         shape = (-1,) + (1,) * (position.dim() - 1)
-        # From the oldest key on, and round once where that is past the end: a division for each would cost more.
         oldest = (self.head - self.fill) % self.capacity
-        place = position + oldest.view(shape)
-        place -= (place >= self.capacity.view(shape)) * self.capacity.view(shape)
-        return place.add_(self.start.view(shape))
+        start, capacity, before_end = (
+            each.to(position.dtype).view(shape) for each in (self.start, self.capacity, oldest - self.capacity)
+        )
+        # From the oldest key on, and round where that is not before the end: a division for each would cost more.
+        place = position + before_end
+        place += (place >> 31) & capacity  # the sign is all ones below 0
+        return place.add_(start)
 
     def ages(self, step: int) -> Tensor:
         """Mean age of each class's keys at `step`, in optimizer steps: [C] float32, 0 for an empty queue."""

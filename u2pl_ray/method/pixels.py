@@ -61,11 +61,11 @@ def scatter_pixels(like: Tensor, pixel: Tensor, rows: Tensor) -> Tensor:
 def _distinct(pixel: Tensor, total: int) -> tuple[Tensor, Tensor]:
     """The distinct ones of pixels [K] < total, in order, and the place among them of each of the K."""
     wanted = torch.zeros(total, dtype=torch.bool)
-    wanted[pixel] = True
+    wanted.index_fill_(0, pixel, True)
     chosen = torch.from_numpy(np.flatnonzero(wanted.numpy()))
     place = torch.empty(total, dtype=torch.int64)
-    place[chosen] = torch.arange(len(chosen))
-    return chosen, place[pixel]
+    place.index_copy_(0, chosen, torch.arange(len(chosen)))
+    return chosen, place.index_select(0, pixel)
 
 
 def _coordinates(maps: Tensor, pixel: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -41,7 +41,9 @@ def kth_largest(prob: Tensor, k: int) -> Tensor:
     kept: list[Tensor] = []
     for value in prob.unbind(1):  # planes stay in cache: several times faster than a sort
         for i, other in enumerate(kept):
-            kept[i], value = outer(other, value), inner(other, value)
+            kept[i] = outer(other, value)
+            if i < k - 1:
+                value = inner(other, value)
         if len(kept) < k:
             kept.append(value)
     return kept[-1]
@@ -173,20 +175,20 @@ class Candidates:
 
         Args:
             classes: [K] int64.
-            position: [K] int64, number of the wanted candidate of that class, not negative.
+            position: [K] int32 or int64, number of the wanted candidate of that class, not negative.
 
         Returns:
             pixel [K] int64, number of the pixel among this worker's own images (labeled, then unlabeled), and
             owned [K] bool: whether there is such a candidate and it is this worker's; if not, pixel is any valid one.
         """
-        owned = position < self.counts[classes]
+        owned = position < self.counts.index_select(0, classes)
         if self._first is not None:
-            in_labeled, in_unlabeled = (position - first[classes] for first in self._first)
-            labeled, both = self._labeled[classes], self._own_counts[classes]
+            in_labeled, in_unlabeled = (position - first.index_select(0, classes) for first in self._first)
+            labeled, both = (each.index_select(0, classes) for each in (self._labeled, self._own_counts))
             from_labeled = (in_labeled >= 0) & (in_labeled < labeled)
             owned &= from_labeled | ((in_unlabeled >= 0) & (in_unlabeled < both - labeled))
             position = torch.where(from_labeled, in_labeled, in_unlabeled + labeled) * owned
-        pixel = self._place(self._base[classes] + position) - classes * self._pixels
+        pixel = self._place(self._base.index_select(0, classes) + position) - classes * self._pixels
         return pixel.clamp_(0, self._pixels - 1), owned
 
     def _place(self, index: Tensor) -> Tensor:
@@ -194,4 +196,4 @@ class Candidates:
         if self._cumulative is not None:
             return torch.searchsorted(self._cumulative, (index + 1).int())
         assert self._listed is not None
-        return self._listed[index.clamp_max(len(self._listed) - 1)] if len(self._listed) else index
+        return self._listed.index_select(0, index.clamp_max(len(self._listed) - 1)) if len(self._listed) else index
