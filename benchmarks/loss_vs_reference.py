@@ -47,7 +47,7 @@ from u2pl_ray.method.collectives import Collectives
 from u2pl_ray.method.contrastive import ContrastiveLoss
 from u2pl_ray.method.losses import pseudo_label_loss
 from u2pl_ray.method.maps import downsample
-from u2pl_ray.method.reliability import gamma, partition, upsampled_entropy
+from u2pl_ray.method.reliability import gamma, ignore, partition, upsampled_entropy
 from u2pl_ray.method.types import Clock
 from u2pl_ray.train.launch import WORKER_ENVIRONMENT
 
@@ -303,7 +303,7 @@ class OurUnsupervised:
             entropies = upsampled_entropy(logits.teacher, pseudo_labels.shape[-2:])
             entropies.masked_fill_(pseudo_labels == IGNORE, torch.nan)
             reliable, unreliable = partition(entropies, gamma(entropies, ALPHA), ALPHA)
-            targets = pseudo_labels.masked_fill(~reliable, IGNORE)
+            targets = ignore(pseudo_labels, ~reliable)
             labels = torch.cat([downsample(each, logits.small) for each in (logits.labels, pseudo_labels)])
             valid = labels[: len(pseudo_labels)] != IGNORE
             for mask in (reliable, unreliable):

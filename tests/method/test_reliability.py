@@ -17,6 +17,7 @@ from u2pl_ray.method.reliability import (
     gamma,
     gamma_by_selection,
     gamma_by_sort,
+    ignore,
     most_likely,
     partition,
     upsampled_entropy,
@@ -100,6 +101,23 @@ class TestEntropy:
     def test_of_the_upsampled_matches_golden(self) -> None:
         logits = golden.load(golden.CASES[0]).tensor(0, "teacher_logits_u")
         torch.testing.assert_close(upsampled_entropy(logits, logits.shape[-2:]), entropy(logits), atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("period", [1, 24])
+@pytest.mark.parametrize("alpha", [0.0, 0.001, 0.2, 0.5, 0.999, 1.0])
+def test_gamma_of_many(alpha: float, period: int) -> None:
+    """Many more than the selection samples; with period 24 the sample sees the least of them alone, and misleads."""
+    values = np.random.default_rng(0).gamma(0.5, size=100_800).astype(np.float32).round(3)
+    values = np.sort(values).reshape(period, -1).T.ravel()
+    values[7::50] = math.nan
+    want = np.nanquantile(values.astype(np.float64), 1 - alpha)
+    assert gamma_by_selection(torch.from_numpy(values), alpha).item() == pytest.approx(want, abs=1e-6)
+
+
+def test_ignore() -> None:
+    labels = torch.tensor([[0, 3, 254, 255]], dtype=torch.uint8).expand(2, 4)
+    where = torch.tensor([[False] * 4, [True] * 4])
+    assert ignore(labels, where).tolist() == [[0, 3, 254, 255], [255] * 4]
 
 
 class TestMostLikely:

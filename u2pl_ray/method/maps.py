@@ -9,7 +9,8 @@ from torch import Tensor
 
 BAND_BYTES = 1 << 21
 """Size of a band of upsampled logits: what a core's cache holds."""
-_COLUMNS = 64  # interpolated at a time: the weights of so many are a narrow block of the matrix
+_ROWS = 12  # multiplied at a time: the weights of so few are a narrow block of the matrix, nearly all not 0
+_COLUMNS = 64  # interpolated at a time
 _SOURCES = 16  # on the way back: small columns whose gradient is summed at a time
 
 
@@ -63,7 +64,6 @@ class Bands:
         self._shape = n, classes
         small = logits.detach().float().permute(2, 0, 1, 3).contiguous()
         self._wide = _interpolate_columns(small.view(-1, self._small_width), self._width).view(height, -1)
-        self._rows, self._first, self._last = _interpolation(height, self._height)
         self._step = min(self._height, max(1, BAND_BYTES // max(1, self._wide.shape[1] * 4)))
         self._band = self._wide.new_empty(self._step, self._wide.shape[1])
         self._gradient: Tensor | None = None
@@ -76,18 +76,20 @@ class Bands:
 
     def read(self, rows: slice) -> Tensor:
         """A band: [n,C,r,w] float32, with its rows first in memory, where the next band will be."""
-        source, weights = self._source(rows)
-        band = torch.mm(weights, self._wide[source], out=self._band[: rows.stop - rows.start])
+        band = self._band[: rows.stop - rows.start]
+        for part, source, weights in self._blocks(rows):
+            torch.mm(weights, self._wide[source], out=band[part])
         return band.view(-1, *self._shape, self._width).permute(1, 2, 0, 3)
 
     def add_gradient(self, rows: slice, gradient: Tensor) -> None:
         """Take in the gradient of a band, laid out as `read` returned the band; of each band once, in order."""
         if self._gradient is None:
             self._gradient = torch.empty_like(self._wide)
-        source, weights = self._source(rows)
-        self._gradient[self._begun : source.stop] = 0  # when they are about to be used, not all of them at first
-        self._begun = max(self._begun, source.stop)
-        self._gradient[source].addmm_(weights.t(), gradient.permute(2, 0, 1, 3).reshape(-1, self._wide.shape[1]))
+        lines = gradient.permute(2, 0, 1, 3).reshape(-1, self._wide.shape[1])
+        for part, source, weights in self._blocks(rows):
+            self._gradient[self._begun : source.stop] = 0  # when they are about to be used, not all of them at first
+            self._begun = max(self._begun, source.stop)
+            self._gradient[source].addmm_(weights.t(), lines[part])
 
     def gradient(self) -> Tensor:
         """The gradient of the logits: [n,C,H,W] float32."""
@@ -96,10 +98,10 @@ class Bands:
         small = _adjoint_columns(total.view(-1, self._width), self._small_width)
         return small.view(-1, *self._shape, self._small_width).permute(1, 2, 0, 3).contiguous()
 
-    def _source(self, rows: slice) -> tuple[slice, Tensor]:
-        """The small rows that a band is made of, and their weights [r, rows of the source]."""
-        source = slice(self._first[rows.start], self._last[rows.stop - 1] + 1)
-        return source, self._rows[rows, source]
+    def _blocks(self, rows: slice) -> Iterator[tuple[slice, slice, Tensor]]:
+        """As `_blocks`, of a band; its rows are numbered within it."""
+        for target, source, weights in _blocks(len(self._wide), self._height, _ROWS, rows):
+            yield slice(target.start - rows.start, target.stop - rows.start), source, weights
 
 
 def _interpolate_columns(lines: Tensor, width: int) -> Tensor:
@@ -107,7 +109,7 @@ def _interpolate_columns(lines: Tensor, width: int) -> Tensor:
     if width == lines.shape[1]:
         return lines
     result = lines.new_empty(len(lines), width)
-    for target, source, weights in _column_blocks(lines.shape[1], width):
+    for target, source, weights in _blocks(lines.shape[1], width, _COLUMNS, slice(0, width)):
         torch.mm(lines[:, source], weights.t(), out=result[:, target])
     return result
 
@@ -122,13 +124,13 @@ def _adjoint_columns(gradient: Tensor, width: int) -> Tensor:
     return result
 
 
-def _column_blocks(source: int, target: int) -> Iterator[tuple[slice, slice, Tensor]]:
-    """Blocks of target columns, the source columns each is made of, and the weights [targets, sources]."""
+def _blocks(source: int, target: int, step: int, among: slice) -> Iterator[tuple[slice, slice, Tensor]]:
+    """Blocks of `step` targets, the sources that each block is made of, and the weights [targets, sources]."""
     weights, first, last = _interpolation(source, target)
-    for start in range(0, target, _COLUMNS):
-        columns = slice(start, min(start + _COLUMNS, target))
-        needed = slice(first[columns.start], last[columns.stop - 1] + 1)
-        yield columns, needed, weights[columns, needed]
+    for start in range(among.start, among.stop, step):
+        block = slice(start, min(start + step, among.stop))
+        needed = slice(first[block.start], last[block.stop - 1] + 1)
+        yield block, needed, weights[block, needed]
 
 
 @lru_cache(maxsize=16)

@@ -16,7 +16,7 @@ from u2pl_ray.method.contrastive import ContrastiveLoss, Maps
 from u2pl_ray.method.losses import cross_entropy, ohem_cross_entropy, pseudo_label_loss
 from u2pl_ray.method.maps import downsample, per_pixel
 from u2pl_ray.method.mixing import mix
-from u2pl_ray.method.reliability import gamma, most_likely, partition, upsampled_entropy
+from u2pl_ray.method.reliability import gamma, ignore, most_likely, partition, upsampled_entropy
 from u2pl_ray.method.statistics import pixel_counts
 from u2pl_ray.method.types import Batch, Clock, Losses, Network, Outputs, Stats
 
@@ -100,7 +100,7 @@ class PseudoLabel(Supervised):
             gamma_t = gamma(all_entropies, alpha)
             reliable, _ = partition(entropies, gamma_t, alpha)
             everywhere = partition(all_entropies, gamma_t, alpha)
-            targets = pseudo_labels.masked_fill(~reliable, IGNORE)
+            targets = ignore(pseudo_labels, ~reliable)
 
         outputs = student(torch.cat([batch.labeled_images, images]))
         supervised = self.supervised_loss(outputs.logits[:n_labeled], batch.labels, total.sum())
@@ -123,7 +123,7 @@ class PseudoLabel(Supervised):
         weak = teacher(batch.unlabeled_images)
         pseudo_labels = per_pixel(most_likely, weak.logits, batch.labels.shape[-2:])
         if batch.unlabeled_valid is not None:
-            pseudo_labels.masked_fill_(~batch.unlabeled_valid, IGNORE)
+            pseudo_labels = ignore(pseudo_labels, ~batch.unlabeled_valid)
         images, pseudo_labels, (truth,) = mix(
             self.config.mixing,
             batch.unlabeled_images,

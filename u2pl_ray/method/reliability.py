@@ -85,10 +85,35 @@ def gamma_by_selection(entropies: Tensor, alpha: float) -> Tensor:
         return entropies.new_zeros(())
     position = last * (1.0 - alpha)
     low = int(position)
-    ordered = np.partition(values, low)  # NaN goes last; numpy is much slower at two places at once
-    first = float(ordered[low])
-    second = float(np.fmin.reduce(ordered[low + 1 :])) if low < last else first
+    first, second = _neighbours(values, low, last)
     return entropies.new_tensor(first + (second - first) * (position - low))
+
+
+_SAMPLE = 4096  # values that tell about where a quantile lies
+
+
+def _neighbours(values: np.ndarray, low: int, last: int) -> tuple[float, float]:
+    """The order statistics low and min(low + 1, last) of values [K] whose last that is not NaN is `last`.
+
+    A sample gives two bounds that most likely enclose them: then only what is within these has to be partitioned.
+    """
+    sample = np.sort(values[:: max(1, values.size // _SAMPLE)])  # NaN last
+    known = sample.size - int(np.count_nonzero(np.isnan(sample)))
+    if known:
+        place, margin = low / (last + 1) * known, 2 * known**0.5  # four standard deviations or more
+        least, most = (sample[min(max(int(each), 0), known - 1)] for each in (place - margin, place + margin))
+        below = int(np.count_nonzero(values < least))
+        within = values[np.flatnonzero((values >= least) & (values <= most))]
+        if below <= low and min(low + 1, last) < below + within.size:
+            values, low, last = within, low - below, last - below
+    ordered = np.partition(values, low)  # numpy is much slower at two places at once
+    first = float(ordered[low])
+    return first, float(np.fmin.reduce(ordered[low + 1 :])) if low < last else first
+
+
+def ignore(labels: Tensor, where: Tensor) -> Tensor:
+    """Labels uint8, 255 where the bool mask is true. On CPU, a tenth of the time of masked_fill."""
+    return labels | where.view(torch.uint8).neg()
 
 
 def partition(entropies: Tensor, threshold: Tensor, alpha: float) -> tuple[Tensor, Tensor]:
