@@ -13,8 +13,8 @@ from s3 import s3_server
 
 from u2pl_ray.config.errors import UserError
 from u2pl_ray.config.schema import Config
-from u2pl_ray.search import mirror, plan
-from u2pl_ray.search.driver import Driver
+from u2pl_ray.search import mirror, plan, restarts, trial
+from u2pl_ray.search.driver import Driver, Outcome
 from u2pl_ray.search.experiment import Experiment
 from u2pl_ray.search.extension import extend
 from u2pl_ray.search.mirror import Mirror, ObjectLease
@@ -246,3 +246,23 @@ def test_a_path_is_a_folder(tmp_path: Path) -> None:
 def test_planning_asks_the_store(bucket: str, base: Config, space: Space) -> None:
     with pytest.raises(UserError, match="NO_SUCH_BUCKET"):
         plan.plan_search(base, space, name="a", trials=1, storage_path="s3://no-such-bucket/x")
+
+
+def test_a_training_that_cannot_reach_the_store_is_started_again(
+    storage: str, base: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(trial, "say", said.append)
+    monkeypatch.setattr(restarts, "_OUTAGE_SECONDS", 0.2)
+    with line_to_store() as line:
+        line.cut()
+        threading.Timer(8.0, line.mend).start()
+        training = trial.Training(
+            *(lambda group: None, lambda: None, "fake_training:build_stored"),
+            config=base, storage_path=f"{storage}/0000", name="train", reported_epochs=0,
+        )  # fmt: skip
+        told = [training.next() for _ in range(base.train.epochs + 1)]
+        assert training.stop()
+    assert [row["training_iteration"] for row in told[:-1] if isinstance(row, dict)] == list(range(1, 10))
+    assert told[-1] == Outcome(State.COMPLETED)
+    assert set(said) == {"0000 cannot reach the storage; it goes on after epoch 0"}
