@@ -75,6 +75,10 @@ def search(
         typer.Option("--study-url", help="Keep the study in a database, e.g. postgresql://host/db; `resume` joins it."),
     ] = "",
     max_concurrent: MaxConcurrent = None,
+    autoscale: Annotated[
+        bool,
+        typer.Option("--autoscale", help="The cluster adds nodes on demand: ask it for room for --max-concurrent."),
+    ] = False,
     keep_trials: Annotated[
         int | None,
         typer.Option(
@@ -118,6 +122,7 @@ def search(
         study_url=study_url,
         max_concurrent=max_concurrent,
         keep=keep_trials,
+        autoscale=autoscale,
     )
     for line in plan.lines():
         print(line)

@@ -145,7 +145,8 @@ class Experiment:
             try:
                 if driver.unfinished():
                     connect()
-                    slots = Slots(self.config, self.options.max_concurrent, lambda line: told.tell("note", line))
+                    limit, autoscale = self.options.max_concurrent, self.options.autoscale
+                    slots = Slots(self.config, limit, lambda line: told.tell("note", line), autoscale)
                     driver.use(Meter(study, self.options.budget, devices(self.config, slots.gpu)))
                     reason = driver.spent or run_tune(driver, slots, self.place, self.options.trainer)
                     while not reason and driver.waits():  # for other drivers' trials, to take them up if one dies

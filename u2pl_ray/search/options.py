@@ -34,6 +34,7 @@ class Options:
         study_url: the database that holds the study, or an empty string for a journal file in the experiment's folder.
         confirms: the experiment that this one is the confirmation of, or an empty string.
         keep: finished trials that keep their checkpoints, the best ones.
+        autoscale: the cluster adds nodes on demand: ask for room for `max_concurrent` trials.
     """
 
     trials: int | None
@@ -45,6 +46,7 @@ class Options:
     study_url: str = ""
     confirms: str = ""
     keep: int = KEEP
+    autoscale: bool = False
 
     def choices(self, epochs: int) -> tuple[SamplerChoice, BasePruner]:
         """What a `TrialStudy` of trials of at most `epochs` epochs proposes with, and stops by."""
@@ -77,6 +79,7 @@ def describe(name: str, options: Options) -> dict[str, Any]:
             "study_url": options.study_url,
             "confirms": options.confirms,
             "keep": options.keep,
+            "autoscale": options.autoscale,
         },
     }
 
@@ -97,6 +100,7 @@ def read_options(tree: Mapping[str, Any]) -> Options:
         tree.get("study_url", ""),
         tree.get("confirms", ""),
         tree.get("keep", KEEP),
+        tree.get("autoscale", False),
     )
 
 

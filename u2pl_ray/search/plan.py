@@ -147,6 +147,7 @@ def plan_search(
     max_concurrent: int | None = None,
     trainer: str = TRAINER,
     keep: int | None = None,
+    autoscale: bool = False,
 ) -> Plan:
     """Check a search against the configuration, the storage and the cluster (connects to Ray; writes nothing).
 
@@ -166,6 +167,7 @@ def plan_search(
         max_concurrent: upper limit of trials at once.
         trainer: `module:function`, see `Options`.
         keep: finished trials that keep their checkpoints, the best ones; default: `KEEP`.
+        autoscale: the cluster adds nodes on demand: ask for room for `max_concurrent` trials.
 
     Raises:
         UserError: one line naming what is wrong.
@@ -205,11 +207,13 @@ def plan_search(
     if choice.name == "cmaes" and drawn:
         notes.append(f"cmaes moves numbers alone; it draws {', '.join(drawn)} at random")
     connect()
-    room = fit(config, nodes(), max_concurrent)
+    room = fit(config, nodes(), max_concurrent, autoscale)
     if len(nodes()) > 1:
         notes.append(check_reach(place.storage))
     kept = KEEP if keep is None else keep
-    options = Options(trials, choice, stopping, max_concurrent, trainer, budget, study_url, keep=kept)
+    options = Options(
+        trials, choice, stopping, max_concurrent, trainer, budget, study_url, keep=kept, autoscale=autoscale
+    )
     return Plan(name, place, config, space, options, room, paper, notes, earlier, queue or ())
 
 

@@ -87,19 +87,30 @@ def nodes() -> list[Mapping[str, float]]:
     return [node["Resources"] for node in ray.nodes() if node["Alive"]]
 
 
-def fit(config: Config, cluster: Sequence[Mapping[str, float]], max_concurrent: int | None = None) -> Fit:
+def fit(
+    config: Config,
+    cluster: Sequence[Mapping[str, float]],
+    max_concurrent: int | None = None,
+    autoscale: bool = False,
+) -> Fit:
     """How many trials of `config` the cluster holds at once.
 
     Args:
         config: every trial has its workers and resources.
         cluster: total resources of each node, from `nodes`.
         max_concurrent: upper limit, or None.
+        autoscale: the cluster adds nodes on demand: `max_concurrent` trials are started whatever fits now, and what
+            their workers wait for is what its autoscaler sees.
 
     Raises:
-        UserError: one trial does not fit, or the limit is not positive.
+        UserError: one trial does not fit, the limit is not positive, or a growing cluster has none.
     """
     if max_concurrent is not None and max_concurrent < 1:
         raise UserError(f"--max-concurrent {max_concurrent}: give at least 1")
+    if autoscale and max_concurrent is None:
+        raise UserError("--autoscale: say with --max-concurrent for how many trials at once the cluster shall grow")
+    if autoscale and config.resources.device == "auto":
+        raise UserError("--autoscale: nodes that are not there yet do not show GPUs; set resources.device=cuda or cpu")
     gpus = sum(node.get("GPU", 0.0) for node in cluster)
     device = config.resources.device
     gpu = gpus > 0 if device == "auto" else device == "cuda"
@@ -120,13 +131,15 @@ def fit(config: Config, cluster: Sequence[Mapping[str, float]], max_concurrent: 
         f"{sum(slots)} // {workers}"
     )
     concurrent = sum(slots) // workers
-    if concurrent < 1:
+    if concurrent < 1 and not autoscale:
         smaller = "resources.cpus_per_worker" + ", data.loader_workers" * (loaders > 0)
         raise UserError(
             f"workers={config.workers} does not fit this cluster: {arithmetic} = 0 trials; use fewer workers, smaller "
             f"{smaller} or resources.gpus_per_worker, or a larger cluster"
         )
     arithmetic += f" = {concurrent} at once"
+    if autoscale and max_concurrent is not None:
+        return Fit(max_concurrent, gpu, f"{arithmetic} now; the autoscaler is asked for room for {max_concurrent}")
     memory, mebibytes = int(sum(node.get("memory", 0.0) // TRIAL_MEMORY for node in cluster)), TRIAL_MEMORY >> 20
     if memory < 1:
         raise UserError(f"no node of this cluster offers {mebibytes} MiB of Ray's memory resource to a trial")
@@ -164,7 +177,7 @@ class Slots:
     """How many trials the connected cluster holds at present: asked again as nodes come and go.
 
     Args:
-        config, max_concurrent: see `fit`.
+        config, max_concurrent, autoscale: see `fit`.
         tell: called with a line for people when the number changes.
 
     Attributes:
@@ -174,9 +187,15 @@ class Slots:
         UserError: not one trial fits (at first; a cluster that shrinks below that is waited for).
     """
 
-    def __init__(self, config: Config, max_concurrent: int | None, tell: Callable[[str], None]) -> None:
-        self._config, self._max, self._tell = config, max_concurrent, tell
-        room = fit(config, nodes(), max_concurrent)
+    def __init__(
+        self,
+        config: Config,
+        max_concurrent: int | None,
+        tell: Callable[[str], None],
+        autoscale: bool = False,
+    ) -> None:
+        self._config, self._max, self._tell, self._autoscale = config, max_concurrent, tell, autoscale
+        room = fit(config, nodes(), max_concurrent, autoscale)
         self._count, self.gpu = room.concurrent, room.gpu
         self._asked = time.monotonic()
 
@@ -189,7 +208,7 @@ class Slots:
         if time.monotonic() - self._asked > _ASK_SECONDS:
             self._asked = time.monotonic()
             try:
-                room = fit(self._config, nodes(), self._max)
+                room = fit(self._config, nodes(), self._max, self._autoscale)
                 count, why = room.concurrent, room.arithmetic
             except UserError as error:
                 count, why = 1, str(error)
