@@ -9,6 +9,8 @@ told that setting. Trials run at paces that differ by up to 10 %, `parallel` of 
 
 Per search: the epochs trained, all trials together, when the first trial is complete whose final val/miou is within 0.2
 points of the table's best; and the regret of the best complete trial at given budgets. `full` is every setting in full.
+How much a scheduler can save depends on how well an early value ranks settings: Spearman's correlation of the values
+after each epoch with the final ones is written too.
 """
 
 import argparse
@@ -26,6 +28,7 @@ import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.pruners import BasePruner
 from optuna.trial import FrozenTrial
+from scipy.stats import spearmanr
 
 from u2pl_ray.search.samplers import SamplerChoice
 from u2pl_ray.search.schedulers import SchedulerChoice
@@ -148,6 +151,11 @@ def read_table(path: Path, metric: str) -> Table:
     return Table(space, [space.encode(row["params"]) for row in rows], [row[metric] for row in rows])
 
 
+def _rank_correlation(table: Table, epoch: int) -> float:
+    """Spearman's correlation of the values after `epoch` with the final ones."""
+    return round(float(spearmanr([it[epoch - 1] for it in table.curves], [it[-1] for it in table.curves])[0]), 2)
+
+
 def summary(table: Table, replays: Sequence[Replay]) -> dict[str, Any]:
     """Means over seeds, and the middle half of the epochs needed."""
     needed = [replay.needed(table) for replay in replays]
@@ -176,12 +184,15 @@ def main() -> None:
     table = read_table(arguments.curves, arguments.metric)
     near = sum(curve[-1] >= table.best - NEAR for curve in table.curves)
     print(f"{len(table.curves)} settings of {table.epochs} epochs, best {table.best}, {near} within 0.2 points")
+    early = {epoch: _rank_correlation(table, epoch) for epoch in range(WARMUP + 1, table.epochs)}
+    print(f"rank correlation with the end: {', '.join(f'{value:.2f} ({epoch})' for epoch, value in early.items())}")
     results: dict[str, Any] = {
         "metric": arguments.metric,
         "settings": len(table.curves),
         "epochs": table.epochs,
         "best": table.best,
         "within_0.2_points": near,
+        "rank_correlation_with_the_end_by_epoch": early,
         "seeds": arguments.seeds,
         "searches": {},
     }

@@ -91,7 +91,7 @@ def _changed(trial: FrozenTrial, **changes: Any) -> FrozenTrial:
         "params": trial.params,
         "distributions": trial.distributions,
         "user_attrs": trial.user_attrs,
-        "system_attrs": trial.system_attrs,
+        "system_attrs": dict(trial.system_attrs),  # else a constraint would be written into the study's own trial
     }
     changed = optuna.trial.create_trial(**{**kept, **changes})
     changed.number = trial.number
