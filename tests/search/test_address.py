@@ -10,7 +10,7 @@ import pytest
 
 from u2pl_ray.config.errors import UserError
 from u2pl_ray.search import address as addresses
-from u2pl_ray.search.address import check_address
+from u2pl_ray.search.address import check_address, refusal
 
 
 def free_port() -> int:
@@ -75,3 +75,19 @@ def test_a_head_that_comes_up_meanwhile_is_waited_for() -> None:
     thread.start()
     check_address(f"127.0.0.2:{port}")
     thread.join()
+
+
+@pytest.mark.parametrize(
+    ("error", "cause", "words"),
+    [
+        (ConnectionError("Failed to connect"), RuntimeError("InvalidAuthToken: Authentication token is missing"),
+         "set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH"),
+        (RuntimeError("Version mismatch: The cluster was started with:\n  Ray: 1"), None, "(Version mismatch: "),
+    ],
+)  # fmt: skip
+def test_a_cluster_that_does_not_take_us(error: Exception, cause: Exception | None, words: str) -> None:
+    error.__cause__ = cause
+    said = str(refusal("head:6379", error))
+    assert words in said
+    assert said.startswith("RAY_ADDRESS=head:6379: cannot connect (")
+    assert "\n" not in said

@@ -35,7 +35,7 @@ def check_address(address: str) -> None:
         host, _, port = canonicalize_bootstrap_address_or_die(address).rpartition(":")
         where = host.strip("[]"), int(port)
     except (ValueError, ConnectionError) as error:
-        raise UserError(f"RAY_ADDRESS={address}: {error_line(error)}; give the head as host:6379") from None
+        raise UserError(f"RAY_ADDRESS={address}: {_line(error)}; give the head as host:6379") from None
     until = time.monotonic() + _PATIENCE
     while True:
         try:
@@ -53,7 +53,17 @@ def check_address(address: str) -> None:
         time.sleep(0.5)
 
 
-def error_line(error: BaseException) -> str:
+def refusal(address: str, error: BaseException) -> UserError:
+    """What to tell of an error of `ray.init`: another version of Ray or Python there, or no token for it."""
+    said = f"{error} {error.__cause__ or error.__context__ or ''}"
+    if "token" in said.lower():
+        why = "the cluster asks for another token, or for one: set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH"
+    else:
+        why = _line(error)
+    return UserError(f"RAY_ADDRESS={address}: cannot connect ({why})")
+
+
+def _line(error: BaseException) -> str:
     """The first line of an error, without its full stop."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0].removesuffix(".")
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from u2pl_ray.config.errors import UserError
 from u2pl_ray.config.schema import Config
-from u2pl_ray.search.address import check_address, error_line
+from u2pl_ray.search.address import check_address, refusal
 from u2pl_ray.train.launch import uses_gpu, worker_resources
 
 TRIAL_MEMORY = 2**30
@@ -70,8 +70,8 @@ def connect() -> None:
         options["runtime_env"] = {"env_vars": {name: os.environ[name] for name in _ENVIRONMENT}}
         try:
             ray.init(**options)
-        except (ConnectionError, RuntimeError, ray.exceptions.RayError) as error:  # other versions, no token, ...
-            raise UserError(f"RAY_ADDRESS={address}: cannot connect ({error_line(error)})") from error
+        except (ConnectionError, RuntimeError, ray.exceptions.RayError) as error:
+            raise refusal(address, error) from error
     else:
         # Left to itself Ray would join whatever cluster was last started on this machine, or wait for it if it is gone.
         options |= {"address": "local", "include_dashboard": False}
