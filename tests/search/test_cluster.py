@@ -5,6 +5,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -220,6 +221,28 @@ def test_a_node_is_about_to_be_taken_away(tmp_path: Path, base: Config, space: S
         0,
         attempts(made).count(1),
     ]
+
+
+@pytest.mark.parametrize("head", [False])
+def test_a_node_is_announced_and_taken_with_the_trials_process(
+    tmp_path: Path, base: Config, space: Space, nodes: Nodes
+) -> None:
+    """First its workers leave it, then the trial's own process is lost: it goes on with all it had reported."""
+    nodes.add()
+
+    def take(metrics: Any) -> None:
+        node = nodes.trial_runner()[1]
+        nodes.drain(node, 120)
+        threading.Timer(8.0, nodes.kill_node, [node]).start()
+
+    accident = Accident(2, take)
+    made, _ = search(tmp_path, base, space, 2, accident)
+    assert any("0000 its machine is being taken away" in note for note in accident.notes)
+    assert any("0000 lost its process" in note for note in accident.notes)
+    starts = sorted((tmp_path / "a" / "trials" / "0000").glob("started_*"))
+    assert len(starts) >= 2  # 3 if it had gone on elsewhere before its own process was lost
+    for number, start in enumerate(starts, 1):
+        assert int(start.read_text()) >= sum(attempt < number for attempt in attempts(made))
 
 
 def test_a_worker_dies_while_its_process_group_is_set_up(
