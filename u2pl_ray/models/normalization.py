@@ -9,15 +9,24 @@ from torch import nn
 _GROUPS = 32
 
 
-def convert_normalization(module: nn.Module, kind: Literal["batch", "group", "frozen"]) -> None:
-    """Replace every BatchNorm2d below `module`, in place: group -> GroupNorm, frozen -> fixed statistics."""
+def convert_normalization(
+    module: nn.Module, kind: Literal["batch", "group", "frozen"], *, pooled: bool = False
+) -> None:
+    """Replace every BatchNorm2d below `module`, in place: group -> GroupNorm, frozen -> fixed statistics.
+
+    Args:
+        module: a network.
+        kind: which normalisation it shall have.
+        pooled: `module` follows a global pooling, so that its maps may be a single pixel.
+    """
+    pooled = pooled or any(isinstance(child, nn.AdaptiveAvgPool2d) for child in module.children())
     for name, child in module.named_children():
         if kind == "group" and isinstance(child, nn.BatchNorm2d | BatchNormAct2d):
-            setattr(module, name, _group_norm(child))
+            setattr(module, name, _group_norm(child, pooled))
         elif kind == "frozen" and isinstance(child, nn.BatchNorm2d | BatchNormAct2d):
             setattr(module, name, freeze_batch_norm_2d(child))
         else:
-            convert_normalization(child, kind)
+            convert_normalization(child, kind, pooled=pooled)
 
 
 def synchronize(module: nn.Module) -> nn.Module:
@@ -26,9 +35,9 @@ def synchronize(module: nn.Module) -> nn.Module:
     return converted
 
 
-def _group_norm(norm: nn.BatchNorm2d) -> nn.Module:
+def _group_norm(norm: nn.BatchNorm2d, pooled: bool) -> nn.Module:
     groups = math.gcd(_GROUPS, norm.num_features)
-    if groups == norm.num_features > 1:  # a group of one channel cannot be normalised over a single pixel (pooled ASPP)
+    if pooled and groups == norm.num_features > 1:  # one channel of one pixel (pooled ASPP) is no sample
         groups //= 2
     if isinstance(norm, BatchNormAct2d):  # timm fuses the activation into the norm
         fused = GroupNormAct(norm.num_features, num_groups=groups, eps=norm.eps)
