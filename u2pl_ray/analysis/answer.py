@@ -154,7 +154,8 @@ def next_steps(analysis: Analysis) -> list[tuple[str, str]]:
         steps.append(("go on where it stopped", f"u2pl-ray resume {name}"))
     if analysis.best is not None and finished and len(analysis.records) > 1:
         steps.append(("write the best setting to a file", f"u2pl-ray export {name}"))
-        if not analysis.experiment.options.confirms:
+        rivals = [it for it in analysis.records if it.state == State.COMPLETED and it.note != "paper"]
+        if rivals and not analysis.experiment.options.confirms:
             steps.append(
                 ("train the best and the paper's on new seeds, before you believe it", f"u2pl-ray confirm {name}")
             )
