@@ -89,7 +89,8 @@ def test_interrupted_and_continued(searched: Experiment) -> None:
         assert row["mean"] == pytest.approx(np.mean(values))
         assert row["spread"] == pytest.approx(np.std(values, ddof=1))
     screen = io.StringIO()
-    analysis.print_confirmation(made, Console(file=screen, width=200))
+    analysis.print_confirmation(made, Console(file=screen, width=80))
+    assert "…" not in screen.getvalue()  # nothing is cut off
     for words in ("4 of 4 trainings", "0004", "paper", leader["verdict"], "temperature=0.45", "95%"):
         assert words in screen.getvalue()
 

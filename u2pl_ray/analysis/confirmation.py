@@ -112,27 +112,25 @@ def print_confirmation(experiment: Experiment, console: Console) -> None:
     console.print(f"{told['of']}: {told['done']} of {told['total']} trainings of {seeds} seeds done", highlight=False)
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("setting", no_wrap=True)
-    for head in ("seeds", f"{objective} mean", "spread", "to the paper", "interval"):
+    for head in ("seeds", objective, "spread", "to the paper", "interval"):
         table.add_column(head, justify="right", no_wrap=True)
-    for head in ("verdict", "settings"):
-        table.add_column(head)
     best = max if told["maximize"] else min
     means = [row["mean"] for row in told["settings"] if row["mean"] is not None]
     for row in told["settings"]:
-        verdict = row.get("verdict", "")
-        colour = _VERDICTS.get(verdict, "default")
         table.add_row(
             row["label"],
             str(len(row["values"])),
             number(row["mean"]),
-            number(row["spread"]),
+            "" if row["spread"] is None else f"{row['spread']:.4f}",
             _signed(row.get("difference")),
             "" if row.get("low") is None else f"{_signed(row['low'])} .. {_signed(row['high'])}",
-            f"[{colour}]{verdict}[/]",
-            escape(settings(row["params"])),
             style="bold" if means and row["mean"] == best(means) else "",
         )
     console.print(table)
+    for row in told["settings"]:  # too wide for a terminal beside the numbers
+        if verdict := row.get("verdict", ""):
+            verdict = f"  [{_VERDICTS.get(verdict, 'default')}]{verdict}[/]"
+        console.print(f"{row['label']}{verdict}  {escape(settings(row['params']))}", highlight=False, soft_wrap=True)
     console.print(f"spread: standard deviation over seeds; interval: {CONFIDENCE:.0%}, {told['method']}")
 
 
