@@ -45,9 +45,15 @@ class PlainTraining:
             self._accident(epoch)
             if self.config.method.alpha.end == ENDS_EARLY and epoch == 2:
                 return
-            self.state.parent.mkdir(parents=True, exist_ok=True)
-            self.state.write_text(str(epoch))
+            self._store(epoch)
             self._report(epoch)
+
+    def _store(self, epoch: int) -> None:
+        """Whole or not at all, as checkpoints are: the process may be killed at any instant."""
+        self.state.parent.mkdir(parents=True, exist_ok=True)
+        partial = self.state.with_suffix(".partial")
+        partial.write_text(str(epoch))
+        partial.replace(self.state)
 
     def _accident(self, epoch: int) -> None:
         end = self.config.method.alpha.end
@@ -157,6 +163,9 @@ class StoredTraining(PlainTraining):
 
         super().__init__(storage_path=storage_path, name=name, **arguments)
         self.state = ObjectFile(Objects(storage_path), f"{name}/state.json")  # type: ignore[assignment]
+
+    def _store(self, epoch: int) -> None:
+        self.state.write_text(str(epoch))
 
 
 class ObjectFile:

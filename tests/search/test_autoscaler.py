@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import ray
 from ray._raylet import GcsClient
 from ray.autoscaler.v2.sdk import get_cluster_resource_state
 
@@ -19,7 +20,7 @@ from u2pl_ray.config.schema import Config
 from u2pl_ray.search.events import Listener
 from u2pl_ray.search.plan import plan_search
 from u2pl_ray.search.records import State, TrialRecord
-from u2pl_ray.search.resources import connect, fit
+from u2pl_ray.search.resources import check_growth, connect, fit
 from u2pl_ray.search.space import Space
 
 ROOT = Path(__file__).parents[2]
@@ -71,7 +72,6 @@ class Watch(Listener):
 @pytest.fixture
 def head(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """A node with room for the trials' own processes, and for no worker."""
-    import ray
     from ray.cluster_utils import Cluster
 
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]))
@@ -107,9 +107,9 @@ def test_what_a_growing_cluster_must_be_told() -> None:
     config = overrides.load("quickstart", ["workers=2"])
     head = {"CPU": 0.0, "memory": 2.0**33}
     with pytest.raises(UserError, match="--max-concurrent for how many"):
-        fit(config, [head], None, autoscale=True)
+        check_growth(config, None)
     with pytest.raises(UserError, match=r"set resources\.device=cuda or cpu"):
-        fit(config, [head], 4, autoscale=True)
+        check_growth(config, 4)
     planned = overrides.apply(config, {"resources.device": "cuda"})
     room = fit(planned, [head], 4, autoscale=True)
     assert (room.concurrent, room.gpu) == (4, True)
@@ -123,3 +123,4 @@ def test_autoscale_without_a_limit_is_refused(tmp_path: Path, capsys: pytest.Cap
     assert ended.value.code == 2
     assert "--autoscale: say with --max-concurrent" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+    assert not ray.is_initialized()  # said before anything is started

@@ -21,7 +21,7 @@ from u2pl_ray.search.options import TRAINER, Options, describe
 from u2pl_ray.search.paper import paper_setting
 from u2pl_ray.search.parameter import bounds
 from u2pl_ray.search.reach import check_reach
-from u2pl_ray.search.resources import Fit, connect, fit, nodes
+from u2pl_ray.search.resources import Fit, check_growth, connect, fit, nodes
 from u2pl_ray.search.rungs import RungPruner
 from u2pl_ray.search.samplers import COMPLETED_ONLY, SamplerChoice
 from u2pl_ray.search.schedulers import SchedulerChoice, from_early_terminate
@@ -177,6 +177,8 @@ def plan_search(
     budget.check()
     if keep is not None and keep < 1:
         raise UserError(f"--keep-trials {keep}: give at least 1, or the best trial's checkpoints are lost")
+    if autoscale:
+        check_growth(config, max_concurrent)
     if study_url:
         open_database(check_url(study_url))
     place = locate(name, storage_path)

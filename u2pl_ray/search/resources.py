@@ -87,6 +87,18 @@ def nodes() -> list[Mapping[str, float]]:
     return [node["Resources"] for node in ray.nodes() if node["Alive"]]
 
 
+def check_growth(config: Config, max_concurrent: int | None) -> None:
+    """What a search must say to begin on a cluster that has yet to grow.
+
+    Raises:
+        UserError: how far, or whether workers need GPUs, is left open.
+    """
+    if max_concurrent is None:
+        raise UserError("--autoscale: say with --max-concurrent for how many trials at once the cluster shall grow")
+    if config.resources.device == "auto":
+        raise UserError("--autoscale: nodes that are not there yet do not show GPUs; set resources.device=cuda or cpu")
+
+
 def fit(
     config: Config,
     cluster: Sequence[Mapping[str, float]],
@@ -103,14 +115,10 @@ def fit(
             their workers wait for is what its autoscaler sees.
 
     Raises:
-        UserError: one trial does not fit, the limit is not positive, or a growing cluster has none.
+        UserError: one trial does not fit, or the limit is not positive.
     """
     if max_concurrent is not None and max_concurrent < 1:
         raise UserError(f"--max-concurrent {max_concurrent}: give at least 1")
-    if autoscale and max_concurrent is None:
-        raise UserError("--autoscale: say with --max-concurrent for how many trials at once the cluster shall grow")
-    if autoscale and config.resources.device == "auto":
-        raise UserError("--autoscale: nodes that are not there yet do not show GPUs; set resources.device=cuda or cpu")
     gpus = sum(node.get("GPU", 0.0) for node in cluster)
     device = config.resources.device
     gpu = gpus > 0 if device == "auto" else device == "cuda"
