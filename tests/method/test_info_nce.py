@@ -38,14 +38,15 @@ def problem(anchors: int = 9, negatives: int = 5, dim: int = 6, seed: int = 0) -
 
 
 @pytest.mark.parametrize("temperature", [0.07, 0.5, 2.0])
-@pytest.mark.parametrize("chunk", [None, 1, 64, 1 << 22])  # None: negatives are read in place
+@pytest.mark.parametrize("chunk", [1, 64, 1 << 22])
+@pytest.mark.parametrize("in_place", [False, True])  # whether negatives are copied, or read where they are
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 def test_loss_and_gradient_against_autograd(
-    temperature: float, chunk: int | None, layout: torch.memory_format, monkeypatch: pytest.MonkeyPatch
+    temperature: float, chunk: int, in_place: bool, layout: torch.memory_format, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if chunk is not None:
-        monkeypatch.setattr(module, "_CHUNK", chunk)
-        monkeypatch.setattr(module, "_attraction", module._in_pieces)
+    monkeypatch.setattr(module, "_CHUNK", chunk)
+    if not in_place:
+        monkeypatch.setattr(module, "_in_place", module._copied)
     representation, pixel, weight, classes, positives, keys, rows = problem()
     ours = representation.clone(memory_format=layout).requires_grad_()
     loss = info_nce(ours, pixel, weight, classes, positives, keys, rows, temperature)

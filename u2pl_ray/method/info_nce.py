@@ -16,7 +16,7 @@ with warnings.catch_warnings():  # torch warns of the first one in a process tha
     warnings.simplefilter("ignore")
     torch.sparse_csr_tensor([0, 1], [0], [0.0], (1, 1), check_invariants=False)
 
-_CHUNK = 1 << 21  # elements of the bank copied at a time: 8 MiB of float32
+_CHUNK = 1 << 21  # elements of the bank visited at a time: 8 MiB of float32
 
 
 def info_nce(
@@ -91,8 +91,13 @@ def _attraction(
     """InfoNCE of each anchor [A], and its gradient with respect to the anchor's unit-norm feature [A, D]."""
     # sampled_addmm refuses a pattern with more entries in a row than there are columns.
     fits = keys.dtype is torch.float32 and rows.shape[1] <= len(keys) and not pixels.static_shapes(keys.device)
-    way = _in_place if fits else _in_pieces
-    return way(unit, positive, keys, rows, temperature)
+    way = _in_place if fits else _copied
+    losses, pulls = unit.new_empty(len(rows)), torch.empty_like(unit)
+    step = max(1, _CHUNK // max(1, rows.shape[1] * unit.shape[1]))
+    for start in range(0, len(rows), step):  # on CPU the second look at a piece's negatives finds them in the cache
+        part = slice(start, start + step)
+        losses[part], pulls[part] = way(unit[part], positive[part], keys, rows[part], temperature)
+    return losses, pulls
 
 
 def _in_place(unit: Tensor, positive: Tensor, keys: Tensor, rows: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
@@ -108,23 +113,15 @@ def _in_place(unit: Tensor, positive: Tensor, keys: Tensor, rows: Tensor, temper
     return losses, pull.addcmul_(share[:, :1] - 1, positive).div_(temperature)
 
 
-def _in_pieces(unit: Tensor, positive: Tensor, keys: Tensor, rows: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
-    """`_attraction` by copying the negatives of some anchors at a time, as float32."""
-    (count, negatives), dim = rows.shape, unit.shape[1]
-    losses, pulls = unit.new_empty(count), torch.empty_like(unit)
-    step = max(1, _CHUNK // (negatives * dim))
-    copied = keys.new_empty(min(step, count) * negatives, dim)
-    for start in range(0, count, step):
-        part = slice(start, start + step)
-        row = rows[part].flatten()
-        negative = torch.index_select(keys, 0, row, out=copied[: len(row)]).float().view(-1, negatives, dim)
-        similar = (unit[part] * positive[part]).sum(1, keepdim=True)
-        # A row times a matrix: on CPU half the time of the matrix times a column.
-        dissimilar = torch.bmm(unit[part].unsqueeze(1), negative.transpose(1, 2)).squeeze(1)
-        losses[part], share = _cross_entropy(similar, dissimilar, temperature)
-        pull = torch.bmm(share[:, None, 1:], negative).squeeze(1)
-        pulls[part] = pull.addcmul_(share[:, :1] - 1, positive[part]).div_(temperature)
-    return losses, pulls
+def _copied(unit: Tensor, positive: Tensor, keys: Tensor, rows: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+    """`_attraction` by copying the negatives, as float32."""
+    negative = keys.index_select(0, rows.flatten()).float().view(*rows.shape, -1)
+    similar = (unit * positive).sum(1, keepdim=True)
+    # A row times a matrix: on CPU half the time of the matrix times a column.
+    dissimilar = torch.bmm(unit.unsqueeze(1), negative.transpose(1, 2)).squeeze(1)
+    losses, share = _cross_entropy(similar, dissimilar, temperature)
+    pull = torch.bmm(share[:, None, 1:], negative).squeeze(1)
+    return losses, pull.addcmul_(share[:, :1] - 1, positive).div_(temperature)
 
 
 def _cross_entropy(similar: Tensor, dissimilar: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
