@@ -2,6 +2,7 @@
 
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from rich.console import Console
 from scipy import stats
 
 from u2pl_ray.analysis import confirmation as analysis
+from u2pl_ray.config import overrides
 from u2pl_ray.config.errors import UserError
 from u2pl_ray.config.schema import Config
 from u2pl_ray.search.confirm import plan_confirmation
@@ -54,6 +56,14 @@ def searched(tmp_path: Path, base: Config) -> Experiment:
         made.study().enqueue({TEMPERATURE: temperature, "data.scale": scale}, "mine")
     train(made)
     return made
+
+
+def test_it_runs_where_the_search_ran(searched: Experiment) -> None:
+    config = overrides.apply(searched.config, {"resources.device": "cpu", "resources.cpus_per_worker": 4})
+    grown = replace(searched, config=config, options=replace(searched.options, max_concurrent=3, autoscale=True))
+    plan = plan_confirmation(grown, top=2, seeds=3)  # two CPUs now: no worker of four fits yet
+    assert (plan.fit.concurrent, plan.options.max_concurrent, plan.options.autoscale) == (3, 3, True)
+    assert plan_confirmation(grown, top=2, seeds=3, max_concurrent=1).fit.concurrent == 1
 
 
 def test_every_setting_with_every_new_seed(searched: Experiment) -> None:

@@ -117,7 +117,7 @@ def scatter(record: TrialRecord) -> float | None:
 
 def _not_beaten(analysis: Analysis) -> str:
     """With several objectives: which trials no other beats in all of them."""
-    objectives, front = analysis.experiment.space.objectives, analysis.study.front()
+    objectives, front = analysis.experiment.space.objectives, analysis.front
     if len(objectives) < 2 or not front:
         return ""
     together = " and ".join(metric.name for metric in objectives)

@@ -17,6 +17,7 @@ import pandas as pd
 from u2pl_ray.config import metrics as names
 from u2pl_ray.config.schema import Config
 from u2pl_ray.search.experiment import Experiment
+from u2pl_ray.search.objectives import front
 from u2pl_ray.search.records import State, TrialRecord
 from u2pl_ray.search.space import Metric
 from u2pl_ray.search.study import TrialStudy
@@ -63,6 +64,11 @@ class Analysis:
     def paper(self) -> TrialRecord | None:
         """The trial of the paper's setting, None if there is none."""
         return next((record for record in self.records if record.note == "paper"), None)
+
+    @cached_property
+    def front(self) -> list[TrialRecord]:
+        """The completed trials that no other beats in every objective, best first objective first."""
+        return front(self.records, self.experiment.space.objectives)
 
     def record(self, trial: str) -> TrialRecord:
         """The trial with this id."""

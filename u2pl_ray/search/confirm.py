@@ -32,7 +32,7 @@ def plan_confirmation(experiment: Experiment, top: int, seeds: int, max_concurre
         experiment: the search.
         top: how many of its completed trials, best first.
         seeds: trainings of each setting; the seeds follow the largest that the search used.
-        max_concurrent: upper limit of trials at once.
+        max_concurrent: upper limit of trials at once; default: the search's.
 
     Raises:
         UserError: too little is asked for, or no trial is complete.
@@ -55,7 +55,8 @@ def plan_confirmation(experiment: Experiment, top: int, seeds: int, max_concurre
         sampler="random",
         scheduler="none",
         queue=queue,
-        max_concurrent=max_concurrent,
+        max_concurrent=experiment.options.max_concurrent if max_concurrent is None else max_concurrent,
+        autoscale=experiment.options.autoscale,
         trainer=experiment.options.trainer,
     )
     return replace(plan, options=replace(plan.options, confirms=experiment.name))

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import optuna
 import yaml
@@ -31,8 +31,8 @@ class Metric:
     maximize: bool = True
 
     @property
-    def goal(self) -> str:
-        """In W&B's words."""
+    def goal(self) -> Literal["maximize", "minimize"]:
+        """In W&B's words, which are Optuna's too."""
         return "maximize" if self.maximize else "minimize"
 
 

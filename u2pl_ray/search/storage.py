@@ -101,8 +101,10 @@ class Folder:
     def session(self) -> Iterator[None]:
         """See `Place`."""
         with Lease(self.folder / "driver.lease") as self._lease:
-            yield
-        self._lease = None
+            try:
+                yield
+            finally:
+                self._lease = None
 
 
 def default_storage() -> str:

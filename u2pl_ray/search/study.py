@@ -12,7 +12,6 @@ from typing import Any
 
 import optuna
 from optuna.storages import BaseStorage
-from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from u2pl_ray.config.errors import UserError
@@ -63,9 +62,7 @@ class TrialStudy:
         Raises:
             UserError: the name is taken in that storage.
         """
-        directions = [
-            StudyDirection.MAXIMIZE if metric.maximize else StudyDirection.MINIMIZE for metric in space.objectives
-        ]
+        directions = [metric.goal for metric in space.objectives]
         try:
             study = optuna.create_study(
                 storage=open_storage(location), study_name=name, directions=directions, pruner=pruner

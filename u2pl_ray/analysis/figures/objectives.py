@@ -5,7 +5,6 @@ from itertools import combinations
 
 import optuna
 import optuna.visualization as plots
-from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
 from u2pl_ray.analysis.figures.panel import BEST, WORST, Panel, polish
@@ -17,7 +16,7 @@ from u2pl_ray.search.space import Metric
 def objective_panels(analysis: Analysis) -> list[Panel]:
     """Every two objectives against each other; none if there is only one, or if no trial is complete."""
     objectives = analysis.experiment.space.objectives
-    if not analysis.study.front():
+    if not analysis.front:
         return []
     return [_panel(analysis, objectives, pair) for pair in combinations(range(len(objectives)), 2)]
 
@@ -29,7 +28,7 @@ def _panel(analysis: Analysis, objectives: Sequence[Metric], pair: tuple[int, in
         leads = "Best Trial" in trace.hovertemplate  # Optuna's word for the front
         trace.marker = {"color": BEST if leads else WORST, "size": 11 if leads else 7}
         trace.update(name="not beaten" if leads else "beaten in both", showlegend=True)
-    front = analysis.study.front()
+    front = analysis.front
     listed = "; ".join(
         f"{record.id} ({number(record.objectives[pair[0]])}, {number(record.objectives[pair[1]])})"
         for record in front[:8]
@@ -43,9 +42,7 @@ def _panel(analysis: Analysis, objectives: Sequence[Metric], pair: tuple[int, in
 
 def _copy(analysis: Analysis, objectives: Sequence[Metric], pair: tuple[int, int]) -> optuna.Study:
     """A study in memory of two objectives alone, in which trials keep their numbers."""
-    copy = optuna.create_study(
-        directions=[StudyDirection.MAXIMIZE if it.maximize else StudyDirection.MINIMIZE for it in objectives]
-    )
+    copy = optuna.create_study(directions=[metric.goal for metric in objectives])
     for record, trial in zip(analysis.records, analysis.study.study.get_trials(deepcopy=False), strict=False):
         values = [record.objectives[index] for index in pair] if record.objectives else None
         copy.add_trial(

@@ -7,7 +7,6 @@ import optuna
 import optuna.visualization as plots
 import plotly.graph_objects as go
 from optuna.importance import FanovaImportanceEvaluator, get_param_importances
-from optuna.study import StudyDirection
 from optuna.trial import TrialState
 from plotly.colors import sample_colorscale
 
@@ -29,8 +28,7 @@ def comparable(analysis: Analysis, epoch: int | None = None) -> optuna.Study:
             it was stopped with.
     """
     names = short_names(analysis.experiment.space.parameters)
-    direction = StudyDirection.MAXIMIZE if analysis.metric.maximize else StudyDirection.MINIMIZE
-    copy = optuna.create_study(study_name=analysis.name, direction=direction)
+    copy = optuna.create_study(study_name=analysis.name, direction=analysis.metric.goal)
     for record, trial in zip(analysis.records, analysis.study.study.get_trials(deepcopy=False), strict=False):
         value = record.latest if epoch is None else record.values.get(epoch)
         valued = value is not None and math.isfinite(value)
