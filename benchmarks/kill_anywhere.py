@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.killing import POINTS, Search, adopt_orphans, cluster
-from u2pl_ray.search.rungs import RungPruner
+from u2pl_ray.search.schedulers.successive_halving import RungPruner
 
 TRIALS, LIMIT = 4, 1800.0
 RESULT = Path(__file__).parent / "results" / "kill_anywhere.json"

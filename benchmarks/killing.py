@@ -19,10 +19,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from u2pl_ray.search.records import read_epochs
+from u2pl_ray.search.study.trial_record import read_epochs
 
 if TYPE_CHECKING:
-    from u2pl_ray.search.study import TrialStudy
+    from u2pl_ray.search.study.study import TrialStudy
 
 ROOT = Path(__file__).parents[1]
 NAME = "killed"
@@ -57,10 +57,10 @@ parameters:
 """
 
 DRIVER_POINTS = {
-    "proposal": ("u2pl_ray.search.study:TrialStudy.propose", "u2pl_ray.search.study:TrialStudy._enter"),
-    "report": ("u2pl_ray.search.records:EpochLog.append", "u2pl_ray.search.study:TrialStudy.report"),
-    "decision": ("u2pl_ray.search.study:TrialStudy.should_stop", "u2pl_ray.search.study:TrialStudy.stop"),
-    "study": ("u2pl_ray.search.journal:Journal.append_logs",),
+    "proposal": ("u2pl_ray.search.study.study:TrialStudy.propose", "u2pl_ray.search.study.study:TrialStudy._enter"),
+    "report": ("u2pl_ray.search.study.trial_record:EpochLog.append", "u2pl_ray.search.study.study:TrialStudy.report"),
+    "decision": ("u2pl_ray.search.study.study:TrialStudy.should_stop", "u2pl_ray.search.study.study:TrialStudy.stop"),
+    "study": ("u2pl_ray.search.study.journal:Journal.append_logs",),
 }
 """Functions of the driver before and after which it dies."""
 
@@ -188,7 +188,7 @@ class Search:
 
     def story(self) -> dict[str, Any]:
         """Everything the search came to."""
-        from u2pl_ray.search.experiment import Experiment
+        from u2pl_ray.search.experiment.experiment import Experiment
 
         experiment = Experiment.open(NAME, self.folder)
         return story(experiment.study(), experiment.folder / "trials")

@@ -30,10 +30,10 @@ from optuna.pruners import BasePruner
 from optuna.trial import FrozenTrial
 from scipy.stats import spearmanr
 
-from u2pl_ray.search.samplers import SamplerChoice
-from u2pl_ray.search.schedulers import SchedulerChoice
-from u2pl_ray.search.space import Space, load_space
-from u2pl_ray.search.study import TrialStudy
+from u2pl_ray.search.samplers.registry import SamplerChoice
+from u2pl_ray.search.schedulers.registry import SchedulerChoice
+from u2pl_ray.search.space.space import Space, load_space
+from u2pl_ray.search.study.study import TrialStudy
 
 WARMUP = 2
 """Of the recorded trainings, see `record_curves.CONFIG`."""

@@ -21,11 +21,11 @@ from typing import Any
 
 from u2pl_ray.config import overrides
 from u2pl_ray.config.schema import Config
-from u2pl_ray.search.events import Listener
-from u2pl_ray.search.options import TRAINER
-from u2pl_ray.search.plan import plan_search
-from u2pl_ray.search.records import TrialRecord
-from u2pl_ray.search.space import load_space
+from u2pl_ray.search.experiment.options import TRAINER
+from u2pl_ray.search.experiment.plan import plan_search
+from u2pl_ray.search.listeners.base import Listener
+from u2pl_ray.search.space.space import load_space
+from u2pl_ray.search.study.trial_record import TrialRecord
 from u2pl_ray.train.launch import build_trainer
 
 COMMON = ["workers=1", "resources.cpus_per_worker=1", "method.warmup_epochs=1", "tracking.wandb=disabled"]

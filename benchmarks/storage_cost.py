@@ -18,15 +18,15 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "search"))
 from s3 import s3_server  # type: ignore[import-not-found]
 
 from u2pl_ray.config import overrides
-from u2pl_ray.search.driver import Driver
-from u2pl_ray.search.objects import Objects
-from u2pl_ray.search.options import TRAINER, Options
-from u2pl_ray.search.plan import Plan
-from u2pl_ray.search.resources import Fit
-from u2pl_ray.search.samplers import SamplerChoice
-from u2pl_ray.search.schedulers import SchedulerChoice
-from u2pl_ray.search.space import parse_space
-from u2pl_ray.search.storage import locate
+from u2pl_ray.search.cluster.capacity import Fit
+from u2pl_ray.search.driver.driver import Driver
+from u2pl_ray.search.experiment.options import TRAINER, Options
+from u2pl_ray.search.experiment.plan import Plan
+from u2pl_ray.search.samplers.registry import SamplerChoice
+from u2pl_ray.search.schedulers.registry import SchedulerChoice
+from u2pl_ray.search.space.space import parse_space
+from u2pl_ray.search.storage.object_store import Objects
+from u2pl_ray.search.storage.place import locate
 
 SPACE = "parameters: {method.contrastive.temperature: {distribution: log_uniform_values, min: 0.05, max: 2.0}}"
 

@@ -84,7 +84,7 @@ def _cluster() -> Iterator[Finding]:
         return
     import ray
 
-    from u2pl_ray.search.resources import connect, nodes
+    from u2pl_ray.search.cluster.capacity import connect, nodes
 
     connect()
     living = nodes()
@@ -93,7 +93,7 @@ def _cluster() -> Iterator[Finding]:
 
 
 def _storage(storage_path: str | None) -> Iterator[Finding]:
-    from u2pl_ray.search.storage import absolute, experiments, free_space, writable
+    from u2pl_ray.search.storage.place import absolute, experiments, free_space, writable
 
     storage = absolute(storage_path)
     cramped = writable(storage)
@@ -102,7 +102,7 @@ def _storage(storage_path: str | None) -> Iterator[Finding]:
     if os.environ.get("RAY_ADDRESS"):
         import ray
 
-        from u2pl_ray.search.reach import unreached
+        from u2pl_ray.search.storage.reachability import unreached
 
         if ray.is_initialized():  # else that was a problem of the cluster's
             blind = unreached(storage)

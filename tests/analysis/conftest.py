@@ -6,7 +6,7 @@ import torch
 
 from tests.analysis.local_search import SETTINGS, create, run
 from tests.train.conftest import tiny
-from u2pl_ray.search.experiment import Experiment
+from u2pl_ray.search.experiment.experiment import Experiment
 
 SPACE = """
 metric: {name: val/miou, goal: maximize}

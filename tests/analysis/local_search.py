@@ -7,18 +7,18 @@ from typing import Any
 import torch
 
 from u2pl_ray.config.schema import Config
-from u2pl_ray.search.driver import Driver, Outcome
-from u2pl_ray.search.experiment import Experiment
-from u2pl_ray.search.options import Options
-from u2pl_ray.search.paper import paper_setting
-from u2pl_ray.search.plan import Plan
-from u2pl_ray.search.records import State
-from u2pl_ray.search.resources import Fit
-from u2pl_ray.search.samplers import SamplerChoice
-from u2pl_ray.search.schedulers import SchedulerChoice
-from u2pl_ray.search.space import parse_space
-from u2pl_ray.search.storage import Folder
-from u2pl_ray.search.trial import classify
+from u2pl_ray.search.cluster.capacity import Fit
+from u2pl_ray.search.driver.driver import Driver, Outcome
+from u2pl_ray.search.execution.trial_actor import classify
+from u2pl_ray.search.experiment.experiment import Experiment
+from u2pl_ray.search.experiment.options import Options
+from u2pl_ray.search.experiment.plan import Plan
+from u2pl_ray.search.samplers.registry import SamplerChoice
+from u2pl_ray.search.schedulers.registry import SchedulerChoice
+from u2pl_ray.search.space.paper_setting import paper_setting
+from u2pl_ray.search.space.space import parse_space
+from u2pl_ray.search.storage.place import Folder
+from u2pl_ray.search.study.trial_record import State
 from u2pl_ray.train.loop import Worker
 from u2pl_ray.train.session import LocalSession
 

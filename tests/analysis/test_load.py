@@ -3,7 +3,7 @@ import math
 import pandas as pd
 
 from u2pl_ray.analysis import load
-from u2pl_ray.search.experiment import Experiment
+from u2pl_ray.search.experiment.experiment import Experiment
 
 
 def test_trials_have_a_row_each_with_settings_and_metrics(searched: Experiment) -> None:

@@ -13,10 +13,10 @@ from u2pl_ray.analysis.answer import answer, confirmed
 from u2pl_ray.analysis.load import analyse
 from u2pl_ray.analysis.report import write_report
 from u2pl_ray.config.errors import UserError
-from u2pl_ray.search.confirm import plan_confirmation
-from u2pl_ray.search.driver import Driver
-from u2pl_ray.search.experiment import Experiment
-from u2pl_ray.search.lease import Lease
+from u2pl_ray.search.driver.driver import Driver
+from u2pl_ray.search.experiment.confirm import plan_confirmation
+from u2pl_ray.search.experiment.experiment import Experiment
+from u2pl_ray.search.storage.lease import Lease
 
 WIDTHS = (1280, 390)
 
@@ -83,8 +83,8 @@ def test_it_shows_what_the_best_and_the_worst_trial_make_of_images(
 def test_new_seeds_decide_how_sure_the_answer_is(
     browser: Browser, begun: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("u2pl_ray.search.plan.connect", lambda: None)  # no cluster is needed to train here
-    monkeypatch.setattr("u2pl_ray.search.plan.nodes", lambda: [{"CPU": 1.0, "memory": 2.0**34}])
+    monkeypatch.setattr("u2pl_ray.search.experiment.plan.connect", lambda: None)  # no cluster is needed to train here
+    monkeypatch.setattr("u2pl_ray.search.experiment.plan.nodes", lambda: [{"CPU": 1.0, "memory": 2.0**34}])
     storage = tmp_path / "storage"
     shutil.copytree(begun.folder, storage / "begun")
     search = run(Experiment.open("begun", storage), trials=1)  # a second trial, beside the paper's

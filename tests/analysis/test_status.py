@@ -11,8 +11,8 @@ from rich.console import Console
 from tests.analysis.local_search import run
 from u2pl_ray.analysis.load import analyse
 from u2pl_ray.analysis.status import print_status, time_left, watch
-from u2pl_ray.search.experiment import Experiment
-from u2pl_ray.search.lease import Lease
+from u2pl_ray.search.experiment.experiment import Experiment
+from u2pl_ray.search.storage.lease import Lease
 
 
 def told(experiment: Experiment) -> str:
@@ -43,7 +43,7 @@ def test_a_search_that_nobody_runs_says_so(begun: Experiment) -> None:
 HOLD = """
 import sys, time
 from pathlib import Path
-from u2pl_ray.search.lease import Lease
+from u2pl_ray.search.storage.lease import Lease
 with Lease(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)

@@ -8,7 +8,7 @@ from PIL import Image
 
 from tests.cli.conftest import Run
 from tests.data.voc_folder import Folder
-from u2pl_ray.search import address
+from u2pl_ray.search.cluster import connection
 
 SEARCH = ["search", "quickstart", "--space", "search_spaces/quickstart.yaml"]
 SPACE = "metric: {name: val/miou, goal: maximize}\nparameters:\n  "
@@ -161,7 +161,7 @@ def test_more_workers_than_the_cluster_has(run: Run, two_cpus: None, config: Pat
 def test_a_cluster_that_does_not_answer(
     run: Run, monkeypatch: pytest.MonkeyPatch, config: Path, storage: Path, verb: str
 ) -> None:
-    monkeypatch.setattr(address, "_PATIENCE", 0.0)
+    monkeypatch.setattr(connection, "_PATIENCE", 0.0)
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.2:1")
     more = ["--space", "search_spaces/paper.yaml", "--trials", "2"] if verb == "search" else []
     assert_refused(run(verb, config, *more), storage, "RAY_ADDRESS=127.0.0.2:1", "cannot connect", "unset RAY_ADDRESS")

@@ -8,7 +8,7 @@ import pytest
 
 from tests.cli.test_end_to_end import SETTINGS, SPACE, Shell
 from tests.search.s3 import s3_server
-from u2pl_ray.search.objects import Objects
+from u2pl_ray.search.storage.object_store import Objects
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(900)]
 

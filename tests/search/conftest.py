@@ -6,7 +6,7 @@ import pytest
 
 from u2pl_ray.config import overrides
 from u2pl_ray.config.schema import Config
-from u2pl_ray.search.space import Space, parse_space
+from u2pl_ray.search.space.space import Space, parse_space
 
 SPACE = """
 metric: {name: val/miou, goal: maximize}
@@ -42,7 +42,7 @@ def ray_cluster() -> Iterator[None]:
     """A local Ray with 2 CPUs whose workers can import this folder's modules."""
     import ray
 
-    from u2pl_ray.search.resources import connect
+    from u2pl_ray.search.cluster.capacity import connect
 
     os.environ["PYTHONPATH"] = str(Path(__file__).parent)
     os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112  or whatever else runs here starves the workers
@@ -55,7 +55,7 @@ def ray_cluster() -> Iterator[None]:
 @pytest.fixture
 def two_cpus(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two CPUs, as Ray would say, without Ray."""
-    from u2pl_ray.search import plan
+    from u2pl_ray.search.experiment import plan
 
     monkeypatch.setattr(plan, "connect", lambda: None)
     monkeypatch.setattr(plan, "nodes", lambda: [{"CPU": 2.0, "memory": 2.0**33}])

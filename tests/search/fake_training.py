@@ -159,7 +159,7 @@ class StoredTraining(PlainTraining):
     """Keeps the epochs done below the storage's URI, as a checkpoint would be."""
 
     def __init__(self, storage_path: str, name: str, **arguments: Any) -> None:
-        from u2pl_ray.search.objects import Objects
+        from u2pl_ray.search.storage.object_store import Objects
 
         super().__init__(storage_path=storage_path, name=name, **arguments)
         self.state = ObjectFile(Objects(storage_path), f"{name}/state.json")  # type: ignore[assignment]

@@ -11,12 +11,12 @@ from typing import Any
 
 from tests.search.fake_training import miou
 from u2pl_ray.config import overrides
-from u2pl_ray.search.driver import Assignment, Driver, Outcome
-from u2pl_ray.search.records import State
-from u2pl_ray.search.samplers import SamplerChoice
-from u2pl_ray.search.schedulers import SchedulerChoice
-from u2pl_ray.search.space import parse_space
-from u2pl_ray.search.study import TrialStudy
+from u2pl_ray.search.driver.driver import Assignment, Driver, Outcome
+from u2pl_ray.search.samplers.registry import SamplerChoice
+from u2pl_ray.search.schedulers.registry import SchedulerChoice
+from u2pl_ray.search.space.space import parse_space
+from u2pl_ray.search.study.study import TrialStudy
+from u2pl_ray.search.study.trial_record import State
 
 GOLDEN = Path(__file__).parent / "golden"
 EPOCHS, TRIALS = 9, 12

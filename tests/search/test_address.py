@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import pytest
 
 from u2pl_ray.config.errors import UserError
-from u2pl_ray.search import address as addresses
-from u2pl_ray.search.address import check_address, refusal
+from u2pl_ray.search.cluster import connection
+from u2pl_ray.search.cluster.connection import check_address, refusal
 
 
 def free_port() -> int:
@@ -48,7 +48,7 @@ def web() -> Iterator[int]:
     ],
 )
 def test_no_cluster_is_said_in_a_line(monkeypatch: pytest.MonkeyPatch, web: int, address: str, words: str) -> None:
-    monkeypatch.setattr(addresses, "_PATIENCE", 0.0)
+    monkeypatch.setattr(connection, "_PATIENCE", 0.0)
     address = address.format(free=free_port(), web=web)
     began = time.monotonic()
     with pytest.raises(UserError) as refusal:

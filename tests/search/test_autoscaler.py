@@ -17,11 +17,11 @@ from u2pl_ray.cli import main
 from u2pl_ray.config import overrides
 from u2pl_ray.config.errors import UserError
 from u2pl_ray.config.schema import Config
-from u2pl_ray.search.events import Listener
-from u2pl_ray.search.plan import plan_search
-from u2pl_ray.search.records import State, TrialRecord
-from u2pl_ray.search.resources import check_growth, connect, fit
-from u2pl_ray.search.space import Space
+from u2pl_ray.search.cluster.capacity import check_growth, connect, fit
+from u2pl_ray.search.experiment.plan import plan_search
+from u2pl_ray.search.listeners.base import Listener
+from u2pl_ray.search.space.space import Space
+from u2pl_ray.search.study.trial_record import State, TrialRecord
 
 ROOT = Path(__file__).parents[2]
 

@@ -9,15 +9,15 @@ import pytest
 from u2pl_ray.config import overrides
 from u2pl_ray.config.errors import UserError
 from u2pl_ray.config.schema import Config
-from u2pl_ray.search.budget import Budget, Meter, results, used, used_by, without_improvement
-from u2pl_ray.search.experiment import Experiment
-from u2pl_ray.search.extension import extend
-from u2pl_ray.search.plan import plan_search
-from u2pl_ray.search.records import State, TrialRecord
-from u2pl_ray.search.samplers import SamplerChoice
-from u2pl_ray.search.schedulers import SchedulerChoice
-from u2pl_ray.search.space import Space
-from u2pl_ray.search.study import TrialStudy
+from u2pl_ray.search.driver.budget import Budget, Meter, results, used, used_by, without_improvement
+from u2pl_ray.search.experiment.experiment import Experiment
+from u2pl_ray.search.experiment.extend import extend
+from u2pl_ray.search.experiment.plan import plan_search
+from u2pl_ray.search.samplers.registry import SamplerChoice
+from u2pl_ray.search.schedulers.registry import SchedulerChoice
+from u2pl_ray.search.space.space import Space
+from u2pl_ray.search.study.study import TrialStudy
+from u2pl_ray.search.study.trial_record import State, TrialRecord
 
 START = datetime(2026, 1, 1)
 

@@ -20,13 +20,13 @@ from tests.train.test_world_size import SETTINGS
 from u2pl_ray.config import overrides
 from u2pl_ray.config.errors import UserError
 from u2pl_ray.config.schema import Config
-from u2pl_ray.search.events import Listener
-from u2pl_ray.search.experiment import Experiment
-from u2pl_ray.search.plan import plan_search
-from u2pl_ray.search.records import State, TrialRecord
-from u2pl_ray.search.resources import nodes as living
-from u2pl_ray.search.space import Space
-from u2pl_ray.search.training import plan_training
+from u2pl_ray.search.cluster.capacity import nodes as living
+from u2pl_ray.search.experiment.experiment import Experiment
+from u2pl_ray.search.experiment.plan import plan_search
+from u2pl_ray.search.experiment.training import plan_training
+from u2pl_ray.search.listeners.base import Listener
+from u2pl_ray.search.space.space import Space
+from u2pl_ray.search.study.trial_record import State, TrialRecord
 from u2pl_ray.train.loop import Worker
 from u2pl_ray.train.session import LocalSession
 
@@ -111,7 +111,7 @@ def head() -> bool:
 def nodes(tmp_path: Path, head: bool) -> Iterator[Nodes]:
     import ray
 
-    from u2pl_ray.search.resources import connect
+    from u2pl_ray.search.cluster.capacity import connect
 
     before = dict(os.environ)
     os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])

@@ -16,12 +16,12 @@ from u2pl_ray.analysis import confirmation as analysis
 from u2pl_ray.config import overrides
 from u2pl_ray.config.errors import UserError
 from u2pl_ray.config.schema import Config
-from u2pl_ray.search.confirm import plan_confirmation
-from u2pl_ray.search.driver import Driver, Outcome
-from u2pl_ray.search.experiment import Experiment
-from u2pl_ray.search.plan import plan_search
-from u2pl_ray.search.records import State
-from u2pl_ray.search.space import parse_space
+from u2pl_ray.search.driver.driver import Driver, Outcome
+from u2pl_ray.search.experiment.confirm import plan_confirmation
+from u2pl_ray.search.experiment.experiment import Experiment
+from u2pl_ray.search.experiment.plan import plan_search
+from u2pl_ray.search.space.space import parse_space
+from u2pl_ray.search.study.trial_record import State
 
 pytestmark = pytest.mark.usefixtures("two_cpus")
 

@@ -18,12 +18,12 @@ from postgres import PASSWORD, database  # noqa: F401  a fixture
 from u2pl_ray.config import overrides
 from u2pl_ray.config.errors import UserError
 from u2pl_ray.config.schema import Config
-from u2pl_ray.search.driver import Assignment, Driver, Outcome
-from u2pl_ray.search.drivers import Presence, running
-from u2pl_ray.search.experiment import Experiment
-from u2pl_ray.search.plan import plan_search
-from u2pl_ray.search.records import State
-from u2pl_ray.search.space import Space
+from u2pl_ray.search.driver.driver import Assignment, Driver, Outcome
+from u2pl_ray.search.driver.presence import Presence, running
+from u2pl_ray.search.experiment.experiment import Experiment
+from u2pl_ray.search.experiment.plan import plan_search
+from u2pl_ray.search.space.space import Space
+from u2pl_ray.search.study.trial_record import State
 
 EPOCHS = 9
 
@@ -205,8 +205,8 @@ def test_a_name_that_is_taken_in_the_database(
 
 DRIVER = """
 import sys
-from u2pl_ray.search.events import Listener
-from u2pl_ray.search.experiment import Experiment
+from u2pl_ray.search.listeners.base import Listener
+from u2pl_ray.search.experiment.experiment import Experiment
 
 class Talk(Listener):
     def trial_started(self, trial, config): print("started", trial.id, flush=True)

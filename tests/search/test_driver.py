@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 
 from u2pl_ray.config.schema import Config
-from u2pl_ray.search.driver import Assignment, Driver, Outcome
-from u2pl_ray.search.events import Listener, Listeners
-from u2pl_ray.search.journal import Journal
-from u2pl_ray.search.records import EpochLog, State, TrialRecord, read_epochs
-from u2pl_ray.search.samplers import SamplerChoice
-from u2pl_ray.search.schedulers import SchedulerChoice
-from u2pl_ray.search.space import Space, parse_space
-from u2pl_ray.search.study import TrialStudy
+from u2pl_ray.search.driver.driver import Assignment, Driver, Outcome
+from u2pl_ray.search.listeners.base import Listener, Listeners
+from u2pl_ray.search.samplers.registry import SamplerChoice
+from u2pl_ray.search.schedulers.registry import SchedulerChoice
+from u2pl_ray.search.space.space import Space, parse_space
+from u2pl_ray.search.study.journal import Journal
+from u2pl_ray.search.study.study import TrialStudy
+from u2pl_ray.search.study.trial_record import EpochLog, State, TrialRecord, read_epochs
 
 EPOCHS = 9
 COMPLETED = Outcome(State.COMPLETED)

@@ -9,12 +9,12 @@ import pytest
 from u2pl_ray.config import overrides
 from u2pl_ray.config.errors import UserError
 from u2pl_ray.config.schema import Config
-from u2pl_ray.search import plan as plans
-from u2pl_ray.search.experiment import Experiment
-from u2pl_ray.search.plan import Plan, plan_search
-from u2pl_ray.search.records import State
-from u2pl_ray.search.space import Space, parse_space
-from u2pl_ray.search.storage import default_storage, experiments
+from u2pl_ray.search.experiment import plan as plans
+from u2pl_ray.search.experiment.experiment import Experiment
+from u2pl_ray.search.experiment.plan import Plan, plan_search
+from u2pl_ray.search.space.space import Space, parse_space
+from u2pl_ray.search.storage.place import default_storage, experiments
+from u2pl_ray.search.study.trial_record import State
 
 
 @pytest.fixture(autouse=True)

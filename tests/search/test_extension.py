@@ -8,11 +8,11 @@ import pytest
 
 from u2pl_ray.config.errors import UserError
 from u2pl_ray.config.schema import Config
-from u2pl_ray.search.budget import Budget
-from u2pl_ray.search.experiment import Experiment
-from u2pl_ray.search.extension import extend
-from u2pl_ray.search.plan import plan_search
-from u2pl_ray.search.space import Space, parse_space
+from u2pl_ray.search.driver.budget import Budget
+from u2pl_ray.search.experiment.experiment import Experiment
+from u2pl_ray.search.experiment.extend import extend
+from u2pl_ray.search.experiment.plan import plan_search
+from u2pl_ray.search.space.space import Space, parse_space
 
 pytestmark = pytest.mark.usefixtures("two_cpus")
 

@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 
 from u2pl_ray.config.schema import Config
-from u2pl_ray.search.driver import Assignment, Driver, Outcome
-from u2pl_ray.search.forks import START
-from u2pl_ray.search.population import perturb
-from u2pl_ray.search.records import State, TrialRecord, read_epochs
-from u2pl_ray.search.samplers import SamplerChoice
-from u2pl_ray.search.schedulers import SchedulerChoice
-from u2pl_ray.search.space import Space
-from u2pl_ray.search.study import TrialStudy
+from u2pl_ray.search.driver.driver import Assignment, Driver, Outcome
+from u2pl_ray.search.samplers.registry import SamplerChoice
+from u2pl_ray.search.schedulers.population import perturb
+from u2pl_ray.search.schedulers.registry import SchedulerChoice
+from u2pl_ray.search.space.space import Space
+from u2pl_ray.search.study.study import TrialStudy
+from u2pl_ray.search.study.trial_record import State, TrialRecord, read_epochs
+from u2pl_ray.search.trials.forks import START
 
 EPOCHS, POPULATION = 9, 6
 TEMPERATURE = "method.contrastive.temperature"

@@ -6,7 +6,7 @@ import yaml
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from u2pl_ray.config.errors import UserError
-from u2pl_ray.search.grammar import Parameter, parse_parameter
+from u2pl_ray.search.space.distributions import Parameter, parse_parameter
 
 
 def parse(text: str, whole: bool = False) -> Any:

@@ -1,7 +1,7 @@
 import base64
 from pathlib import Path
 
-from u2pl_ray.search.images import store_images
+from u2pl_ray.search.trials.trial_images import store_images
 
 
 def report(epoch: int, **files: bytes) -> dict[str, object]:

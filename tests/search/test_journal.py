@@ -4,7 +4,7 @@ from pathlib import Path
 import optuna
 import pytest
 
-from u2pl_ray.search.journal import Journal
+from u2pl_ray.search.study.journal import Journal
 
 
 def create_study(path: Path) -> optuna.Study:

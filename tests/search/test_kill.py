@@ -14,10 +14,10 @@ import pytest
 import torch
 
 from benchmarks.killing import NAME, Search, adopt_orphans, story
-from u2pl_ray.search.driver import Driver, Outcome
-from u2pl_ray.search.experiment import Experiment
-from u2pl_ray.search.records import State
-from u2pl_ray.search.study import TrialStudy
+from u2pl_ray.search.driver.driver import Driver, Outcome
+from u2pl_ray.search.experiment.experiment import Experiment
+from u2pl_ray.search.study.study import TrialStudy
+from u2pl_ray.search.study.trial_record import State
 from u2pl_ray.train.loop import Worker
 from u2pl_ray.train.session import LocalSession
 

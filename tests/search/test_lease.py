@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from u2pl_ray.config.errors import UserError
-from u2pl_ray.search.lease import Lease
-from u2pl_ray.search.storage import Folder
+from u2pl_ray.search.storage.lease import Lease
+from u2pl_ray.search.storage.place import Folder
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from u2pl_ray.search.lease import Lease
+from u2pl_ray.search.storage.lease import Lease
 with Lease(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)

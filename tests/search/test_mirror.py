@@ -13,20 +13,22 @@ from s3 import s3_server
 
 from u2pl_ray.config.errors import UserError
 from u2pl_ray.config.schema import Config
-from u2pl_ray.search import mirror, plan, restarts, trial
-from u2pl_ray.search.driver import Driver, Outcome
-from u2pl_ray.search.experiment import Experiment
-from u2pl_ray.search.extension import extend
-from u2pl_ray.search.mirror import Mirror, ObjectLease
-from u2pl_ray.search.objects import Objects
-from u2pl_ray.search.options import TRAINER, Options
-from u2pl_ray.search.plan import Plan
-from u2pl_ray.search.records import State
-from u2pl_ray.search.resources import Fit
-from u2pl_ray.search.samplers import SamplerChoice
-from u2pl_ray.search.schedulers import SchedulerChoice
-from u2pl_ray.search.space import Space
-from u2pl_ray.search.storage import Folder, experiments, find, locate, writable
+from u2pl_ray.search.cluster.capacity import Fit
+from u2pl_ray.search.driver.driver import Driver, Outcome
+from u2pl_ray.search.execution import failures, trial_actor
+from u2pl_ray.search.experiment import plan
+from u2pl_ray.search.experiment.experiment import Experiment
+from u2pl_ray.search.experiment.extend import extend
+from u2pl_ray.search.experiment.options import TRAINER, Options
+from u2pl_ray.search.experiment.plan import Plan
+from u2pl_ray.search.samplers.registry import SamplerChoice
+from u2pl_ray.search.schedulers.registry import SchedulerChoice
+from u2pl_ray.search.space.space import Space
+from u2pl_ray.search.storage import mirror
+from u2pl_ray.search.storage.mirror import Mirror, ObjectLease
+from u2pl_ray.search.storage.object_store import Objects
+from u2pl_ray.search.storage.place import Folder, experiments, find, locate, writable
+from u2pl_ray.search.study.trial_record import State
 
 
 @pytest.fixture(scope="module")
@@ -252,12 +254,12 @@ def test_a_training_that_cannot_reach_the_store_is_started_again(
     storage: str, base: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said: list[str] = []
-    monkeypatch.setattr(trial, "say", said.append)
-    monkeypatch.setattr(restarts, "_OUTAGE_SECONDS", 0.2)
+    monkeypatch.setattr(trial_actor, "say", said.append)
+    monkeypatch.setattr(failures, "_OUTAGE_SECONDS", 0.2)
     with line_to_store() as line:
         line.cut()
         threading.Timer(8.0, line.mend).start()
-        training = trial.Training(
+        training = trial_actor.Training(
             *(lambda group: None, lambda: None, "fake_training:build_stored"),
             config=base, storage_path=f"{storage}/0000", name="train", reported_epochs=0,
         )  # fmt: skip

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from u2pl_ray.config.schema import Config
-from u2pl_ray.search.events import Listener
-from u2pl_ray.search.plan import plan_search
-from u2pl_ray.search.records import State, TrialRecord
-from u2pl_ray.search.space import Space
+from u2pl_ray.search.experiment.plan import plan_search
+from u2pl_ray.search.listeners.base import Listener
+from u2pl_ray.search.space.space import Space
+from u2pl_ray.search.study.trial_record import State, TrialRecord
 
 pytestmark = pytest.mark.ray
 
@@ -22,7 +22,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     import ray
     from ray.cluster_utils import Cluster
 
-    from u2pl_ray.search.resources import connect
+    from u2pl_ray.search.cluster.capacity import connect
 
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]))
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})

@@ -1,4 +1,4 @@
-from u2pl_ray.search.reclaim import Claims
+from u2pl_ray.search.execution.reservations import Claims
 
 
 def test_claims_are_handed_out_once() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from u2pl_ray.search.records import EpochLog, State, TrialRecord, read_epochs, trial_id
+from u2pl_ray.search.study.trial_record import EpochLog, State, TrialRecord, read_epochs, trial_id
 
 
 def row(epoch: int, value: float = 0.5) -> dict[str, object]:

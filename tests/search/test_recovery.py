@@ -15,13 +15,13 @@ import pytest
 from u2pl_ray.config import overrides
 from u2pl_ray.config.errors import UserError
 from u2pl_ray.config.schema import Config
-from u2pl_ray.search import plan as plans
-from u2pl_ray.search.driver import Driver, Outcome
-from u2pl_ray.search.experiment import Experiment
-from u2pl_ray.search.plan import plan_search
-from u2pl_ray.search.records import State
-from u2pl_ray.search.resuming import mend_study, prepare
-from u2pl_ray.search.space import Space
+from u2pl_ray.search.driver.driver import Driver, Outcome
+from u2pl_ray.search.experiment import plan as plans
+from u2pl_ray.search.experiment.experiment import Experiment
+from u2pl_ray.search.experiment.plan import plan_search
+from u2pl_ray.search.experiment.repair import mend_study, prepare
+from u2pl_ray.search.space.space import Space
+from u2pl_ray.search.study.trial_record import State
 from u2pl_ray.train import checkpoint
 
 TRIALS = 6

@@ -6,7 +6,7 @@ import pytest
 
 from u2pl_ray.config import overrides
 from u2pl_ray.config.errors import UserError
-from u2pl_ray.search.resources import TRIAL_MEMORY, Slots, fit
+from u2pl_ray.search.cluster.capacity import TRIAL_MEMORY, Slots, fit
 
 GIB = 2.0**30
 
@@ -80,7 +80,7 @@ def test_max_concurrent_must_be_positive() -> None:
 
 def test_slots_can_be_pickled_whatever_they_tell(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tune pickles its searcher."""
-    monkeypatch.setattr("u2pl_ray.search.resources.nodes", lambda: [node(4)])
+    monkeypatch.setattr("u2pl_ray.search.cluster.capacity.nodes", lambda: [node(4)])
     slots = Slots(overrides.load("quickstart", ["workers=1"]), None, threading.Lock().acquire)  # type: ignore[arg-type]
     assert slots() == 4
     pickle.dumps(slots)

@@ -5,7 +5,7 @@ from ray.train.v2._internal.exceptions import WorkerHealthCheckFailedError as Un
 from ray.train.v2.api.exceptions import ControllerError, PreemptionError, WorkerGroupError
 from ray.train.v2.api.preemption import PreemptionInfo
 
-from u2pl_ray.search.restarts import RESTARTS, Interruption, Restarts, interruption
+from u2pl_ray.search.execution.failures import RESTARTS, Interruption, Restarts, interruption
 from u2pl_ray.train.errors import NonFiniteLoss, Preempted
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from u2pl_ray.search.rungs import RungPruner
+from u2pl_ray.search.schedulers.successive_halving import RungPruner
 
 curves = st.lists(st.lists(st.integers(0, 30).map(float), min_size=12, max_size=12), min_size=1, max_size=12)
 

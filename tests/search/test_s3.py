@@ -18,11 +18,11 @@ from test_search import never_killed, story
 
 from u2pl_ray.config import overrides
 from u2pl_ray.config.schema import Config
-from u2pl_ray.search.events import Listener
-from u2pl_ray.search.experiment import Experiment
-from u2pl_ray.search.plan import plan_search
-from u2pl_ray.search.records import State, TrialRecord
-from u2pl_ray.search.space import Space
+from u2pl_ray.search.experiment.experiment import Experiment
+from u2pl_ray.search.experiment.plan import plan_search
+from u2pl_ray.search.listeners.base import Listener
+from u2pl_ray.search.space.space import Space
+from u2pl_ray.search.study.trial_record import State, TrialRecord
 
 pytestmark = pytest.mark.ray
 
@@ -30,11 +30,11 @@ DRIVER = """
 import sys
 import tempfile
 from u2pl_ray.config import overrides
-from u2pl_ray.search.events import Listener
-from u2pl_ray.search.experiment import Experiment
-from u2pl_ray.search.plan import plan_search
-from u2pl_ray.search.space import load_space
-from u2pl_ray.search.storage import experiments
+from u2pl_ray.search.listeners.base import Listener
+from u2pl_ray.search.experiment.experiment import Experiment
+from u2pl_ray.search.experiment.plan import plan_search
+from u2pl_ray.search.space.space import load_space
+from u2pl_ray.search.storage.place import experiments
 
 class Talk(Listener):
     def trial_started(self, trial, config): print("started", trial.id, trial.epochs, flush=True)

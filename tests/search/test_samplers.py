@@ -2,7 +2,7 @@ import optuna
 import pytest
 
 from u2pl_ray.config.errors import UserError
-from u2pl_ray.search.samplers import SAMPLERS, SamplerChoice, trial_seed
+from u2pl_ray.search.samplers.registry import SAMPLERS, SamplerChoice, trial_seed
 
 
 @pytest.mark.parametrize("name", SAMPLERS)

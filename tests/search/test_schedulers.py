@@ -4,8 +4,8 @@ import pytest
 from optuna.pruners import MedianPruner, NopPruner
 
 from u2pl_ray.config.errors import UserError
-from u2pl_ray.search.rungs import RungPruner
-from u2pl_ray.search.schedulers import SchedulerChoice, from_early_terminate
+from u2pl_ray.search.schedulers.registry import SchedulerChoice, from_early_terminate
+from u2pl_ray.search.schedulers.successive_halving import RungPruner
 
 
 @pytest.mark.parametrize(("epochs", "rungs"), [(80, [40]), (20, [10]), (9, [5]), (5, [3]), (1, [])])

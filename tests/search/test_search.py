@@ -15,14 +15,14 @@ from optuna.trial import TrialState
 from u2pl_ray.config import overrides
 from u2pl_ray.config.errors import UserError
 from u2pl_ray.config.schema import Config
-from u2pl_ray.search.driver import Driver, Outcome
-from u2pl_ray.search.events import Listener
-from u2pl_ray.search.experiment import Experiment
-from u2pl_ray.search.extension import extend
-from u2pl_ray.search.plan import plan_search
-from u2pl_ray.search.records import State, TrialRecord
-from u2pl_ray.search.space import Space, parse_space
-from u2pl_ray.search.study import TrialStudy
+from u2pl_ray.search.driver.driver import Driver, Outcome
+from u2pl_ray.search.experiment.experiment import Experiment
+from u2pl_ray.search.experiment.extend import extend
+from u2pl_ray.search.experiment.plan import plan_search
+from u2pl_ray.search.listeners.base import Listener
+from u2pl_ray.search.space.space import Space, parse_space
+from u2pl_ray.search.study.study import TrialStudy
+from u2pl_ray.search.study.trial_record import State, TrialRecord
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
 
@@ -151,11 +151,11 @@ DRIVER = """
 import sys
 from pathlib import Path
 from u2pl_ray.config import overrides
-from u2pl_ray.search.driver import Driver, Outcome
-from u2pl_ray.search.events import Listener
-from u2pl_ray.search.experiment import Experiment
-from u2pl_ray.search.plan import plan_search
-from u2pl_ray.search.space import parse_space
+from u2pl_ray.search.driver.driver import Driver, Outcome
+from u2pl_ray.search.listeners.base import Listener
+from u2pl_ray.search.experiment.experiment import Experiment
+from u2pl_ray.search.experiment.plan import plan_search
+from u2pl_ray.search.space.space import parse_space
 
 class Talk(Listener):
     def trial_started(self, trial, config): print("started", trial.id, trial.epochs, flush=True)
@@ -238,7 +238,7 @@ def never_killed(experiment: Experiment, folder: Path) -> list[TrialRecord]:
 
 
 def test_two_drivers_are_one_too_many(tmp_path: Path, base: Config, space: Space) -> None:
-    from u2pl_ray.search.lease import Lease
+    from u2pl_ray.search.storage.lease import Lease
 
     plan = plan_search(base, space, name="a", trials=1, storage_path=tmp_path, trainer=PLAIN)
     made = plan.create()

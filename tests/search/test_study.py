@@ -7,11 +7,11 @@ import pytest
 from optuna.trial import TrialState
 
 from u2pl_ray.config.errors import UserError
-from u2pl_ray.search.records import State
-from u2pl_ray.search.samplers import SAMPLERS, SamplerChoice
-from u2pl_ray.search.schedulers import SchedulerChoice
-from u2pl_ray.search.space import Space, parse_space
-from u2pl_ray.search.study import TrialStudy
+from u2pl_ray.search.samplers.registry import SAMPLERS, SamplerChoice
+from u2pl_ray.search.schedulers.registry import SchedulerChoice
+from u2pl_ray.search.space.space import Space, parse_space
+from u2pl_ray.search.study.study import TrialStudy
+from u2pl_ray.search.study.trial_record import State
 
 EPOCHS = 9
 PAPER = {

@@ -9,8 +9,8 @@ from ray.train import ControllerError, WorkerGroupError
 from ray.train.v2._internal.exceptions import UserExceptionWithTraceback
 
 from u2pl_ray.config.errors import UserError
-from u2pl_ray.search.records import State
-from u2pl_ray.search.trial import ReportCallback, classify, load_callable
+from u2pl_ray.search.execution.trial_actor import ReportCallback, classify, load_callable
+from u2pl_ray.search.study.trial_record import State
 from u2pl_ray.train.errors import CorruptCheckpoint, NonFiniteLoss
 
 CPU_ALLOCATION = RuntimeError(
@@ -52,7 +52,7 @@ def test_an_exception_that_came_through_ray() -> None:
 
 
 def test_load_callable() -> None:
-    assert load_callable("u2pl_ray.search.trial:classify") is classify
+    assert load_callable("u2pl_ray.search.execution.trial_actor:classify") is classify
 
 
 def test_a_checkpoints_path_is_kept_below_its_trial() -> None:

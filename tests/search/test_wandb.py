@@ -22,9 +22,9 @@ from u2pl_ray.cli.common import run_experiment
 from u2pl_ray.cli.wandb import sync
 from u2pl_ray.config import overrides
 from u2pl_ray.config.schema import Config
-from u2pl_ray.search.experiment import Experiment
-from u2pl_ray.search.plan import plan_search
-from u2pl_ray.search.space import Space
+from u2pl_ray.search.experiment.experiment import Experiment
+from u2pl_ray.search.experiment.plan import plan_search
+from u2pl_ray.search.space.space import Space
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
 
@@ -180,9 +180,9 @@ import sys
 from pathlib import Path
 from u2pl_ray.cli.common import run_experiment
 from u2pl_ray.config import overrides
-from u2pl_ray.search.experiment import Experiment
-from u2pl_ray.search.plan import plan_search
-from u2pl_ray.search.space import parse_space
+from u2pl_ray.search.experiment.experiment import Experiment
+from u2pl_ray.search.experiment.plan import plan_search
+from u2pl_ray.search.space.space import parse_space
 
 folder = Path(sys.argv[1])
 if (folder / "s").exists():

@@ -9,10 +9,10 @@ from optuna.trial import TrialState
 from u2pl_ray.config import overrides
 from u2pl_ray.config.errors import UserError
 from u2pl_ray.config.schema import Config
-from u2pl_ray.search.experiment import Experiment
-from u2pl_ray.search.plan import plan_search
-from u2pl_ray.search.space import Space, parse_space
-from u2pl_ray.search.warm_start import gather
+from u2pl_ray.search.experiment.experiment import Experiment
+from u2pl_ray.search.experiment.plan import plan_search
+from u2pl_ray.search.experiment.warm_start import gather
+from u2pl_ray.search.space.space import Space, parse_space
 
 pytestmark = pytest.mark.usefixtures("two_cpus")
 

@@ -9,11 +9,11 @@ from typing import Any
 from u2pl_ray.analysis.confirmation import confirmation
 from u2pl_ray.analysis.load import Analysis
 from u2pl_ray.config.errors import UserError
-from u2pl_ray.search.budget import spent
-from u2pl_ray.search.confirm import confirmation_name
-from u2pl_ray.search.console import number, settings
-from u2pl_ray.search.experiment import Experiment
-from u2pl_ray.search.records import State, TrialRecord
+from u2pl_ray.search.driver.budget import spent
+from u2pl_ray.search.experiment.confirm import confirmation_name
+from u2pl_ray.search.experiment.experiment import Experiment
+from u2pl_ray.search.listeners.console import number, settings
+from u2pl_ray.search.study.trial_record import State, TrialRecord
 
 _LEAST = 4
 """Epochs from which a scatter is told."""

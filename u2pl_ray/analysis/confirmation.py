@@ -14,10 +14,10 @@ from rich.markup import escape
 from rich.table import Table
 from scipy import stats
 
-from u2pl_ray.search.confirm import PAPER
-from u2pl_ray.search.console import number, settings
-from u2pl_ray.search.experiment import Experiment
-from u2pl_ray.search.records import State
+from u2pl_ray.search.experiment.confirm import PAPER
+from u2pl_ray.search.experiment.experiment import Experiment
+from u2pl_ray.search.listeners.console import number, settings
+from u2pl_ray.search.study.trial_record import State
 
 CONFIDENCE = 0.95
 _FILE = "confirmation.json"

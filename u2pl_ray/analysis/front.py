@@ -8,9 +8,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from u2pl_ray.search.console import number, settings
-from u2pl_ray.search.experiment import Experiment
-from u2pl_ray.search.records import TrialRecord
+from u2pl_ray.search.experiment.experiment import Experiment
+from u2pl_ray.search.listeners.console import number, settings
+from u2pl_ray.search.study.trial_record import TrialRecord
 
 
 def front_of(experiment: Experiment, front: Sequence[TrialRecord]) -> list[dict[str, Any]]:

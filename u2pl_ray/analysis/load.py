@@ -16,11 +16,11 @@ import pandas as pd
 
 from u2pl_ray.config import metrics as names
 from u2pl_ray.config.schema import Config
-from u2pl_ray.search.experiment import Experiment
-from u2pl_ray.search.objectives import front
-from u2pl_ray.search.records import State, TrialRecord
-from u2pl_ray.search.space import Metric
-from u2pl_ray.search.study import TrialStudy
+from u2pl_ray.search.experiment.experiment import Experiment
+from u2pl_ray.search.space.space import Metric
+from u2pl_ray.search.study.pareto import front
+from u2pl_ray.search.study.study import TrialStudy
+from u2pl_ray.search.study.trial_record import State, TrialRecord
 
 HISTOGRAMS = {"diag/entropy/hist": "all", "diag/entropy/hist_right": "right", "diag/entropy/hist_wrong": "wrong"}
 

@@ -25,8 +25,8 @@ from u2pl_ray.config import metrics as names
 from u2pl_ray.config import overrides
 from u2pl_ray.config.errors import UserError
 from u2pl_ray.config.schema import Config
-from u2pl_ray.search.console import number, short_names
-from u2pl_ray.search.records import State
+from u2pl_ray.search.listeners.console import number, short_names
+from u2pl_ray.search.study.trial_record import State
 
 
 def write_report(analyses: Sequence[Analysis], output: Path | None = None) -> str:

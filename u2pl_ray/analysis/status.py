@@ -12,10 +12,10 @@ from rich.text import Text
 from u2pl_ray.analysis.answer import counts, is_finished, standing
 from u2pl_ray.analysis.figures.trainings import rungs
 from u2pl_ray.analysis.load import Analysis, analyse
-from u2pl_ray.search.budget import used_by
-from u2pl_ray.search.console import number, results_table
-from u2pl_ray.search.experiment import Experiment
-from u2pl_ray.search.records import State, TrialRecord
+from u2pl_ray.search.driver.budget import used_by
+from u2pl_ray.search.experiment.experiment import Experiment
+from u2pl_ray.search.listeners.console import number, results_table
+from u2pl_ray.search.study.trial_record import State, TrialRecord
 
 _AGAIN = 2.0
 """Seconds between two looks."""

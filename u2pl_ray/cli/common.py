@@ -11,7 +11,7 @@ from u2pl_ray.config.errors import UserError
 
 if TYPE_CHECKING:
     from u2pl_ray.config.schema import Config
-    from u2pl_ray.search.experiment import Experiment, Summary
+    from u2pl_ray.search.experiment.experiment import Experiment, Summary
 
 
 def load_config(name: str, overrides: list[str] | None) -> "Config":
@@ -72,8 +72,8 @@ def run_experiment(experiment: "Experiment", force: bool = False, retry_errored:
 
     from u2pl_ray.analysis.confirmation import print_confirmation, write_confirmation
     from u2pl_ray.analysis.tables import print_summary
-    from u2pl_ray.search.console import ConsoleListener
-    from u2pl_ray.search.telemetry import WandbListener, sweep_of
+    from u2pl_ray.search.listeners.console import ConsoleListener
+    from u2pl_ray.search.listeners.wandb import WandbListener, sweep_of
     from u2pl_ray.tracking.sink import WandbSink
 
     tracking, metric = experiment.config.tracking, experiment.space.metric

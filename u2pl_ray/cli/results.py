@@ -22,7 +22,7 @@ def status(
     json_: AsJson = False,
 ) -> None:
     """Show where a search stands: trials, rungs, best so far, time left. From any terminal, also after a crash."""
-    from u2pl_ray.search.experiment import Experiment
+    from u2pl_ray.search.experiment.experiment import Experiment
 
     experiment = Experiment.open(name, storage_path)
     if json_:
@@ -56,7 +56,7 @@ def best(name: Name, storage_path: Storage = None, json_: AsJson = False) -> Non
 
     from u2pl_ray.analysis.front import front_of, print_front
     from u2pl_ray.analysis.tables import best_of, print_best
-    from u2pl_ray.search.experiment import Experiment
+    from u2pl_ray.search.experiment.experiment import Experiment
 
     experiment = Experiment.open(name, storage_path)
     if experiment.space.further:
@@ -78,7 +78,7 @@ def compare(
 ) -> None:
     """Put the best trials of several experiments side by side, student and teacher."""
     from u2pl_ray.analysis.tables import print_comparison
-    from u2pl_ray.search.experiment import Experiment
+    from u2pl_ray.search.experiment.experiment import Experiment
 
     check_split(split)
     print_comparison([Experiment.open(name, storage_path) for name in names], split)
@@ -97,7 +97,7 @@ def export(
 
     With several objectives: a file for each trial of the Pareto front.
     """
-    from u2pl_ray.search.experiment import Experiment
+    from u2pl_ray.search.experiment.experiment import Experiment
 
     experiment = Experiment.open(name, storage_path)
     study = experiment.study()

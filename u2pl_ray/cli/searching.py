@@ -22,7 +22,7 @@ from u2pl_ray.cli.common import check_data, default_name, load_config, parse_opt
 from u2pl_ray.config.errors import UserError
 
 if TYPE_CHECKING:
-    from u2pl_ray.search.space import Metric
+    from u2pl_ray.search.space.space import Metric
 
 
 def search(
@@ -89,9 +89,9 @@ def search(
     dump_config: DumpConfig = False,
 ) -> None:
     """Search for the best settings. The paper's own setting is always the first trial."""
-    from u2pl_ray.search.budget import Budget
-    from u2pl_ray.search.plan import plan_search
-    from u2pl_ray.search.space import load_space, with_objectives
+    from u2pl_ray.search.driver.budget import Budget
+    from u2pl_ray.search.experiment.plan import plan_search
+    from u2pl_ray.search.space.space import load_space, with_objectives
 
     settings = load_config(config, overrides)
     if dump_config:
@@ -140,7 +140,7 @@ def resume(
     force: Force = False,
 ) -> None:
     """Continue a search or training that was interrupted, wherever it stands."""
-    from u2pl_ray.search.experiment import Experiment
+    from u2pl_ray.search.experiment.experiment import Experiment
 
     run_experiment(Experiment.open(name, storage_path), force=force, retry_errored=retry_errored)
 
@@ -158,9 +158,9 @@ def extend(
     force: Force = False,
 ) -> None:
     """Add trials or hours to a search, or change its ranges, on the same study; then run it."""
-    from u2pl_ray.search import extension
-    from u2pl_ray.search.experiment import Experiment
-    from u2pl_ray.search.space import load_space
+    from u2pl_ray.search.experiment import extend as extension
+    from u2pl_ray.search.experiment.experiment import Experiment
+    from u2pl_ray.search.space.space import load_space
 
     more_trials, more_hours = int(_more("--trials", trials, whole=True)), _more("--hours", hours)
     more_gpu_hours = _more("--gpu-hours", gpu_hours)
@@ -191,9 +191,9 @@ def confirm(
     An experiment of its own, NAME-confirm: resume it, look at it and sync it like any other.
     """
     from u2pl_ray.analysis.confirmation import confirmation
-    from u2pl_ray.search.confirm import confirmation_name, plan_confirmation
-    from u2pl_ray.search.experiment import Experiment
-    from u2pl_ray.search.storage import locate
+    from u2pl_ray.search.experiment.confirm import confirmation_name, plan_confirmation
+    from u2pl_ray.search.experiment.experiment import Experiment
+    from u2pl_ray.search.storage.place import locate
 
     search = Experiment.open(name, storage_path)
     again = confirmation_name(search.name)
@@ -217,7 +217,7 @@ def confirm(
 
 def _objective(text: str) -> "Metric":
     """The metric in `perf/step_seconds=minimize`."""
-    from u2pl_ray.search.space import Metric
+    from u2pl_ray.search.space.space import Metric
 
     name, _, goal = text.partition("=")
     if not name or goal not in ("maximize", "minimize"):

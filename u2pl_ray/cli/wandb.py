@@ -8,8 +8,8 @@ from u2pl_ray.cli.common import warn
 
 def sync(name: Name, storage_path: Storage = None) -> None:
     """Upload what was logged offline, as runs of a native Sweep, and check that it arrived."""
-    from u2pl_ray.search.experiment import Experiment
-    from u2pl_ray.search.telemetry import sweep_of
+    from u2pl_ray.search.experiment.experiment import Experiment
+    from u2pl_ray.search.listeners.wandb import sweep_of
     from u2pl_ray.tracking import sync as syncing
 
     experiment = Experiment.open(name, storage_path)
@@ -30,7 +30,7 @@ def sync(name: Name, storage_path: Storage = None) -> None:
 
 def workspace(name: Name, storage_path: Storage = None) -> None:
     """Save a view and a report of an uploaded experiment: parallel coordinates, importance, curves, diagnostics."""
-    from u2pl_ray.search.experiment import Experiment
+    from u2pl_ray.search.experiment.experiment import Experiment
     from u2pl_ray.tracking.workspace import View, save
 
     experiment = Experiment.open(name, storage_path)

@@ -12,8 +12,8 @@ from plotly.colors import sample_colorscale
 
 from u2pl_ray.analysis.figures.panel import BEST, WORST, Panel, polish
 from u2pl_ray.analysis.load import Analysis
-from u2pl_ray.search.console import short_names
-from u2pl_ray.search.records import trial_id
+from u2pl_ray.search.listeners.console import short_names
+from u2pl_ray.search.study.trial_record import trial_id
 
 _LEAST = 4
 """Trials below which an importance would be made up."""

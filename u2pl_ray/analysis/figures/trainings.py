@@ -9,8 +9,8 @@ from u2pl_ray.analysis.figures.panel import BEST, PAPER, QUIET, STATES, Panel, l
 from u2pl_ray.analysis.figures.settings import comparable
 from u2pl_ray.analysis.load import Analysis
 from u2pl_ray.config import metrics as names
-from u2pl_ray.search.records import State
-from u2pl_ray.search.rungs import RungPruner
+from u2pl_ray.search.schedulers.successive_halving import RungPruner
+from u2pl_ray.search.study.trial_record import State
 
 _PARTS = ("supervised", "unsupervised", "contrastive")
 

@@ -1,0 +1,238 @@
+"""How many trials a cluster holds at once, and why: the arithmetic that `--dry-run` prints and that refusals show."""
+
+import logging
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from u2pl_ray.config.errors import UserError
+from u2pl_ray.config.schema import Config
+from u2pl_ray.search.cluster.connection import check_address, refusal
+from u2pl_ray.train.launch import uses_gpu, worker_resources
+
+TRIAL_MEMORY = 2**30
+"""Bytes of Ray's `memory` for a trial's processes beside its workers: its own, Ray Train's controller and helpers were
+measured at 1.1 GB together. They get no CPU or GPU, as the workers may need them all."""
+
+_ENVIRONMENT = {
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.25",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative paths in a configuration mean the directory of the command
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # see `signals`
+    "TUNE_GLOBAL_CHECKPOINT_S": "1000000000",  # Tune's own snapshots are not used
+    "TUNE_WARN_SLOW_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "1000000000",
+    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+}
+
+
+_EPS = 1e-9
+_ASK_SECONDS = 5.0
+_ROOM_SECONDS = 5.0
+"""Until what a lost process held is seen to be free."""
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How trials fit a cluster.
+
+    Attributes:
+        concurrent: trials at once.
+        gpu: whether workers get GPUs.
+        arithmetic: one line that shows how `concurrent` came about.
+    """
+
+    concurrent: int
+    gpu: bool
+    arithmetic: str
+
+
+def connect() -> None:
+    """Connect to the Ray cluster that RAY_ADDRESS names, or start one on this machine; quiet either way.
+
+    Raises:
+        UserError: the named cluster does not answer, or does not take this program.
+    """
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    import ray
+
+    if ray.is_initialized():
+        return
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    if (address := os.environ.get("RAY_ADDRESS") or "local") != "local":
+        check_address(address)
+        # Processes of a cluster that runs already do not see our environment.
+        options["runtime_env"] = {"env_vars": {name: os.environ[name] for name in _ENVIRONMENT}}
+        try:
+            ray.init(**options)
+        except (ConnectionError, RuntimeError, ray.exceptions.RayError) as error:
+            raise refusal(address, error) from error
+    else:
+        # Left to itself Ray would join whatever cluster was last started on this machine, or wait for it if it is gone.
+        options |= {"address": "local", "include_dashboard": False}
+        # A process per training that watches for nodes about to be taken away: not this one.
+        os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
+        ray.init(**options)
+
+
+def nodes() -> list[Mapping[str, float]]:
+    """Total resources of every living node of the connected cluster."""
+    import ray
+
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+
+
+def check_growth(config: Config, max_concurrent: int | None) -> None:
+    """What a search must say to begin on a cluster that has yet to grow.
+
+    Raises:
+        UserError: how far, or whether workers need GPUs, is left open.
+    """
+    if max_concurrent is None:
+        raise UserError("--autoscale: say with --max-concurrent for how many trials at once the cluster shall grow")
+    if config.resources.device == "auto":
+        raise UserError("--autoscale: nodes that are not there yet do not show GPUs; set resources.device=cuda or cpu")
+
+
+def fit(
+    config: Config,
+    cluster: Sequence[Mapping[str, float]],
+    max_concurrent: int | None = None,
+    autoscale: bool = False,
+) -> Fit:
+    """How many trials of `config` the cluster holds at once.
+
+    Args:
+        config: every trial has its workers and resources.
+        cluster: total resources of each node, from `nodes`.
+        max_concurrent: upper limit, or None.
+        autoscale: the cluster adds nodes on demand: `max_concurrent` trials are started whatever fits now, and what
+            their workers wait for is what its autoscaler sees.
+
+    Raises:
+        UserError: one trial does not fit, or the limit is not positive.
+    """
+    if max_concurrent is not None and max_concurrent < 1:
+        raise UserError(f"--max-concurrent {max_concurrent}: give at least 1")
+    gpus = sum(node.get("GPU", 0.0) for node in cluster)
+    device = config.resources.device
+    gpu = gpus > 0 if device == "auto" else device == "cuda"
+    worker = worker_resources(config, gpu)
+    slots = [min(_times(node.get(name, 0.0), amount) for name, amount in worker.items()) for node in cluster]
+    need = " + ".join(f"{amount:g} {name}" for name, amount in worker.items())
+    loaders = config.data.loader_workers
+    if loaders:
+        need += f" ({config.resources.cpus_per_worker:g} CPU to train, {loaders} for loader processes)"
+    have = ", ".join(
+        " + ".join(f"{node.get(name, 0.0):g} {name}" for name in worker) + f" -> {slot}"
+        for node, slot in zip(cluster, slots, strict=True)
+    )
+    workers = max((count for count in config.worker_counts if count <= sum(slots)), default=config.worker_counts[-1])
+    arithmetic = (
+        f"a trial is {config.workers} worker{'s' * (config.most_workers > 1)} of {need}; "
+        f"{len(cluster)} node{'s' * (len(cluster) > 1)} with room for workers: {have or 'none'}; "
+        f"{sum(slots)} // {workers}"
+    )
+    concurrent = sum(slots) // workers
+    if concurrent < 1 and not autoscale:
+        smaller = "resources.cpus_per_worker" + ", data.loader_workers" * (loaders > 0)
+        raise UserError(
+            f"workers={config.workers} does not fit this cluster: {arithmetic} = 0 trials; use fewer workers, smaller "
+            f"{smaller} or resources.gpus_per_worker, or a larger cluster"
+        )
+    arithmetic += f" = {concurrent} at once"
+    if autoscale and max_concurrent is not None:
+        return Fit(max_concurrent, gpu, f"{arithmetic} now; the autoscaler is asked for room for {max_concurrent}")
+    memory, mebibytes = int(sum(node.get("memory", 0.0) // TRIAL_MEMORY for node in cluster)), TRIAL_MEMORY >> 20
+    if memory < 1:
+        raise UserError(f"no node of this cluster offers {mebibytes} MiB of Ray's memory resource to a trial")
+    if memory < concurrent:
+        concurrent, arithmetic = memory, f"{arithmetic}, of which {memory} find {mebibytes} MiB for their process"
+    if max_concurrent is not None and max_concurrent < concurrent:
+        concurrent, arithmetic = max_concurrent, f"{arithmetic}, limited to {max_concurrent}"
+    return Fit(concurrent, gpu, arithmetic)
+
+
+def workers_with_room(config: Config, ceiling: int | None = None) -> int:
+    """With how many workers a training starts: the most that its configuration allows and the cluster has room for.
+
+    Args:
+        config: the training's.
+        ceiling: a count that found no room; the next smaller one is taken, or after the fewest the most again.
+    """
+    import ray
+
+    counts = config.worker_counts
+    below = [count for count in counts if ceiling is None or count < ceiling]
+    if len(counts) == 1 or not below:
+        return counts[0]
+    patience = time.monotonic() + _ROOM_SECONDS
+    while True:
+        free = ray.available_resources()
+        worker = worker_resources(config, uses_gpu(config))
+        slots = min(_times(free.get(name, 0.0), amount) for name, amount in worker.items())
+        if slots >= below[0] or time.monotonic() > patience:
+            return max((count for count in below if count <= slots), default=below[-1])
+        time.sleep(0.2)
+
+
+class Slots:
+    """How many trials the connected cluster holds at present: asked again as nodes come and go.
+
+    Args:
+        config, max_concurrent, autoscale: see `fit`.
+        tell: called with a line for people when the number changes.
+
+    Attributes:
+        gpu: whether workers get GPUs.
+
+    Raises:
+        UserError: not one trial fits (at first; a cluster that shrinks below that is waited for).
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        max_concurrent: int | None,
+        tell: Callable[[str], None],
+        autoscale: bool = False,
+    ) -> None:
+        self._config, self._max, self._tell, self._autoscale = config, max_concurrent, tell, autoscale
+        room = fit(config, nodes(), max_concurrent, autoscale)
+        self._count, self.gpu = room.concurrent, room.gpu
+        self._asked = time.monotonic()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing: Tune pickles its searcher into a snapshot of its own, which is never used."""
+        return {}
+
+    def __call__(self) -> int:
+        """The number; at least 1."""
+        if time.monotonic() - self._asked > _ASK_SECONDS:
+            self._asked = time.monotonic()
+            try:
+                room = fit(self._config, nodes(), self._max, self._autoscale)
+                count, why = room.concurrent, room.arithmetic
+            except UserError as error:
+                count, why = 1, str(error)
+            if count != self._count:
+                self._tell(f"trials at once: {self._count} -> {count}; {why}")
+                self._count = count
+        return self._count
+
+
+def _times(offered: float, amount: float) -> int:
+    """How often a node holds an amount of a resource. Parts of a GPU are of one GPU."""
+    if amount < 1:
+        return int(offered + _EPS) * int(1 / amount + _EPS) + int(offered % 1 / amount + _EPS)
+    return int(offered / amount + _EPS)
+
+
+def devices(config: Config, gpu: bool) -> float:
+    """What a trial takes of what `--gpu-hours` counts: GPUs, or on CPU its workers."""
+    return config.most_workers * (config.resources.gpus_per_worker if gpu else 1.0)

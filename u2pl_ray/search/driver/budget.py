@@ -1,0 +1,161 @@
+"""What a search may cost, and what it has cost so far over all of its sessions and drivers."""
+
+import time
+import uuid
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from u2pl_ray.config.errors import UserError
+from u2pl_ray.search.study.study import TrialStudy
+from u2pl_ray.search.study.trial_record import State, TrialRecord
+
+_SESSION = "session/"
+_SAVE_SECONDS = 30.0
+"""A kill loses at most so much of the account."""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Where a search ends beside its number of trials; None: nowhere.
+
+    Attributes:
+        hours: of wall time in which a driver ran.
+        device_hours: GPUs (on CPU: workers) of a trial times the wall time of its processes, over all trials.
+        patience: results in a row that are no improvement.
+        patience_from: results before this one do not count for the patience; `extend` starts it anew.
+
+    Raises:
+        UserError: (from `check`) a limit that is not positive.
+    """
+
+    hours: float | None = None
+    device_hours: float | None = None
+    patience: int | None = None
+    patience_from: int = 0
+
+    def check(self) -> None:
+        """Refuse limits under which nothing would run."""
+        for flag, value in (("--hours", self.hours), ("--gpu-hours", self.device_hours), ("--patience", self.patience)):
+            if value is not None and not 0 < value < float("inf"):
+                raise UserError(f"{flag} {value:g}: give a number above 0")
+
+    @property
+    def limited(self) -> bool:
+        """Whether it ends a search at all."""
+        return (self.hours, self.device_hours, self.patience) != (None, None, None)
+
+    def words(self, gpu: bool) -> list[str]:
+        """The limits for people."""
+        device = "GPU-hours" if gpu else "worker-hours (there is no GPU: a worker counts as one)"
+        return [
+            *([f"{self.hours:g} hours"] if self.hours is not None else []),
+            *([f"{self.device_hours:g} {device}"] if self.device_hours is not None else []),
+            *([f"{self.patience} results without a better one"] if self.patience is not None else []),
+        ]
+
+
+NO_LIMIT = Budget()
+
+
+class Meter:
+    """Counts what this session uses, on top of what earlier ones and other drivers have used.
+
+    The account is in the study: per session its start, its end so far, and its device-seconds.
+
+    Args:
+        study: where the account is kept.
+        budget: what may be used.
+        devices: of one trial.
+        clock: seconds since the epoch.
+    """
+
+    def __init__(
+        self, study: TrialStudy, budget: Budget, devices: float, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._study, self._budget, self._devices, self._clock = study, budget, devices, clock
+        self._key = f"{_SESSION}{uuid.uuid4().hex[:8]}"
+        self._start = self._latest = self._saved = clock()
+        self._device_seconds = 0.0
+        self._others = self._read_others()
+        self.spent = ""
+
+    def tick(self, live: int) -> None:
+        """Some time has passed, in which `live` trials had their processes."""
+        now = self._clock()
+        self._device_seconds += max(0.0, now - self._latest) * live * self._devices
+        self._latest = now
+        if now - self._saved >= _SAVE_SECONDS:
+            self.save()
+        hours, device_hours = used([*self._others, self._mine()])
+        if self._budget.hours is not None and hours >= self._budget.hours:
+            self.spent = f"{hours:.3g} of {self._budget.hours:g} hours are used"
+        if self._budget.device_hours is not None and device_hours >= self._budget.device_hours:
+            self.spent = f"{device_hours:.3g} of {self._budget.device_hours:g} device-hours are used"
+
+    def look(self, study: TrialStudy) -> None:
+        """A trial has ended, or the session begins."""
+        if self._budget.patience is not None:
+            idle = without_improvement(results(study.records()), study.better, self._budget.patience_from)
+            if idle >= self._budget.patience:
+                self.spent = f"the best has not moved for {idle} results"
+
+    def save(self) -> None:
+        """Write the account, and look what other drivers used meanwhile."""
+        self._saved = self._latest
+        self._study.study.set_user_attr(self._key, self._mine())
+        self._others = self._read_others()
+
+    def _mine(self) -> list[float]:
+        return [self._start, self._latest, self._device_seconds]
+
+    def _read_others(self) -> list[list[float]]:
+        return [session for key, session in _sessions(self._study) if key != self._key]
+
+
+def used(sessions: Iterable[Sequence[float]]) -> tuple[float, float]:
+    """Hours in which at least one session ran, and device-hours of all, of [start, end, device-seconds] each."""
+    wall, covered, devices = 0.0, float("-inf"), 0.0
+    for start, end, device_seconds in sorted(sessions, key=lambda session: session[0]):
+        wall += max(0.0, end - max(start, covered))
+        covered = max(covered, end)
+        devices += device_seconds
+    return wall / 3600, devices / 3600
+
+
+def spent(study: TrialStudy, budget: Budget) -> str:
+    """Which limit a search has reached so far, in words; empty if none."""
+    meter = Meter(study, budget, 0.0)
+    meter.tick(0)
+    meter.look(study)
+    return meter.spent
+
+
+def used_by(study: TrialStudy) -> tuple[float, float]:
+    """Hours and device-hours a search has used so far, by its study."""
+    return used(session for _, session in _sessions(study))
+
+
+def results(records: Sequence[TrialRecord]) -> list[TrialRecord]:
+    """Trials with a result, in the order in which they ended."""
+    ended = [record for record in records if record.state in (State.COMPLETED, State.STOPPED) and record.finished]
+    return sorted(ended, key=lambda record: (record.finished, record.number))
+
+
+def without_improvement(
+    ended: Sequence[TrialRecord], better: Callable[[TrialRecord, TrialRecord], bool], start: int = 0
+) -> int:
+    """Results since the last one that was better than all before it; those before index `start` are not counted.
+
+    A trial that was stopped early is none: it was stopped because others were better.
+    """
+    complete = [index for index, record in enumerate(ended) if record.state == State.COMPLETED]
+    moved = [
+        index
+        for position, index in enumerate(complete)
+        if all(better(ended[index], ended[other]) for other in complete[:position])
+    ]
+    return len(ended) - max(start, moved[-1] + 1 if moved else 0)
+
+
+def _sessions(study: TrialStudy) -> list[tuple[str, list[float]]]:
+    return [(key, value) for key, value in study.study.user_attrs.items() if key.startswith(_SESSION)]

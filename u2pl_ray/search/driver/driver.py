@@ -1,0 +1,347 @@
+"""The search's decisions and book-keeping: what runs next, what a report means, how a trial ended. Knows no Ray.
+
+Every epoch goes to the trial's `epochs.jsonl` first and to the study next, then the scheduler decides. Whatever a kill
+cuts off is redone from the former when the search continues, with the same result.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from u2pl_ray.config import metrics as names
+from u2pl_ray.config import overrides
+from u2pl_ray.config.errors import UserError
+from u2pl_ray.config.schema import Config
+from u2pl_ray.search.driver.budget import Meter
+from u2pl_ray.search.driver.presence import Presence
+from u2pl_ray.search.listeners.base import Listeners
+from u2pl_ray.search.storage.atomic import write_whole
+from u2pl_ray.search.study.pareto import measured
+from u2pl_ray.search.study.study import TrialStudy
+from u2pl_ray.search.study.trial_file import TrialFile
+from u2pl_ray.search.study.trial_record import EpochLog, State, TrialRecord, trial_id
+from u2pl_ray.search.trials.forks import START, Forks
+from u2pl_ray.search.trials.retention import inherit
+from u2pl_ray.search.trials.trial_images import store_images
+
+_INVALID_IN_A_ROW = 100
+_HOPELESS = 3
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """A trial to run.
+
+    Attributes:
+        trial: its id.
+        config: its whole configuration.
+        reported_epochs: epochs whose metrics are on record.
+        start: folder below the trial's with the checkpoint of another training that it goes on with, or None.
+    """
+
+    trial: str
+    config: Config
+    reported_epochs: int
+    start: str | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a training ended.
+
+    Attributes:
+        state: COMPLETED, FAILED or INFEASIBLE.
+        reason: nan, error, lost (FAILED); memory, refused, invalid (INFEASIBLE).
+        detail: one line.
+    """
+
+    state: State
+    reason: str = ""
+    detail: str = ""
+
+
+class Driver:
+    """Runs a study: hands out trials, takes their reports.
+
+    Args:
+        study: the trials.
+        base: configuration the trials start from.
+        trials: how many trials the study shall hold in all, None for no limit; combinations found invalid before they
+            start do not count.
+        folder: `trials/` of the experiment.
+        listeners: told of every event.
+        commit: stores what was written; called before anything is done by it.
+
+    Attributes:
+        meter: counts what the search uses, if it has further limits.
+        presence: this driver among others, if there can be several.
+    """
+
+    def __init__(
+        self,
+        study: TrialStudy,
+        base: Config,
+        trials: int | None,
+        folder: Path,
+        listeners: Listeners | None = None,
+        commit: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.study, self.base, self.trials, self.folder = study, base, trials, folder
+        self.listeners = listeners or Listeners()
+        self._commit = commit
+        self.forks = Forks(study, base, trials or 0, folder)
+        self.given_up = ""
+        self.meter: Meter | None = None
+        self.presence: Presence | None = None
+        self._logs: dict[int, EpochLog] = {}
+        self._interrupted = [record.number for record in study.records() if record.state == State.RUNNING]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing: Tune pickles its searcher into a snapshot of its own, which is never used."""
+        return {}
+
+    @property
+    def spent(self) -> str:
+        """Which limit of the budget is reached, in words; empty if none is."""
+        return self.meter.spent if self.meter is not None else ""
+
+    def use(self, meter: Meter) -> None:
+        """Keep to a budget from now on."""
+        self.meter = meter
+        meter.tick(0)
+        meter.look(self.study)
+
+    def share(self, presence: Presence) -> None:
+        """Leave other drivers their trials; from now on those of dead ones count as interrupted."""
+        self.presence, self.study.driver = presence, presence.name
+
+    def next(self) -> Assignment | None:
+        """The next trial to run: interrupted ones first, then queued ones, then new ones; None if there is none."""
+        with self.study.exclusively():
+            return self._next()
+
+    def _next(self) -> Assignment | None:
+        while not self.spent:
+            if interrupted := self.interrupted():
+                record = self._take_up(interrupted[0])
+            elif self._hopeless():
+                return None
+            else:
+                started = self.study.start_queued() or self.forks.start() or self._new()
+                if started is None:
+                    return None
+                record = self._introduce(started) if started.retries is None else self._catch_up(started)
+                if started.fork is not None:
+                    for metrics in self._log(record).epochs:
+                        self.listeners.tell("epoch_known", record, metrics)
+            if record.state == State.RUNNING:
+                self._commit()
+                start = None if record.fork is None else START
+                return Assignment(record.id, self.config(record), len(self._log(record).epochs), start)
+        return None
+
+    def interrupted(self) -> list[int]:
+        """Running trials that nobody runs: this search's from before, or those of drivers that are dead."""
+        if self.presence is None:
+            return self._interrupted
+        return [record.number for record in self.presence.others() if self.presence.dead(record.driver)]
+
+    def waits(self) -> bool:
+        """Whether other drivers run trials, which might become this one's."""
+        return self.presence is not None and bool(self.presence.others())
+
+    def _mine(self, record: TrialRecord) -> bool:
+        return self.presence is None or record.driver == self.presence.name
+
+    def _take_up(self, number: int) -> TrialRecord:
+        if self.presence is None:
+            self._interrupted.remove(number)
+        self.study.take(number)
+        self._logs.pop(number, None)  # another driver may have written more
+        return self._catch_up(self.study.complete_proposal(number))
+
+    def report(self, trial: str, metrics: Mapping[str, Any]) -> bool:
+        """Take an epoch's metrics; whether to stop the trial. Epochs on record already are passed over."""
+        record = self.study.record(int(trial))
+        if not self._mine(record):  # this driver was silent for so long that another took the trial up
+            return True
+        metrics = store_images(self.folder / record.id, metrics)
+        if record.state == State.RUNNING and self._log(record).append(metrics):
+            record = self._account(record)
+            self._commit()
+            self.listeners.tell("epoch_done", record, metrics, self.study.best())
+            self._announce_end(record)
+        return record.state.finished and record.state != State.COMPLETED
+
+    def finish(self, trial: str, outcome: Outcome) -> None:
+        """Take a training's end; nothing happens if the trial has an end already."""
+        record = self.study.record(int(trial))
+        if record.state != State.RUNNING or not self._mine(record):
+            return
+        self._log(record).write()
+        record = self._account(record)
+        if record.state == State.RUNNING:
+            if outcome.state == State.COMPLETED:
+                detail = f"ended after {record.epochs} of {self.config(record).train.epochs} epochs"
+                outcome = Outcome(State.FAILED, "error", detail)
+            self.study.fail(record.number, outcome.reason, outcome.detail)
+            record = self.study.record(record.number)
+        self._commit()
+        self._announce_end(record)
+
+    def unfinished(self) -> int:
+        """Trials still to be run or finished; without a limit there is always one more."""
+        records = self.study.records()
+        open_trials = sum(not record.state.finished for record in records) + len(self.forks.due())
+        if self.trials is None:
+            return open_trials + 1
+        return open_trials + max(0, self.trials - len(_counted(records)))
+
+    def retry_errored(self) -> list[str]:
+        """Queue every trial that broke (not those that diverged or did not fit) once more; the ids of these.
+
+        The failed trial stays as it is. The new one continues from its last checkpoint, and counts in its place.
+        """
+        records = self.study.records()
+        again = {record.retries for record in records}
+        broken = [
+            record
+            for record in records
+            if record.state == State.FAILED and record.reason in ("error", "lost") and record.number not in again
+        ]
+        for record in broken:
+            self.study.enqueue(record.params, f"retry of {record.id}", record.number)
+        return [record.id for record in broken]
+
+    def left(self) -> int:
+        """Trials still to be run or finished by this driver, if no other dies."""
+        return self.unfinished() - (0 if self.presence is None else len(self.presence.others()))
+
+    def config(self, record: TrialRecord) -> Config:
+        """The configuration of a trial."""
+        return self.study.space.configure(self.base, record.params)
+
+    def _catch_up(self, record: TrialRecord) -> TrialRecord:
+        """Tell the study what was on disk but not in it, and take the decisions a kill prevented."""
+        record = self._introduce(record)
+        if record.state == State.RUNNING and record.reason:
+            self.study.fail(record.number, record.reason, record.detail)
+            record = self.study.record(record.number)
+        for metrics in self._log(record).epochs:
+            self.listeners.tell("epoch_known", record, metrics)
+        if record.state == State.RUNNING:
+            record = self._account(record, again=True)
+            self._announce_end(record)
+        return record
+
+    def _introduce(self, record: TrialRecord) -> TrialRecord:
+        """Write the trial's configuration and announce it; infeasible if its settings are not valid (any more)."""
+        try:
+            config = self.config(record)
+        except UserError as error:
+            self.study.fail(record.number, "invalid", str(error).removeprefix("config: "))
+            return self.study.record(record.number)
+        folder = self.folder / record.id
+        if record.retries is not None:
+            inherit(self.folder / trial_id(record.retries), folder)
+        write_whole(folder / "config.yaml", overrides.dump(config))
+        TrialFile.of(record).write(folder)
+        try:
+            self.forks.prepare(record, self._log(record))
+        except UserError as error:
+            self.study.fail(record.number, "error", str(error))
+            return self.study.record(record.number)
+        self.listeners.tell("trial_started", record, config)
+        return record
+
+    def _account(self, record: TrialRecord, again: bool = False) -> TrialRecord:
+        """Tell the study of epochs it does not know, and decide; `again`: also if it knows them all."""
+        rows = self._log(record).epochs
+        for metrics in rows:
+            unknown = metrics[names.EPOCH] > record.epochs
+            if record.state == State.RUNNING and (unknown or (again and metrics[names.EPOCH] == record.epochs)):
+                record = self._decide(record, metrics, metrics is rows[-1])
+        return record
+
+    def _decide(self, record: TrialRecord, metrics: Mapping[str, Any], latest: bool) -> TrialRecord:
+        """What becomes of a trial after an epoch: it goes on, is complete, is stopped, or has failed.
+
+        It is not stopped after an epoch that was followed by another: that it went on is on record.
+        """
+        study, number, epoch = self.study, record.number, metrics[names.EPOCH]
+        at_end = epoch >= self.config(record).train.epochs
+        values, problem = measured(metrics, study.space.objectives if at_end else study.space.objectives[:1])
+        if problem is not None:
+            study.fail(number, *problem)
+        else:
+            study.report(number, epoch, values[0])
+            if at_end:
+                study.complete(number, values[1:])
+            elif latest and study.should_stop(number):
+                study.stop(number)
+            else:
+                self.forks.keep(record, metrics)
+        return study.record(number)
+
+    def _announce_end(self, record: TrialRecord) -> None:
+        if record.state.finished:
+            self.forks.clean(record)
+            TrialFile.of(record).write(self.folder / record.id)
+            self.listeners.tell("trial_finished", record)
+            if self.meter is not None:
+                self.meter.look(self.study)
+
+    def _new(self) -> TrialRecord | None:
+        """A new proposal that is valid and not known to be infeasible; None if the trials are used up."""
+        records = self.study.records()
+        if self.trials is not None and len(_counted(records)) >= self.trials:
+            return None
+        tried = [record.params for record in records if record.state == State.INFEASIBLE]
+
+        def objection(settings: dict[str, Any]) -> str:
+            if settings in tried:
+                return "known to be infeasible"
+            try:
+                self.study.space.configure(self.base, settings)
+            except UserError as error:
+                return str(error).removeprefix("config: ")
+            return ""
+
+        for _ in range(_INVALID_IN_A_ROW):
+            record = self.study.start_new(objection)
+            if record.state == State.RUNNING:
+                return record
+            tried.append(record.params)
+        self._give_up(f"{_INVALID_IN_A_ROW} proposals in a row were not valid, the last one: {record.detail}")
+        return None
+
+    def _hopeless(self) -> bool:
+        """Whether all that ran so far failed before its first epoch, for the same reason: the setup is at fault."""
+        ended = [record for record in _counted(self.study.records()) if record.state.finished]
+        causes = {(record.reason, record.detail) for record in ended if record.reason and not record.epochs}
+        alike = len(causes) == 1 and not any(record.epochs for record in ended)
+        if len(ended) >= _HOPELESS and alike:
+            self._give_up(f"the first {len(ended)} trials failed alike: {ended[0].detail or ended[0].reason}")
+            return True
+        return bool(self.given_up)
+
+    def _give_up(self, why: str) -> None:
+        if not self.given_up:
+            self.given_up = why
+            self.listeners.tell("note", f"no further trials: {why}")
+
+    def _log(self, record: TrialRecord) -> EpochLog:
+        if record.number not in self._logs:
+            self._logs[record.number] = EpochLog(self.folder / record.id / "epochs.jsonl")
+        return self._logs[record.number]
+
+
+def _counted(records: Sequence[TrialRecord]) -> list[TrialRecord]:
+    """The trials that count: not invalid ones, which never started, nor forks, nor failed ones that run again."""
+    again = {record.retries for record in records}
+    return [
+        record
+        for record in records
+        if record.reason != "invalid" and record.fork is None and record.number not in again
+    ]

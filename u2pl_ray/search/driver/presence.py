@@ -1,0 +1,104 @@
+"""Several drivers on one study: which of them live, and which trial is whose.
+
+Every driver keeps counting in the study. One whose count stands still, or that took its leave, has no trials any more:
+another takes them up. All hand out trials one at a time, see `database.exclusively`.
+"""
+
+import contextlib
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from types import TracebackType
+
+from u2pl_ray.search.study.study import TrialStudy
+from u2pl_ray.search.study.trial_record import State, TrialRecord
+
+BEAT = 5.0
+"""Seconds between two counts."""
+STALE = 30.0
+"""Seconds a count stands still before its driver is taken for dead; longer than a busy database delays one."""
+
+_PREFIX = "driver/"
+_GONE = -1
+
+
+class Presence:
+    """This driver among those of a study; counts while entered.
+
+    Args:
+        study: the study.
+        beat, stale: see `BEAT` and `STALE`.
+        clock: seconds.
+    """
+
+    def __init__(
+        self, study: TrialStudy, beat: float = BEAT, stale: float = STALE, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.name = uuid.uuid4().hex[:12]
+        self._study, self._beat, self._stale, self._clock = study, beat, stale, clock
+        self._seen: dict[str, tuple[int, float]] = {}
+        self._count = 0
+        self._left = threading.Event()
+        self._thread = threading.Thread(target=self._keep, name="presence", daemon=True)
+
+    def __enter__(self) -> "Presence":
+        self.beat()
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._left.set()
+        self._thread.join()
+        with contextlib.suppress(Exception):  # others will see the count stand still
+            self._study.study.set_user_attr(_PREFIX + self.name, _GONE)
+
+    def beat(self) -> None:
+        """Count once."""
+        self._count += 1
+        self._study.study.set_user_attr(_PREFIX + self.name, self._count)
+
+    def others(self) -> list[TrialRecord]:
+        """Running trials that are not this driver's."""
+        records = self._study.records()
+        return [record for record in records if record.state == State.RUNNING and record.driver != self.name]
+
+    def dead(self, driver: str) -> bool:
+        """Whether another driver (or none, if the name is empty) is known not to run its trials any more.
+
+        A driver that was not seen before is given the time in which it would have counted.
+        """
+        if driver == self.name:
+            return False
+        count = self._study.study.user_attrs.get(_PREFIX + driver, 0)
+        if count == _GONE:
+            return True
+        known, since = self._seen.get(driver, (None, 0.0))
+        if count != known:
+            self._seen[driver] = (count, self._clock())
+            return False
+        return self._clock() - since >= self._stale
+
+    def _keep(self) -> None:
+        while not self._left.wait(self._beat):
+            with contextlib.suppress(Exception):  # the next one may get through
+                self.beat()
+
+
+def running(study: TrialStudy, beat: float = BEAT) -> bool:
+    """Whether any driver works on the study: watches for one to count."""
+    before = _counts(study)
+    if all(count == _GONE for count in before.values()):
+        return False
+    until = time.monotonic() + 3 * beat
+    while time.monotonic() < until:
+        time.sleep(beat / 5)
+        if any(count not in (_GONE, before.get(driver)) for driver, count in _counts(study).items()):
+            return True
+    return False
+
+
+def _counts(study: TrialStudy) -> dict[str, int]:
+    return {key: value for key, value in study.study.user_attrs.items() if key.startswith(_PREFIX)}

@@ -1,0 +1,118 @@
+"""Ray Tune, started for a driver: its processes and placement are used, its files, output and snapshots are not."""
+
+import logging
+import shutil
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+from u2pl_ray.config import metrics as names
+from u2pl_ray.search.cluster.capacity import TRIAL_MEMORY
+from u2pl_ray.search.driver.driver import Driver
+from u2pl_ray.search.execution.failures import RESTARTS
+from u2pl_ray.search.storage.place import Place
+
+logger = logging.getLogger(__name__)
+
+
+def run_tune(driver: Driver, slots: Callable[[], int], place: Place, trainer: str) -> str:
+    """Run the driver's trials to the end, `slots()` at once; why it ended early, or an empty string.
+
+    Args:
+        driver: decides what runs.
+        slots: how many trials may run at present.
+        place: the experiment's.
+        trainer: `module:function`, see `TrialRunner`.
+    """
+    from ray import tune
+
+    from u2pl_ray.search.execution.interrupts import end_softly, stop_softly
+    from u2pl_ray.search.execution.progress import hear_progress
+    from u2pl_ray.search.execution.reservations import reclaim, start_claims
+    from u2pl_ray.search.execution.trial_actor import TrialRunner
+    from u2pl_ray.search.execution.tune_scheduler import StudyScheduler
+    from u2pl_ray.search.execution.tune_searcher import StudySearcher
+
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
+    scratch = place.folder / ("tune" if driver.presence is None else f"tune-{driver.presence.name}")
+    shutil.rmtree(scratch, ignore_errors=True)
+    claims = start_claims()
+
+    def note(line: str) -> None:
+        driver.listeners.tell("note", line)
+
+    def free(trial: str) -> None:
+        reclaim(claims, trial)
+
+    trainable = tune.with_resources(
+        tune.with_parameters(TrialRunner, claims=claims, storage_path=place.below("trials"), trainer=trainer),
+        {"CPU": 0, "memory": TRIAL_MEMORY},
+    )
+
+    def watch(live: int) -> None:
+        """Count what is used; stop softly when a limit is reached, so that a larger budget can go on."""
+        if driver.meter is None:
+            return
+        try:
+            driver.meter.tick(live)
+        except Exception:
+            logger.exception("what the search used could not be recorded; it goes on")
+        if driver.spent and not ending:
+            ending.append(driver.spent)
+            note(f"{driver.spent}: the search ends; running trials keep their last checkpoint")
+            end_softly()
+
+    ending: list[str] = []
+    newest: dict[str, int] = {}
+
+    class Events(tune.Callback):
+        def setup(self, *arguments: Any, **info: Any) -> None:
+            arm()
+
+        def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
+            watch(sum(trial.status == trial.RUNNING for trial in trials))
+
+        def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: Any, **info: Any) -> None:
+            if result[names.EPOCH] > newest.get(trial.config["trial"], 0):
+                newest[trial.config["trial"]] = result[names.EPOCH]
+                trial.run_metadata.num_failures = 0  # losses are counted from one epoch to the next
+
+        def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+            free(trial.config["trial"])
+            driver.listeners.tell("note", f"{trial.config['trial']} lost its process and is started again")
+
+    searcher = StudySearcher(driver, slots, free)
+    tuner = tune.Tuner(
+        trainable,
+        tune_config=tune.TuneConfig(
+            search_alg=searcher,
+            scheduler=StudyScheduler(driver),
+            num_samples=-1,  # the searcher says when it is done
+            reuse_actors=True,
+            trial_name_creator=lambda trial: trial.config["trial"],
+            trial_dirname_creator=lambda trial: trial.config["trial"],
+        ),
+        run_config=tune.RunConfig(
+            name="run",
+            storage_path=str(scratch),
+            verbose=0,
+            callbacks=[Events()],
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),  # trainings write theirs
+            # The trial's own process; a training's failure is an outcome, not a failure of the trial.
+            failure_config=tune.FailureConfig(max_failures=RESTARTS),
+        ),
+    )
+
+    with stop_softly(note) as arm, hear_progress(note):
+        try:
+            tuner.fit()
+        finally:
+            for trial in searcher.live:  # interrupted
+                free(trial)
+            if driver.meter is not None:
+                with suppress(Exception):  # the account of the last seconds is not worth the search's end
+                    driver.meter.save()
+    shutil.rmtree(scratch, ignore_errors=True)
+    if searcher.error is not None:
+        return f"the study could not be read or written: {searcher.error}"
+    return driver.spent or ("interrupted" if driver.left() else "")

@@ -1,0 +1,210 @@
+"""A trial's process: trains the configurations it is given, one after the other, and tells the driver how each ends.
+
+The process stays from trial to trial, as importing Ray and torch takes longer than anything else it does.
+"""
+
+import importlib
+import queue
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from ray import get, tune
+from ray.train import UserCallback
+
+from u2pl_ray.config import metrics as names
+from u2pl_ray.config.errors import UserError
+from u2pl_ray.config.schema import Config
+from u2pl_ray.search.cluster.capacity import workers_with_room
+from u2pl_ray.search.driver.driver import Outcome
+from u2pl_ray.search.execution.failures import RESTARTS, Interruption, Restarts, causes_of, interruption
+from u2pl_ray.search.execution.progress import say
+from u2pl_ray.search.execution.reservations import reclaim
+from u2pl_ray.search.execution.train_controller import LocalController
+from u2pl_ray.search.execution.tune_scheduler import OUTCOME, REPORT
+from u2pl_ray.search.study.trial_record import State
+from u2pl_ray.train.run_files import mend
+from u2pl_ray.train.session import Metrics
+
+_STOP_SECONDS = 20.0
+
+_OUT_OF_MEMORY = (
+    "OutOfMemoryError",  # torch's, and Ray's when it kills a process to save the node
+    "CUDA out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "DefaultCPUAllocator: can't allocate",
+    "MemoryError",
+    "low on memory",
+)
+
+
+class TrialRunner(tune.Trainable):
+    """What Ray Tune runs. Every step is an epoch's report, or the training's end."""
+
+    _epoch: int
+
+    def setup(self, config: dict[str, Any], claims: Any, storage_path: str, trainer: str) -> None:
+        """Start the first training.
+
+        Args:
+            config: from `StudySearcher`: trial (its id), config (JSON), reported_epochs, start.
+            claims: the search's `Claims`.
+            storage_path: `trials/` of the experiment; the training's run is `<trial>/train` below it.
+            trainer: `module:function` with the arguments of `u2pl_ray.train.launch.build_trainer`.
+        """
+        self._claims, self._storage_path, self._trainer = claims, storage_path, trainer
+        self._training = self._start(config)
+
+    def step(self) -> dict[str, Any]:
+        """Wait for the next report, or the end."""
+        item = self._training.next()
+        if isinstance(item, Outcome):
+            return {names.EPOCH: self._epoch, OUTCOME: [item.state.value, item.reason, item.detail]}
+        self._epoch = item[names.EPOCH]
+        return {names.EPOCH: self._epoch, REPORT: [item]}
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Go on with another trial. False if the previous one's training does not end: then this process must."""
+        if not self._training.stop():
+            return False
+        self._training = self._start(new_config)
+        return True
+
+    def cleanup(self) -> None:
+        """End the training."""
+        self._training.stop()
+
+    def _start(self, config: dict[str, Any]) -> "Training":
+        trial, self._epoch = config["trial"], config["reported_epochs"]
+        folder, claims = f"{self._storage_path}/{trial}", self._claims
+        start = {} if config["start"] is None else {"start": f"{folder}/{config['start']}"}
+        return Training(
+            lambda group: get(claims.add.remote(trial, group)),
+            lambda: reclaim(claims, trial),
+            trainer=self._trainer,
+            config=Config.model_validate_json(config["config"]),
+            storage_path=folder,
+            name="train",
+            reported_epochs=self._epoch,
+            **start,
+        )
+
+
+class Training:
+    """A training in a thread of this process, so that each report waits for the scheduler's decision on the last one.
+
+    Args:
+        reserved: called with every placement group it reserves.
+        free: frees them.
+        trainer: `module:function`.
+        arguments: for the trainer.
+    """
+
+    def __init__(self, reserved: Any, free: Callable[[], None], trainer: str, **arguments: Any) -> None:
+        self._free = free
+        self._items: queue.Queue[Metrics | Outcome] = queue.Queue()
+        self._controller = LocalController(reserved)
+        self._reports = ReportCallback(self._items.put, f"/{arguments['storage_path'].rpartition('/')[2]}")
+        self._thread = threading.Thread(target=self._train, args=(trainer, arguments), daemon=True)
+        self._thread.start()
+
+    def next(self) -> Metrics | Outcome:
+        """The next report, as soon as there is one; after the last, the outcome."""
+        return self._items.get()
+
+    def stop(self) -> bool:
+        """End the training if it runs; whether it has ended."""
+        self._reports.stop()
+        self._controller.stop()
+        self._thread.join(_STOP_SECONDS)
+        return not self._thread.is_alive()
+
+    def _train(self, trainer: str, arguments: dict[str, Any]) -> None:
+        trial, restarts, ceiling = arguments["storage_path"].rpartition("/")[2], Restarts(), None
+        while True:
+            outcome, workers, why = self._attempt(trainer, arguments, ceiling)
+            if why is None or self._reports.stopped:
+                break
+            if not restarts.allow(why, self._reports.epochs):
+                outcome = Outcome(State.FAILED, "lost", f"{why.what} {RESTARTS + 1} times in a row")
+                break
+            say(f"{trial} {why.what}; it goes on after epoch {self._reports.epochs}")
+            self._free()
+            time.sleep(why.pause)
+            ceiling = workers if why.no_room else None
+        self._items.put(outcome)
+
+    def _attempt(
+        self, trainer: str, arguments: dict[str, Any], ceiling: int | None
+    ) -> tuple[Outcome, int, Interruption | None]:
+        """Train from the newest checkpoint; how it ended, with how many workers, and whether it was interrupted."""
+        workers = 0
+        try:
+            config = arguments["config"]
+            workers = workers_with_room(config, ceiling)
+            for line in mend(f"{arguments['storage_path']}/{arguments['name']}"):
+                say(line)
+            known = max(arguments["reported_epochs"], self._reports.epochs)
+            settings = {**arguments, "config": config.with_workers(workers), "reported_epochs": known}
+            self._controller.fit(load_callable(trainer)(callbacks=[self._reports], **settings))
+        except BaseException as error:
+            outcome = classify(error)
+            return outcome, workers, interruption(error) if outcome.reason == "error" else None
+        return Outcome(State.COMPLETED), workers, None
+
+
+class ReportCallback(UserCallback):
+    """Passes on what rank 0 reports, with the checkpoint's folder.
+
+    Args:
+        put: takes a report.
+        root: folder name that checkpoint paths are cut at, so that a record stays true when the storage moves.
+    """
+
+    def __init__(self, put: Any, root: str) -> None:
+        self._put, self._root, self.stopped, self.epochs = put, root, False, 0
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Workers get their run's settings with its callbacks, and have no use for this one."""
+        return (UserCallback, ())
+
+    def stop(self) -> None:
+        """Refuse further reports, which ends a training without workers of its own."""
+        self.stopped = True
+
+    def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any) -> None:
+        """Called by Ray Train when all workers have reported an epoch."""
+        if self.stopped:
+            raise RuntimeError("the trial has been stopped")
+        report = dict(metrics[0])
+        if checkpoint is not None:
+            report["checkpoint"] = checkpoint.path.rpartition(f"{self._root}/")[2]
+        self.epochs = report.get(names.EPOCH, self.epochs)
+        self._put(report)
+
+
+def load_callable(path: str) -> Any:
+    """The function named by `module:function`."""
+    module, _, function = path.partition(":")
+    return getattr(importlib.import_module(module), function)
+
+
+def classify(error: BaseException) -> Outcome:
+    """What an exception out of a training means for the search."""
+    causes = list(causes_of(error))
+    kinds = {kind.__name__ for cause in causes for kind in type(cause).__mro__}
+    text = "\n".join(str(cause) for cause in causes)
+    line = _last_line(causes[-1])
+    if any(sign in kinds or sign in text for sign in _OUT_OF_MEMORY):
+        return Outcome(State.INFEASIBLE, "memory", line)
+    if "NonFiniteLoss" in kinds or "NonFiniteLoss" in text:
+        return Outcome(State.FAILED, "nan", line)
+    if any(isinstance(cause, UserError) for cause in causes):
+        return Outcome(State.INFEASIBLE, "refused", line)
+    return Outcome(State.FAILED, "error", line)
+
+
+def _last_line(error: BaseException) -> str:
+    lines = [line for line in str(error).strip().splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[-1].strip()}" if lines else type(error).__name__

@@ -1,0 +1,40 @@
+"""Ray Tune's view of early stopping: passes every report to the driver, and its decision back."""
+
+import logging
+from typing import Any
+
+from ray.tune.experiment import Trial
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+
+from u2pl_ray.search.driver.driver import Driver, Outcome
+from u2pl_ray.search.study.trial_record import State
+
+logger = logging.getLogger(__name__)
+
+REPORT = "report"
+"""Key of a Tune result that holds an epoch's metrics, as a list of one (Tune flattens mappings)."""
+OUTCOME = "outcome"
+"""Key of a Tune result that holds state, reason and detail of a training's end."""
+
+
+class StudyScheduler(FIFOScheduler):
+    """Runs trials in the order they come; the study's pruner stops them. No exception leaves its hooks."""
+
+    def __init__(self, driver: Driver) -> None:
+        super().__init__()
+        self._driver = driver
+
+    def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
+        """Record an epoch or an end, and say whether the trial goes on."""
+        name = trial.config["trial"]
+        decision = TrialScheduler.STOP if OUTCOME in result else TrialScheduler.CONTINUE
+        try:
+            for metrics in result.get(REPORT, ()):
+                if self._driver.report(name, metrics):
+                    decision = TrialScheduler.STOP
+            if OUTCOME in result:
+                state, reason, detail = result[OUTCOME]
+                self._driver.finish(name, Outcome(State(state), reason, detail))
+        except Exception:
+            logger.exception("a report of trial %s could not be recorded; resume will ask for it again", name)
+        return str(decision)

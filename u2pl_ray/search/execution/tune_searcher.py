@@ -1,0 +1,71 @@
+"""Ray Tune's view of the study: its searcher. An exception here would end the whole search, so none leaves."""
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from ray.tune.search import Searcher
+
+from u2pl_ray.search.driver.driver import Driver, Outcome
+from u2pl_ray.search.study.trial_record import State
+
+logger = logging.getLogger(__name__)
+
+
+class StudySearcher(Searcher):
+    """Hands Tune the driver's trials, at most `slots()` at a time.
+
+    Args:
+        driver: decides.
+        slots: how many trials may run at present.
+        ended: called with the id of a trial whose process will not go on.
+    """
+
+    def __init__(self, driver: Driver, slots: Callable[[], int], ended: Callable[[str], None]) -> None:
+        super().__init__()
+        self._driver, self._slots, self._ended = driver, slots, ended
+        self._live: dict[str, str] = {}
+        self.error: Exception | None = None
+
+    @property
+    def live(self) -> list[str]:
+        """Ids of the trials that were handed out and have not ended."""
+        return list(self._live.values())
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        """The next trial; None while all slots are taken."""
+        if len(self._live) >= self._slots():
+            return None
+        try:
+            assignment = self._driver.next()
+        except Exception as error:
+            logger.exception("no further trials: the study cannot be read or written")
+            self.error = error
+            return Searcher.FINISHED
+        if assignment is None:
+            return Searcher.FINISHED
+        self._live[trial_id] = assignment.trial
+        return {
+            "trial": assignment.trial,
+            "config": assignment.config.model_dump_json(),
+            "reported_epochs": assignment.reported_epochs,
+            "start": assignment.start,
+        }
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """A Tune trial is over. Its outcome was reported before; one that has none has lost its process."""
+        trial = self._live.pop(trial_id, None)
+        if trial is None:
+            return
+        self._ended(trial)
+        try:
+            self._driver.finish(trial, Outcome(State.FAILED, "lost", "its process died and could not be restarted"))
+        except Exception as problem:
+            logger.exception("the end of trial %s could not be recorded; resume will take it up again", trial)
+            self.error = problem
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing to save: the study is the state."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing to restore: the study is the state."""

@@ -1,0 +1,1 @@
+"""Experiments as users know them: planned, run, resumed, extended, confirmed, repaired."""

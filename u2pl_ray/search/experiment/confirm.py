@@ -1,0 +1,98 @@
+"""Confirmation: the leaders of a search and the paper's setting again, at full length and on new seeds.
+
+An experiment of its own, `<name>-confirm`, whose trials are fixed: every setting with every seed. Their notes say which
+setting they are of: "paper", or the number of the trial in the search.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import yaml
+
+from u2pl_ray.config.errors import UserError
+from u2pl_ray.search.experiment.experiment import Experiment
+from u2pl_ray.search.experiment.plan import Plan, plan_search
+from u2pl_ray.search.space.paper_setting import paper_setting
+from u2pl_ray.search.space.space import parse_space
+from u2pl_ray.search.study.trial_record import State
+
+PAPER = "paper"
+
+
+def confirmation_name(name: str) -> str:
+    """What the confirmation of the experiment `name` is called."""
+    return f"{name}-confirm"
+
+
+def plan_confirmation(experiment: Experiment, top: int, seeds: int, max_concurrent: int | None = None) -> Plan:
+    """Check the confirmation of an experiment against storage and cluster; nothing is written yet.
+
+    Args:
+        experiment: the search.
+        top: how many of its completed trials, best first.
+        seeds: trainings of each setting; the seeds follow the largest that the search used.
+        max_concurrent: upper limit of trials at once; default: the search's.
+
+    Raises:
+        UserError: too little is asked for, or no trial is complete.
+    """
+    for flag, value in (("--top", top), ("--seeds", seeds)):
+        if value < 1:
+            raise UserError(f"{flag} {value}: give at least 1")
+    settings = _settings(experiment, top)
+    searched = [params.get("seed", 0) for params in settings.values()]
+    first = max(experiment.config.seed, *searched) + 1
+    new_seeds = list(range(first, first + seeds))
+    queue = [({**params, "seed": seed}, label) for seed in new_seeds for label, params in settings.items()]
+    space = parse_space(_space(experiment, settings, new_seeds), f"confirmation of {experiment.name}")
+    plan = plan_search(
+        experiment.config,
+        space,
+        name=confirmation_name(experiment.name),
+        trials=len(queue),
+        storage_path=experiment.place.storage,
+        sampler="random",
+        scheduler="none",
+        queue=queue,
+        max_concurrent=experiment.options.max_concurrent if max_concurrent is None else max_concurrent,
+        autoscale=experiment.options.autoscale,
+        trainer=experiment.options.trainer,
+    )
+    return replace(plan, options=replace(plan.options, confirms=experiment.name))
+
+
+def _settings(experiment: Experiment, top: int) -> dict[str, dict[str, Any]]:
+    """The paper's setting (as the search tried it) and the leaders', by label."""
+    records = experiment.study().records()
+    paper = next((record.params for record in records if record.note == PAPER), None)
+    if paper is None:
+        paper, notes = paper_setting(experiment.space, experiment.config)
+        if not paper:
+            raise UserError(f"{experiment.name}: there is no setting of the paper to compare with: {' '.join(notes)}")
+    completed = [record for record in records if record.state == State.COMPLETED and record.params != paper]
+    if not completed:
+        raise UserError(
+            f"{experiment.name}: no trial but the paper's is complete; see `u2pl-ray status {experiment.name}`"
+        )
+    completed.sort(key=lambda record: record.value or 0.0, reverse=experiment.space.metric.maximize)
+    leaders: dict[str, dict[str, Any]] = {}
+    for record in completed:
+        if record.params not in leaders.values():
+            leaders[record.id] = record.params
+    return {PAPER: paper, **dict(list(leaders.items())[:top])}
+
+
+def _space(experiment: Experiment, settings: Mapping[str, Mapping[str, Any]], seeds: Sequence[int]) -> str:
+    """A space file that holds these settings and seeds, and nothing else."""
+    parameters: dict[str, Any] = {path: {"value": value} for path, value in experiment.space.constants.items()}
+    for path in experiment.space.parameters:
+        values: list[Any] = []
+        for params in settings.values():
+            if params[path] not in values:
+                values.append(params[path])
+        parameters[path] = {"values": values}
+    parameters["seed"] = {"values": list(seeds)}
+    metric = experiment.space.metric
+    tree = {"method": "random", "metric": {"name": metric.name, "goal": metric.goal}, "parameters": parameters}
+    return yaml.safe_dump(tree, sort_keys=False)

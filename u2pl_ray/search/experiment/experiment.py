@@ -1,0 +1,246 @@
+"""Experiments: a search with everything it needs to be continued, in one folder.
+
+<storage_path>/<name>/
+    experiment.json   options and versions
+    config.yaml       the configuration the trials start from
+    space.yaml        the search space, as it was written
+    start/            copies of these three, see `snapshot`
+    study.journal     the study (Optuna), unless it is in a database
+    trials/<id>/      trial.json, config.yaml, epochs.jsonl, images/, train/ (Ray Train's run: checkpoints)
+    best.yaml         the best configuration so far, which `train` accepts
+    tune/             Ray Tune's own; disposable
+"""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from u2pl_ray.config import overrides
+from u2pl_ray.config.errors import UserError, nearest
+from u2pl_ray.config.schema import Config
+from u2pl_ray.search.cluster.capacity import Slots, connect, devices
+from u2pl_ray.search.driver.budget import Meter
+from u2pl_ray.search.driver.driver import Driver
+from u2pl_ray.search.driver.presence import Presence, running
+from u2pl_ray.search.execution.run import run_tune
+from u2pl_ray.search.experiment import snapshot
+from u2pl_ray.search.experiment.options import FORMAT, Options, parse_description, read_options
+from u2pl_ray.search.experiment.repair import mend_study, prepare
+from u2pl_ray.search.listeners.base import Listener, Listeners
+from u2pl_ray.search.space.space import Space, parse_space
+from u2pl_ray.search.storage.atomic import write_whole
+from u2pl_ray.search.storage.place import Folder, Place, default_storage, experiments, find
+from u2pl_ray.search.study import prior_trials
+from u2pl_ray.search.study.study import TrialStudy
+from u2pl_ray.search.study.trial_record import State, TrialRecord, read_epochs
+from u2pl_ray.search.trials.retention import Keeper
+from u2pl_ray.train.run_files import newest
+
+_WAIT = 1.0
+"""Seconds between two looks at other drivers."""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a run of a search came to.
+
+    Attributes:
+        trials: all trials, in the order of their creation.
+        best: the best one, None if none reported a value.
+        finished: whether nothing is left to do within the budget; else `resume` continues.
+        reason: why it ended before the last trial, if it did.
+    """
+
+    trials: list[TrialRecord]
+    best: TrialRecord | None
+    finished: bool
+    reason: str = ""
+
+
+@dataclass
+class Experiment:
+    """An experiment where it is kept.
+
+    Attributes:
+        created: when (UTC).
+        versions: of what results depend on, at the start.
+        notes: lines about its files that people should see.
+    """
+
+    name: str
+    place: Place
+    config: Config
+    space: Space
+    options: Options
+    created: str = ""
+    versions: Mapping[str, str] = field(default_factory=dict)
+    notes: Sequence[str] = ()
+
+    @property
+    def folder(self) -> Path:
+        """Its files but the checkpoints; for an experiment on an object store, a copy of what was there."""
+        return self.place.folder
+
+    @property
+    def argument(self) -> str:
+        """How a command names it."""
+        there = self.place.storage == default_storage()
+        return self.name if there else f"{self.name} --storage-path {self.place.storage}"
+
+    @classmethod
+    def open(cls, name: str, storage_path: str | Path | None = None) -> "Experiment":
+        """The existing experiment `name`; `name` may be its folder or URI instead.
+
+        Raises:
+            UserError: there is none, or one of its files is gone or damaged.
+        """
+        place = find(name, storage_path)
+        place.fetch()
+        folder = place.folder
+        if not any((where / snapshot.EXPERIMENT).exists() for where in (folder, folder / snapshot.COPIES)):
+            known = nearest(folder.name, experiments(place.storage))
+            raise UserError(f"{place.location}: no such experiment{known}")
+        tree, *notes = snapshot.read(folder, snapshot.EXPERIMENT, parse_description)
+        if tree["format"] != FORMAT:
+            written = f"written by another version (format {tree['format']}, this one reads {FORMAT})"
+            raise UserError(f"{place.location}: {written}")
+        config, *more = snapshot.read(folder, snapshot.CONFIG, snapshot.parse_config)
+        space, *others = snapshot.read(folder, snapshot.SPACE, parse_space)
+        notes = [line for line in (*notes, *more, *others) if line]
+        options, created = read_options(tree["options"]), tree["created"]
+        return cls(tree["name"], place, config, space, options, created, tree["versions"], notes)
+
+    def study(self) -> TrialStudy:
+        """The experiment's study."""
+        location = self.options.study_url or self.folder / "study.journal"
+        study = TrialStudy.open(location, self.name, self.space, *self.options.choices(self.config.train.epochs))
+        study.earlier = prior_trials.read(self.folder, self.space)
+        return study
+
+    def run(self, listeners: Sequence[Listener] = (), force: bool = False, retry_errored: bool = False) -> Summary:
+        """Run what is left of the search on the Ray cluster, then write best.yaml.
+
+        Also how an interrupted search goes on: running trials continue from their checkpoints.
+
+        Args:
+            listeners: told of every event, and closed at the end.
+            force: go on although the experiment's files were edited since the start.
+            retry_errored: run trials that broke once more, see `Driver.retry_errored`.
+
+        Raises:
+            UserError: another process runs this experiment, its files were edited, or a trial does not fit the cluster.
+        """
+        told = Listeners(listeners)
+        with self._session(told, force) as (study, presence):
+            trials = self.folder / "trials"
+            told.listen(Keeper(study, self.place.below("trials"), self.options.keep))
+            driver = Driver(study, self.config, self.options.trials, trials, told, self.place.commit)
+            if presence is not None:
+                driver.share(presence)
+            if retry_errored:
+                told.tell("note", f"trials to run again: {', '.join(driver.retry_errored()) or 'none broke'}")
+            reason = ""
+            try:
+                if driver.unfinished():
+                    connect()
+                    limit, autoscale = self.options.max_concurrent, self.options.autoscale
+                    slots = Slots(self.config, limit, lambda line: told.tell("note", line), autoscale)
+                    driver.use(Meter(study, self.options.budget, devices(self.config, slots.gpu)))
+                    reason = driver.spent or run_tune(driver, slots, self.place, self.options.trainer)
+                    while not reason and driver.waits():  # for other drivers' trials, to take them up if one dies
+                        time.sleep(_WAIT)
+                        if driver.interrupted():
+                            reason = run_tune(driver, slots, self.place, self.options.trainer)
+            finally:
+                told.tell("close")
+            self.write_best(study)
+        finished = bool(driver.spent) or not driver.unfinished()
+        return Summary(study.records(), study.best(), finished, driver.given_up or reason)
+
+    def is_running(self) -> bool:
+        """Whether a driver works on it at this moment."""
+        return running(self.study()) if self._shared else self.place.running()
+
+    @property
+    def _shared(self) -> bool:
+        """Whether several drivers may run it at once: on a database, and all in one folder."""
+        return bool(self.options.study_url) and isinstance(self.place, Folder) and self.study().shared
+
+    @contextmanager
+    def _session(self, told: Listeners, force: bool) -> Iterator[tuple[TrialStudy, Presence | None]]:
+        """The study while this process runs the experiment: alone, or as one of several drivers."""
+        if self._shared:
+            self._prepare(told, force)
+            study = self.study()
+            with Presence(study) as presence:
+                yield study, presence
+        else:
+            with self.place.session():
+                self._prepare(told, force)
+                yield self.study(), None
+
+    def _prepare(self, told: Listeners, force: bool) -> None:
+        """Put the files right, or refuse to go on."""
+        notes = prepare(self, force)
+        if not self.options.study_url:  # a database looks after itself, and other drivers may be at work
+            notes += mend_study(self)
+        for line in notes:
+            told.tell("note", line)
+
+    def write_best(self, study: TrialStudy | None = None) -> Path | None:
+        """Write best.yaml: the best trial's whole configuration. None if no trial has a value."""
+        best = (study or self.study()).best()
+        if best is None:
+            return None
+        target = self.folder / "best.yaml"
+        write_whole(target, self.export(best))
+        return target
+
+    def export(self, trial: TrialRecord) -> str:
+        """A trial's whole configuration as YAML that `train` accepts, with a line on what it reached."""
+        told = f"{self.space.metric.name} {trial.latest} after {trial.epochs} epochs"
+        pairs = list(zip(self.space.objectives, trial.objectives, strict=False))[1:]
+        told += "".join(f", {metric.name} {value}" for metric, value in pairs)
+        configuration = overrides.dump(self.space.configure(self.config, trial.params))
+        return f"# Trial {trial.id} of {self.name}: {told}.\n{configuration}"
+
+    def epochs(self, trial: str) -> list[dict[str, Any]]:
+        """What a trial reported after each epoch."""
+        return read_epochs(self.folder / "trials" / trial / "epochs.jsonl")
+
+    def checkpoint(self, trial: str) -> str | None:
+        """Path or URI of a trial's newest checkpoint, None if none is stored."""
+        stored = newest(self.place.below(f"trials/{trial}/train"))
+        return None if stored is None else self.place.below(f"trials/{trial}/train/{stored}")
+
+    def status(self) -> dict[str, Any]:
+        """The experiment as plain data: name, best (an id), trials (id, state, epochs, params, metrics)."""
+        study = self.study()
+        best = study.best()
+        return {
+            "name": self.name,
+            "best": None if best is None else best.id,
+            **({"front": [record.id for record in study.front()]} if self.space.further else {}),
+            "trials": [self._trial_status(record) for record in study.records()],
+        }
+
+    def _trial_status(self, record: TrialRecord) -> dict[str, Any]:
+        reported = self.epochs(record.id)
+        scalars = {
+            key: value
+            for key, value in (reported[-1] if reported else {}).items()
+            if isinstance(value, int | float) and not isinstance(value, bool)
+        }
+        status = {
+            "id": record.id,
+            "state": record.state.value,
+            "epochs": record.epochs,
+            "params": record.params,
+            "metrics": scalars,
+        }
+        if record.state in (State.FAILED, State.INFEASIBLE):
+            status |= {"reason": record.reason, "detail": record.detail}
+        return status

@@ -1,0 +1,116 @@
+"""More of a search: further trials, a larger budget, other ranges, on the same study."""
+
+import json
+from dataclasses import asdict, replace
+
+from optuna.distributions import CategoricalDistribution
+
+from u2pl_ray.config.errors import UserError
+from u2pl_ray.search.driver.budget import results, used_by
+from u2pl_ray.search.experiment import snapshot
+from u2pl_ray.search.experiment.experiment import Experiment
+from u2pl_ray.search.samplers.visible_trials import fits
+from u2pl_ray.search.space.space import Space
+from u2pl_ray.search.study.study import TrialStudy
+from u2pl_ray.search.study.trial_record import State
+
+
+def extend(
+    experiment: Experiment,
+    trials: int = 0,
+    *,
+    hours: float = 0.0,
+    device_hours: float = 0.0,
+    patience: int | None = None,
+    space: Space | None = None,
+) -> tuple[Experiment, list[str]]:
+    """The experiment with more to do, and sentences about what that means; `Experiment.run` then does it.
+
+    Args:
+        experiment: to be extended.
+        trials: more trials.
+        hours, device_hours: more of them, on top of the limit so far, or of what was used if there was none.
+        patience: the new limit; counting starts anew with any extension.
+        space: other ranges for the same settings.
+
+    Raises:
+        UserError: nothing more is asked for, or the space is not one of the same settings.
+    """
+    for flag, more in (("--trials", trials), ("--hours", hours), ("--gpu-hours", device_hours)):
+        if more < 0:
+            raise UserError(f"{flag} {more:+g}: give a number above 0")
+    if not (trials or hours or device_hours or patience is not None or space is not None):
+        raise UserError("extend: give --trials +N, --hours +H, --gpu-hours +H, --patience K or --space FILE")
+    study, options = experiment.study(), experiment.options
+    records = study.records()
+    budget = options.budget
+    so_far = used_by(study)
+    budget = replace(
+        budget,
+        hours=_more(budget.hours, so_far[0], hours),
+        device_hours=_more(budget.device_hours, so_far[1], device_hours),
+        patience=budget.patience if patience is None else patience,
+        patience_from=len(results(records)),
+    )
+    budget.check()
+    notes = [] if space is None else _rerange(experiment, study, space)
+    total = options.trials
+    if trials:
+        total = trials + (sum(record.reason != "invalid" for record in records) if total is None else total)
+    extended = replace(experiment, options=replace(options, trials=total, budget=budget))
+    if space is not None:
+        kept = experiment.folder / f"space-{len(list(experiment.folder.glob('space-*.yaml'))) + 1}.yaml"
+        kept.write_text(experiment.space.text, "utf-8")  # the ranges until now
+        snapshot.write(experiment.folder, snapshot.SPACE, space.text)
+        extended = replace(extended, space=space)
+    tree = json.loads((experiment.folder / "experiment.json").read_text("utf-8"))
+    tree["options"] |= {"trials": total, "budget": asdict(budget)}
+    snapshot.write(experiment.folder, snapshot.EXPERIMENT, json.dumps(tree, indent=2))
+    experiment.place.commit()
+    return extended, notes
+
+
+def _more(limit: float | None, so_far: float, more: float) -> float | None:
+    return max(limit or 0.0, so_far) + more if more else limit
+
+
+def _rerange(experiment: Experiment, study: TrialStudy, space: Space) -> list[str]:
+    """Check that the study can go on with `space`; what no longer fits, in words."""
+    before = experiment.space
+    for path in {**before.parameters, **space.parameters}:
+        if path not in before.parameters or path not in space.parameters:
+            where = "is new" if path not in before.parameters else "is missing"
+            raise UserError(
+                f"{space.source}: {path} {where}: extend changes ranges; for other settings, start a search"
+            )
+        old, new = before.parameters[path].distribution, space.parameters[path].distribution
+        if (
+            isinstance(old, CategoricalDistribution)
+            and before.parameters[path].choices != space.parameters[path].choices
+        ):
+            raise UserError(f"{space.source}: {path}: the choices of a study cannot change; start a search for others")
+        if type(old) is not type(new) or getattr(old, "log", None) != getattr(new, "log", None):
+            raise UserError(f"{space.source}: {path}: the bounds may change, the kind of range may not")
+    if before.constants != space.constants or before.objectives != space.objectives:
+        raise UserError(f"{space.source}: constants and metric must stay as they are; start a search for others")
+    space.check(experiment.config)
+    outside = {
+        trial.number: [path for path, value in trial.params.items() if not fits(space.distributions, path, value)]
+        for trial in study.study.get_trials(deepcopy=False)
+    }
+    for record in study.records():
+        if record.state == State.PENDING:
+            for path, value in record.params.items():
+                if not space.parameters[path].holds(value):
+                    raise UserError(
+                        f"{space.source}: trial {record.id} is queued with {path}={value}, outside "
+                        f"{space.parameters[path].extent()}: let it start first (u2pl-ray resume {experiment.name})"
+                    )
+    count = sum(bool(paths) for paths in outside.values())
+    changed = [
+        f"{path}: {before.parameters[path].extent()} becomes {parameter.extent()}"
+        for path, parameter in space.parameters.items()
+        if parameter.extent() != before.parameters[path].extent()
+    ]
+    left_out = [f"{count} of {len(outside)} trials lie outside; the sampler does not see them"] if count else []
+    return [*changed, *left_out]

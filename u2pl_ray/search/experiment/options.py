@@ -1,0 +1,121 @@
+"""How an experiment searches, and how that is written down."""
+
+import platform
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
+from importlib import metadata
+from typing import Any
+
+from optuna.pruners import BasePruner
+
+from u2pl_ray.config.errors import UserError
+from u2pl_ray.search.driver.budget import NO_LIMIT, Budget
+from u2pl_ray.search.experiment.snapshot import parse_json
+from u2pl_ray.search.samplers.registry import SamplerChoice
+from u2pl_ray.search.schedulers.registry import SchedulerChoice
+from u2pl_ray.search.trials.retention import KEEP
+
+FORMAT = 1
+TRAINER = "u2pl_ray.train.launch:build_trainer"
+_VERSIONS = ("u2pl_ray", "ray", "optuna", "torch")
+
+
+@dataclass(frozen=True)
+class Options:
+    """How an experiment searches.
+
+    Attributes:
+        trials: trials in all, None for no limit.
+        sampler, scheduler: what proposes, and what stops early.
+        max_concurrent: upper limit of trials at once, or None for what the cluster holds.
+        trainer: `module:function` that builds a trial's trainer.
+        budget: where the search ends beside its number of trials.
+        study_url: the database that holds the study, or an empty string for a journal file in the experiment's folder.
+        confirms: the experiment that this one is the confirmation of, or an empty string.
+        keep: finished trials that keep their checkpoints, the best ones.
+        autoscale: the cluster adds nodes on demand: ask for room for `max_concurrent` trials.
+    """
+
+    trials: int | None
+    sampler: SamplerChoice
+    scheduler: SchedulerChoice
+    max_concurrent: int | None = None
+    trainer: str = TRAINER
+    budget: Budget = NO_LIMIT
+    study_url: str = ""
+    confirms: str = ""
+    keep: int = KEEP
+    autoscale: bool = False
+
+    def choices(self, epochs: int) -> tuple[SamplerChoice, BasePruner]:
+        """What a `TrialStudy` of trials of at most `epochs` epochs proposes with, and stops by."""
+        return self.sampler, self.scheduler.build(epochs)
+
+
+def versions() -> dict[str, str]:
+    """What results depend on beside the settings, as installed here."""
+    return {"python": platform.python_version(), **{name: metadata.version(name) for name in _VERSIONS}}
+
+
+def describe(name: str, options: Options) -> dict[str, Any]:
+    """What experiment.json holds."""
+    return {
+        "format": FORMAT,
+        "name": name,
+        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "versions": versions(),
+        "options": {
+            "trials": options.trials,
+            "sampler": {
+                "name": options.sampler.name,
+                "seed": options.sampler.seed,
+                "options": dict(options.sampler.options),
+            },
+            "scheduler": {"name": options.scheduler.name, "options": dict(options.scheduler.options)},
+            "max_concurrent": options.max_concurrent,
+            "trainer": options.trainer,
+            "budget": asdict(options.budget),
+            "study_url": options.study_url,
+            "confirms": options.confirms,
+            "keep": options.keep,
+            "autoscale": options.autoscale,
+        },
+    }
+
+
+def read_options(tree: Mapping[str, Any]) -> Options:
+    """The options in what `describe` made, under `options`.
+
+    Raises:
+        KeyError, TypeError: something is missing or unknown.
+    """
+    return Options(
+        tree["trials"],
+        SamplerChoice(**tree["sampler"]),
+        SchedulerChoice(**tree["scheduler"]),
+        tree["max_concurrent"],
+        tree["trainer"],
+        Budget(**tree.get("budget", {})),  # experiments of earlier versions have none
+        tree.get("study_url", ""),
+        tree.get("confirms", ""),
+        tree.get("keep", KEEP),
+        tree.get("autoscale", False),
+    )
+
+
+def parse_description(text: str, name: str) -> dict[str, Any]:
+    """What `describe` made, as JSON; not looked into if it is of another format.
+
+    Raises:
+        UserError: it is damaged.
+    """
+    tree = parse_json(text, name)
+    if tree.get("format", FORMAT) != FORMAT:
+        return tree
+    try:
+        read_options(tree["options"])
+        tree["format"], tree["name"], tree["created"], tree["versions"]
+    except (KeyError, TypeError) as error:
+        raise UserError(f"{name}: damaged ({type(error).__name__} {error})") from None
+    return tree

@@ -1,0 +1,228 @@
+"""Plans: searches that have been checked against configuration, storage and cluster, and not been started."""
+
+import json
+import shutil
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from u2pl_ray.config import overrides
+from u2pl_ray.config.errors import UserError
+from u2pl_ray.config.schema import Config
+from u2pl_ray.search.cluster.capacity import Fit, check_growth, connect, fit, nodes
+from u2pl_ray.search.driver.budget import NO_LIMIT, Budget
+from u2pl_ray.search.experiment import snapshot
+from u2pl_ray.search.experiment.experiment import Experiment
+from u2pl_ray.search.experiment.options import TRAINER, Options, describe
+from u2pl_ray.search.experiment.warm_start import LEARNS, gather
+from u2pl_ray.search.samplers.registry import COMPLETED_ONLY, SamplerChoice
+from u2pl_ray.search.schedulers.registry import SchedulerChoice, from_early_terminate
+from u2pl_ray.search.schedulers.successive_halving import RungPruner
+from u2pl_ray.search.space.paper_setting import paper_setting
+from u2pl_ray.search.space.parameter import bounds
+from u2pl_ray.search.space.space import Space
+from u2pl_ray.search.storage.place import Place, free_space, locate, writable
+from u2pl_ray.search.storage.reachability import check_reach
+from u2pl_ray.search.study.database import check_url, open_database
+from u2pl_ray.search.study.prior_trials import NOTHING, Earlier
+from u2pl_ray.search.study.study import TrialStudy
+from u2pl_ray.search.trials.retention import KEEP
+from u2pl_ray.train.footprint import checkpoint_bytes
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A search that has been checked and not been started; nothing is written yet."""
+
+    name: str
+    place: Place
+    config: Config
+    space: Space
+    options: Options
+    fit: Fit
+    paper: Mapping[str, Any]
+    notes: Sequence[str] = ()
+    earlier: Earlier = NOTHING
+    queue: Sequence[tuple[Mapping[str, Any], str]] = ()
+
+    def lines(self) -> list[str]:
+        """The plan for people."""
+        epochs = self.config.train.epochs
+        pruner = self.options.scheduler.build(epochs)
+        rungs = pruner.rungs(0, epochs) if isinstance(pruner, RungPruner) else []
+        stops = f", trials may stop after {', '.join(map(str, rungs))} epochs" if rungs else ""
+        width = max(len(path) for path in self.space.parameters)
+        goals = " and ".join(f"{metric.goal} {metric.name}" for metric in self.space.objectives)
+        many = "trials" if self.options.trials is None else f"{self.options.trials} trials"
+        limits = self.options.budget.words(self.fit.gpu)
+        return [
+            f"experiment   {self.place.location}",
+            f"search       {many} of at most {epochs} epochs, {goals}",
+            *([f"budget       ends after {' or '.join(limits)}"] if limits else []),
+            f"sampler      {self.options.sampler.name}, seed {self.options.sampler.seed}",
+            f"scheduler    {self.options.scheduler.name}{stops}",
+            f"cluster      {self.fit.arithmetic}",
+            f"storage      {free_space(self.place.storage)}",
+            *([f"study        {self.options.study_url}"] if self.options.study_url else []),
+            *self._checkpoints(),
+            f"space        {self.space.source}",
+            *(
+                f"  {path:<{width}}  {parameter.extent()}" + (f"   first: {self.paper[path]}" if self.paper else "")
+                for path, parameter in self.space.parameters.items()
+            ),
+            *(f"  {path:<{width}}  {value} (fixed)" for path, value in self.space.constants.items()),
+            *(f"warm start   {note}" for note in self.earlier.notes),
+            *(f"note         {note}" for note in self.notes),
+        ]
+
+    def _checkpoints(self) -> list[str]:
+        """How much room checkpoints take at most; nothing if the classes are not known yet."""
+        if not self.config.data.classes:
+            return []
+        capacity = "method.memory_bank.capacity"
+        searched, config = self.space.parameters.get(capacity), self.config
+        if searched is not None:
+            largest = max(searched.choices) if searched.choices else bounds(searched.distribution)[1]
+            config = overrides.apply(config, {capacity: largest})
+        size, each = checkpoint_bytes(config), config.train.keep_checkpoints
+        finished = min(self.options.keep, self.options.trials or self.options.keep)
+        # One more trial than run at once: the one that has just ended; one more checkpoint: the one being written.
+        most = finished * each + (self.fit.concurrent + 1) * (each + 1)
+        kept = f"{each} of each running trial and of the best {finished} finished"
+        return [f"checkpoints  {size / 1e9:.2g} GB each, at most about {most * size / 1e9:.2g} GB at a time ({kept})"]
+
+    def create(self) -> Experiment:
+        """Write the experiment: all of it, or nothing.
+
+        Raises:
+            UserError: the name was taken meanwhile, or the storage cannot be written.
+        """
+        folder = self.place.folder
+        partial = folder.with_name(f".{self.name}.{uuid.uuid4().hex[:8]}")
+        try:
+            partial.mkdir(parents=True)
+            (partial / "trials").mkdir()
+            snapshot.write(partial, snapshot.CONFIG, overrides.dump(self.config))
+            snapshot.write(partial, snapshot.SPACE, self.space.text)
+            snapshot.write(partial, snapshot.EXPERIMENT, json.dumps(describe(self.name, self.options), indent=2))
+            self.earlier.write(partial)
+            location = self.options.study_url or partial / "study.journal"
+            study = TrialStudy.create(location, self.name, self.space, *self.options.choices(self.config.train.epochs))
+            try:
+                paper = [(self.paper, "paper")] if self.paper else []
+                for settings, note in [*paper, *self.queue]:
+                    study.enqueue(settings, note)
+                if self.place.exists():
+                    raise UserError(_taken(self.name))
+                partial.rename(folder)
+                self.place.commit()
+            except BaseException:
+                study.delete()
+                raise
+        except OSError as error:
+            raise UserError(f"{self.place.location}: {error.strerror or error}; use another --storage-path") from None
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+        return Experiment.open(self.name, self.place.storage)
+
+
+def plan_search(
+    config: Config,
+    space: Space,
+    *,
+    name: str,
+    trials: int | None,
+    budget: Budget = NO_LIMIT,
+    storage_path: str | Path | None = None,
+    sampler: str | None = None,
+    sampler_options: Mapping[str, Any] | None = None,
+    scheduler: str | None = None,
+    scheduler_options: Mapping[str, Any] | None = None,
+    seed: int = 0,
+    warm_start: Sequence[str] = (),
+    queue: Sequence[tuple[Mapping[str, Any], str]] | None = None,
+    study_url: str = "",
+    max_concurrent: int | None = None,
+    trainer: str = TRAINER,
+    keep: int | None = None,
+    autoscale: bool = False,
+) -> Plan:
+    """Check a search against the configuration, the storage and the cluster (connects to Ray; writes nothing).
+
+    Args:
+        config: resolved configuration the trials start from.
+        space: what is searched.
+        name: the experiment's; must be new in the storage.
+        trials: how many, None for no limit but the budget's.
+        budget: where the search ends before that.
+        storage_path: folder that every node reaches, or a URI (s3://bucket/prefix); default: `default_storage()`.
+        sampler, sampler_options: default: what the space's `method` says, else TPE.
+        scheduler, scheduler_options: default: what the space's `early_terminate` says, else ASHA.
+        seed: of the proposals.
+        warm_start: earlier experiments whose trials the sampler is told of.
+        queue: settings to begin with instead of the paper's, each with a note that says whence.
+        study_url: keep the study in this database, where several drivers can share it.
+        max_concurrent: upper limit of trials at once.
+        trainer: `module:function`, see `Options`.
+        keep: finished trials that keep their checkpoints, the best ones; default: `KEEP`.
+        autoscale: the cluster adds nodes on demand: ask for room for `max_concurrent` trials.
+
+    Raises:
+        UserError: one line naming what is wrong.
+    """
+    if trials is not None and trials < 1:
+        raise UserError(f"--trials {trials}: give at least 1")
+    budget.check()
+    if keep is not None and keep < 1:
+        raise UserError(f"--keep-trials {keep}: give at least 1, or the best trial's checkpoints are lost")
+    if autoscale:
+        check_growth(config, max_concurrent)
+    if study_url:
+        open_database(check_url(study_url))
+    place = locate(name, storage_path)
+    if place.exists():
+        raise UserError(_taken(name))
+    space.check(config)
+    by_method = "random" if space.method == "random" else "tpe"
+    choice = SamplerChoice(sampler or by_method, seed, dict(sampler_options or {}))
+    choice.check(len(space.objectives))
+    epochs = config.train.epochs
+    if scheduler is None and not scheduler_options and space.early_terminate is not None:
+        stopping = from_early_terminate(space.early_terminate, epochs, space.source)
+    else:
+        stopping = SchedulerChoice(scheduler or "asha", dict(scheduler_options or {})).after(_warmup(config), epochs)
+    stopping.build(epochs)
+    if stopping.name == "pbt" and "://" in place.storage:
+        raise UserError(f"--scheduler pbt copies checkpoints between trials: give a folder, not {place.storage}")
+    if stopping.name == "pbt" and (trials is None or space.further):
+        raise UserError("--scheduler pbt: give --trials, the size of its population, and one objective")
+    if warm_start and choice.name not in LEARNS:
+        raise UserError(f"--warm-start: {choice.name} learns nothing from other trials; use {' or '.join(LEARNS)}")
+    earlier = gather(warm_start, space, config, storage_path)
+    paper, notes = paper_setting(space, config) if queue is None else ({}, [])
+    notes += writable(place.storage)
+    if choice.name in COMPLETED_ONLY and stopping.name != "none":
+        notes.append(f"{choice.name} learns from completed trials alone; --scheduler none would complete them all")
+    drawn = [path for path, parameter in space.parameters.items() if parameter.choices is not None]
+    if choice.name == "cmaes" and drawn:
+        notes.append(f"cmaes moves numbers alone; it draws {', '.join(drawn)} at random")
+    connect()
+    room = fit(config, nodes(), max_concurrent, autoscale)
+    if len(nodes()) > 1:
+        notes.append(check_reach(place.storage))
+    kept = KEEP if keep is None else keep
+    options = Options(
+        trials, choice, stopping, max_concurrent, trainer, budget, study_url, keep=kept, autoscale=autoscale
+    )
+    return Plan(name, place, config, space, options, room, paper, notes, earlier, queue or ())
+
+
+def _warmup(config: Config) -> int:
+    """Epochs in which trials that differ in the method do not differ yet."""
+    return 0 if config.method.name == "supervised" else config.method.warmup_epochs
+
+
+def _taken(name: str) -> str:
+    return f"--name {name}: exists already; continue it with `u2pl-ray resume {name}`, or choose another name"

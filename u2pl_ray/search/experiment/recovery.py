@@ -1,0 +1,158 @@
+"""Puts an experiment's study and records right before it goes on, from what its trials' own folders hold.
+
+After a kill there is nothing to do: every write leaves a state that loads. This is for files that were cut, overwritten
+or deleted.
+"""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from u2pl_ray.config import metrics as names
+from u2pl_ray.config import overrides
+from u2pl_ray.config.errors import UserError
+from u2pl_ray.config.schema import Config
+from u2pl_ray.search.driver.driver import Outcome
+from u2pl_ray.search.experiment.snapshot import CONFIG, parse_config
+from u2pl_ray.search.storage.atomic import write_whole
+from u2pl_ray.search.study.pareto import measured
+from u2pl_ray.search.study.study import TrialStudy
+from u2pl_ray.search.study.trial_file import TrialFile
+from u2pl_ray.search.study.trial_record import EpochLog, State, TrialRecord, read_epochs, trial_id
+from u2pl_ray.train import checkpoint
+from u2pl_ray.train.errors import CorruptCheckpoint
+
+_LOST = Outcome(State.FAILED, "invalid", "the study was lost, and so was this trial's own record")
+
+
+def mend_journal(journal: Path) -> str:
+    """Cut a journal before its first damaged entry, with the whole kept beside it; a line for people about that.
+
+    An unfinished last line is no damage, see `Journal`.
+    """
+    try:
+        content = journal.read_bytes()
+    except FileNotFoundError:
+        return f"{journal}: was gone"
+    good, entries = 0, 0
+    for line in content.split(b"\n")[:-1]:
+        if not _is_entry(line, first=not entries):
+            break
+        good, entries = good + len(line) + 1, entries + 1
+    rest = content[good:]
+    if entries and (not rest or (b"\n" not in rest and b"\0" not in rest)):
+        return ""
+    aside = journal.with_suffix(".damaged")
+    aside.write_bytes(content)
+    if entries:
+        partial = journal.with_suffix(".partial")
+        partial.write_bytes(content[:good])
+        partial.replace(journal)
+    else:
+        journal.unlink()
+    return f"{journal}: damaged after {entries} entries (kept as {aside.name})"
+
+
+def adopt_trials(study: TrialStudy, trials: Path) -> list[str]:
+    """Enter trials that have a folder and are not in the study, and ends of trials that are; ids of both."""
+    known = len(study.records())
+    numbers = [int(folder.name) for folder in trials.glob("[0-9]*") if folder.name.isdigit()]
+    adopted = []
+    for number in range(known, max(numbers, default=-1) + 1):
+        file = _trial_file(study, trials / trial_id(number))
+        fits = file is not None and all(
+            parameter.holds(file.params[path])
+            for path, parameter in study.space.parameters.items()
+            if path in file.params
+        )
+        if file is None or not fits:  # a proposal that was not valid has no folder
+            study.fail(study.adopt(TrialFile({}, State.RUNNING)).number, _LOST.reason, _LOST.detail)
+        else:
+            study.adopt(file)
+            adopted.append(trial_id(number))
+    for record in study.records():
+        if record.state == State.RUNNING:
+            told = TrialFile.read(trials / record.id)
+            if told is not None and told.state.finished:
+                _settle(study, record, told, read_epochs(trials / record.id / "epochs.jsonl"))
+                adopted.append(record.id)
+    return sorted(set(adopted))
+
+
+def restore_records(study: TrialStudy, trials: Path, configure: Callable[[TrialRecord], Config]) -> list[str]:
+    """Put back what is missing of finished trials' files, as far as study and checkpoints have it; lines about that."""
+    notes = []
+    for record in study.records():
+        folder = trials / record.id
+        if not record.state.finished or record.reason == "invalid":
+            continue
+        if TrialFile.read(folder) is None:
+            TrialFile.of(record).write(folder)
+        if _config(folder) is None:
+            try:
+                write_whole(folder / CONFIG, overrides.dump(configure(record)))
+            except UserError:
+                continue
+            notes.append(f"{folder / 'config.yaml'}: was gone or damaged; written anew")
+        log = EpochLog(folder / "epochs.jsonl")
+        if len(log.epochs) < record.epochs:
+            lost = f"{log.path}: epochs {len(log.epochs) + 1} to {record.epochs} were gone"
+            for metrics in _history(folder / "train")[: record.epochs]:
+                log.append(metrics)
+            objective = study.space.metric.name
+            found = len(log.epochs) >= record.epochs
+            notes.append(
+                f"{lost}; {'restored from a checkpoint' if found else f'the study has their {objective} only'}"
+            )
+    return notes
+
+
+def _trial_file(study: TrialStudy, folder: Path) -> TrialFile | None:
+    """What a trial's folder says of it: trial.json, else the settings in config.yaml."""
+    file = TrialFile.read(folder)
+    if file is not None:
+        return file
+    config = _config(folder)
+    if config is None:
+        return None
+    return TrialFile({path: overrides.get(config, path) for path in study.space.parameters}, State.RUNNING)
+
+
+def _settle(study: TrialStudy, record: TrialRecord, told: TrialFile, epochs: list[dict[str, Any]]) -> None:
+    for row in epochs:
+        value = row.get(study.space.metric.name)
+        if isinstance(value, int | float):
+            study.report(record.number, row[names.EPOCH], float(value))
+    if told.state == State.COMPLETED and epochs:
+        study.complete(record.number, measured(epochs[-1], study.space.objectives)[0][1:])
+    elif told.state == State.STOPPED:
+        study.stop(record.number)
+    else:
+        study.fail(record.number, told.reason, told.detail)
+
+
+def _history(run: Path) -> list[dict[str, Any]]:
+    """The epochs that a training's newest whole checkpoint knows of."""
+    for folder in sorted(run.glob("epoch_*"), reverse=True):
+        try:
+            return list(checkpoint.load(folder)["history"])
+        except (CorruptCheckpoint, KeyError):
+            continue
+    return []
+
+
+def _is_entry(line: bytes, first: bool) -> bool:
+    try:
+        entry = json.loads(line)
+    except ValueError:
+        return False
+    return isinstance(entry, dict) and "op_code" in entry and (not first or entry["op_code"] == 0)
+
+
+def _config(folder: Path) -> Config | None:
+    """A trial's configuration as its folder has it; None if that is gone or damaged."""
+    try:
+        return parse_config((folder / CONFIG).read_text("utf-8"), CONFIG)
+    except (OSError, UnicodeDecodeError, UserError):
+        return None

@@ -1,0 +1,133 @@
+"""What an experiment was started with, kept a second time: to restore a damaged file from, and to notice an edited one.
+
+`start/` in the experiment's folder holds copies of experiment.json, config.yaml and space.yaml. A file that cannot be
+read is taken from there. One that reads well and says something else was edited: continuing with it would mix trials of
+two different searches.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from u2pl_ray.config import overrides
+from u2pl_ray.config.errors import UserError
+from u2pl_ray.config.schema import Config
+from u2pl_ray.search.storage.atomic import write_whole
+
+COPIES = "start"
+EXPERIMENT, CONFIG, SPACE = "experiment.json", "config.yaml", "space.yaml"
+
+_HARMLESS = ("tracking.", "resources.", "data.loader_workers", "train.keep_checkpoints")
+"""Settings that change where a trial runs and what is kept of it, and not its result."""
+
+T = TypeVar("T")
+
+
+def write(folder: Path, file: str, text: str) -> None:
+    """Write one of the three files, and its copy."""
+    write_whole(folder / COPIES / file, text)
+    write_whole(folder / file, text)
+
+
+def read(folder: Path, file: str, parse: Callable[[str, str], T]) -> tuple[T, str]:
+    """What `parse(text, name)` makes of a file, or of its copy; and a line for people in the latter case.
+
+    Raises:
+        UserError: neither can be read.
+    """
+    try:
+        return _parsed(folder / file, parse), ""
+    except UserError as error:
+        problem = error
+    try:
+        parsed = _parsed(folder / COPIES / file, parse)
+    except UserError:
+        raise UserError(f"{problem}, and so is its copy {COPIES}/{file}; the trials' own files are left") from None
+    return parsed, f"{problem}; its copy {COPIES}/{file} is used"
+
+
+def restore(folder: Path) -> None:
+    """Put back the copies of files that are gone or damaged."""
+    for file, parse in ((EXPERIMENT, parse_json), (CONFIG, parse_config), (SPACE, parse_text)):
+        _, restored = read(folder, file, parse)
+        if restored:
+            write_whole(folder / file, (folder / COPIES / file).read_text("utf-8"))
+
+
+def changes(folder: Path) -> tuple[list[str], list[str]]:
+    """What was edited since the start, and matters to results; and what does not. Each as `file: key old -> new`."""
+    serious: list[str] = []
+    harmless: list[str] = []
+    if not (folder / COPIES).is_dir():
+        return serious, harmless
+    old, new = (parse_config((where / CONFIG).read_text("utf-8"), CONFIG) for where in (folder / COPIES, folder))
+    for path in overrides.paths():
+        before, after = overrides.get(old, path), overrides.get(new, path)
+        if before != after:
+            kind = harmless if path.startswith(_HARMLESS) else serious
+            kind.append(f"{CONFIG}: {path} {before} -> {after}")
+    if (folder / COPIES / SPACE).read_text("utf-8") != (folder / SPACE).read_text("utf-8"):
+        serious.append(f"{SPACE}: edited")
+    before, after = (json.loads((where / EXPERIMENT).read_text("utf-8")) for where in (folder / COPIES, folder))
+    for key in ("sampler", "scheduler", "trainer"):
+        if before["options"][key] != after["options"][key]:
+            serious.append(f"{EXPERIMENT}: {key} {before['options'][key]} -> {after['options'][key]}")
+    return serious, harmless
+
+
+def version_changes(then: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    """`torch 2.5.0 -> 2.6.0`, for what is installed in another version than at the start."""
+    return [f"{name} {then[name]} -> {now[name]}" for name in now if name in then and then[name] != now[name]]
+
+
+def parse_json(text: str, name: str) -> dict[str, Any]:
+    """A JSON object.
+
+    Raises:
+        UserError: it is none.
+    """
+    try:
+        tree = json.loads(text)
+    except ValueError:
+        tree = None
+    if not isinstance(tree, dict):
+        raise UserError(f"{name}: damaged (not a JSON object)")
+    return tree
+
+
+def parse_config(text: str, name: str) -> Config:
+    """A whole configuration, as `overrides.dump` writes it.
+
+    Raises:
+        UserError: it is none, or has been cut.
+    """
+    import yaml
+
+    try:
+        tree = yaml.safe_load(text)
+    except yaml.YAMLError:
+        tree = None
+    if not isinstance(tree, dict) or not tree.keys() >= Config.model_fields.keys():
+        raise UserError(f"{name}: damaged (not a whole configuration)")
+    return overrides.validate(tree)
+
+
+def parse_text(text: str, name: str) -> str:
+    """A text that is not empty.
+
+    Raises:
+        UserError: it is.
+    """
+    if not text.strip("\0 \n"):
+        raise UserError(f"{name}: damaged (empty)")
+    return text
+
+
+def _parsed(path: Path, parse: Callable[[str, str], T]) -> T:
+    try:
+        return parse(path.read_text("utf-8"), str(path))
+    except FileNotFoundError:
+        raise UserError(f"{path}: is gone") from None
+    except (OSError, UnicodeDecodeError):
+        raise UserError(f"{path}: damaged (cannot be read)") from None

@@ -1,0 +1,71 @@
+"""A search in Weights & Biases: one run a trial, written by the driver."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import yaml
+
+from u2pl_ray.config import metrics as names
+from u2pl_ray.config.schema import Config
+from u2pl_ray.search.listeners.base import Listener
+from u2pl_ray.search.study.trial_record import TrialRecord
+from u2pl_ray.tracking.sink import WandbSink
+
+_IMAGES = "media/images"
+"""Images in W&B, followed by their split; the sink wants paths relative to the experiment's folder."""
+
+
+class WandbListener(Listener):
+    """Passes a search's events to W&B.
+
+    Args:
+        sink: writes the runs.
+        say: called with what people should see when the sink is closed.
+    """
+
+    def __init__(self, sink: WandbSink, say: Callable[[str], None] = lambda line: None) -> None:
+        self._sink, self._say = sink, say
+
+    def trial_started(self, trial: TrialRecord, config: Config) -> None:
+        """Open or continue the trial's run."""
+        tags = [config.method.name, *([trial.note] if trial.note else [])]
+        self._sink.start(trial.id, trial.id, config.model_dump(mode="json"), tags)
+
+    def epoch_known(self, trial: TrialRecord, metrics: Mapping[str, Any]) -> None:
+        """Log what an earlier session may not have; the sink skips steps it has."""
+        self._log(trial, metrics)
+
+    def epoch_done(self, trial: TrialRecord, metrics: Mapping[str, Any], best: TrialRecord | None) -> None:
+        """Log an epoch."""
+        self._log(trial, metrics)
+
+    def _log(self, trial: TrialRecord, metrics: Mapping[str, Any]) -> None:
+        row = {name: value for name, value in metrics.items() if name != names.IMAGES}
+        if names.IMAGES in metrics:
+            row[_IMAGES] = f"trials/{trial.id}/{metrics[names.IMAGES]}"
+        self._sink.log(trial.id, row, metrics[names.EPOCH])
+
+    def trial_finished(self, trial: TrialRecord) -> None:
+        """End the trial's run."""
+        summary: dict[str, Any] = {"trial/epochs": trial.epochs}
+        if trial.reason:
+            summary |= {"trial/reason": trial.reason, "trial/detail": trial.detail}
+        self._sink.finish(trial.id, trial.state.value, summary)
+
+    def close(self) -> None:
+        """Wait for the sink. It warns by itself of what went wrong; only losses are said again."""
+        report = self._sink.close()
+        if report.dropped:
+            self._say(f"W&B: {report.dropped} rows were lost")
+
+
+def sweep_of(space_text: str) -> dict[str, Any]:
+    """A space file as the W&B Sweep it can be registered as: stopping trials is not W&B's business here.
+
+    A sweep has one metric: of several objectives it gets the first.
+    """
+    tree = dict(yaml.safe_load(space_text))
+    if isinstance(tree.get("metric"), list):
+        tree["metric"] = tree["metric"][0]
+    tree.pop("early_terminate", None)
+    return tree

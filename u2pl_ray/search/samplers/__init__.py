@@ -1,0 +1,1 @@
+"""What proposes trials: samplers by name, and what of the study each of them is shown."""

@@ -1,0 +1,1 @@
+"""What stops trials early: schedulers by name, successive halving, population-based training."""

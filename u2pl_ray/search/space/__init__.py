@@ -1,0 +1,1 @@
+"""What is searched: space files, their distributions, and the paper's setting as a point of a space."""

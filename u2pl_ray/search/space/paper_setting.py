@@ -1,0 +1,50 @@
+"""The first trial of a search: the paper's own setting, as far as the space allows it."""
+
+from typing import Any
+
+from u2pl_ray.config import overrides
+from u2pl_ray.config.errors import UserError
+from u2pl_ray.config.schema import Config
+from u2pl_ray.search.space.space import Space
+
+
+def paper_setting(space: Space, base: Config) -> tuple[dict[str, Any], list[str]]:
+    """The paper's value of every searched setting (the schema's default), moved into the range where it is outside.
+
+    Args:
+        space: what is searched.
+        base: the configuration the trials start from; its value stands in where no choice is near the paper's.
+
+    Returns:
+        The settings by dotted path, and one sentence for each that is not the paper's. No settings if there is nothing
+        to choose, or if the moved ones are not valid together; a sentence then says why.
+    """
+    if all(parameter.distribution.single() for parameter in space.parameters.values()):
+        return {}, []  # nothing to choose
+    paper = Config()
+    setting: dict[str, Any] = {}
+    notes: list[str] = []
+    for path, parameter in space.parameters.items():
+        wanted = _value(paper, path)
+        try:
+            value = parameter.clip(wanted)
+        except ValueError:
+            try:
+                value = parameter.clip(_value(base, path))
+            except ValueError:
+                value = parameter.decode(parameter.distribution.to_external_repr(0))
+        setting[path] = value
+        if value != (list(wanted) if isinstance(wanted, tuple) else wanted):
+            notes.append(f"{path}: the paper's {wanted} is outside {parameter.extent()}; the first trial takes {value}")
+    try:
+        space.configure(base, setting)
+    except UserError as error:
+        return {}, [*notes, f"the paper's setting is not valid here and is left out: {error}"]
+    return setting, notes
+
+
+def _value(config: Config, path: str) -> Any:
+    try:
+        return overrides.get(config, path)
+    except UserError:  # an entry of free-form options that this configuration does not have
+        return None

@@ -1,0 +1,225 @@
+"""An experiment on an object store such as S3: worked on in a local copy, and stored before it is acted on.
+
+What a search decides by (study, epochs, settings) is small and is stored as whole objects, each change before the
+driver acts on it: a proposal before it runs, an epoch before the decision on it. So a kill at any moment leaves a
+state there that resumes, and nothing on the machine is needed for it: every run begins with a fresh copy. Checkpoints
+are written there by Ray Train itself. W&B's files and the like follow within `_LAG` seconds, and at the end.
+"""
+
+import atexit
+import fnmatch
+import json
+import logging
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from u2pl_ray.config.errors import UserError
+from u2pl_ray.scratch import scratch
+from u2pl_ray.search.storage.lease import BEAT, STALE, Lease
+from u2pl_ray.search.storage.object_store import Objects, child, parent
+
+logger = logging.getLogger(__name__)
+
+_LEASE = "driver.lease"
+_DECIDING = (
+    *("config.yaml", "space.yaml", "space-*.yaml", "warm_start.json", "best.yaml", "start/*"),
+    *("trials/*/config.yaml", "trials/*/epochs.jsonl"),
+    "study.journal",  # after what it can be brought up to date from
+    "trials/*/trial.json",
+    "experiment.json",  # last: with it there is an experiment
+)
+_ELSEWHERE = ("trials/*/train/*", "tune/*", _LEASE, "*.partial", "*.partial/*", "*.lock")
+_LAG = 30.0
+_PATIENCE = (0.0, 1.0, 4.0, 15.0, 30.0)
+_SETTLE = 1.0
+
+
+class Mirror:
+    """A `Place` below a URI.
+
+    Args:
+        uri: the experiment's.
+
+    Raises:
+        UserError: see `Objects`.
+    """
+
+    def __init__(self, uri: str) -> None:
+        self.location = uri
+        self.storage, name = parent(uri)
+        self._objects = Objects(uri)
+        held = ExitStack()
+        self.folder = held.enter_context(scratch()) / name
+        atexit.register(held.close)
+        self._stored: dict[str, tuple[int, int] | None] = {}
+        self._lease: ObjectLease | None = None
+        self._lock = threading.Lock()
+
+    def exists(self) -> bool:
+        """See `Place`."""
+        try:
+            return self._objects.exists("experiment.json")
+        except OSError as error:
+            raise UserError(f"{self.location}: cannot be read ({error})") from None
+
+    def fetch(self) -> None:
+        """See `Place`."""
+        try:
+            names = [name for name in self._objects.names() if not _matches(name, _ELSEWHERE)]
+            with ThreadPoolExecutor(8) as pool:
+                list(pool.map(self._get, names))
+        except OSError as error:
+            raise UserError(f"{self.location}: cannot be read ({error})") from None
+
+    def commit(self) -> None:
+        """See `Place`.
+
+        Raises:
+            OSError: the store did not take it for about a minute, or another driver has taken over.
+        """
+        if self._lease is not None and self._lease.lost:
+            raise OSError(f"{self.location}: another driver has taken over")
+        for name in self._changed(*_DECIDING):
+            self._put(name)
+
+    def publish(self) -> None:
+        """See `Place`."""
+        self._follow()
+        self.commit()
+
+    def below(self, name: str) -> str:
+        """See `Place`."""
+        return child(self.location, name)
+
+    def holds(self, name: str) -> bool:
+        """See `Place`."""
+        return self._objects.exists(name)
+
+    def running(self) -> bool:
+        """See `Place`."""
+        return ObjectLease(self._objects, self.folder / _LEASE).held()
+
+    @contextmanager
+    def session(self) -> Iterator[None]:
+        """See `Place`."""
+        ended = threading.Event()
+
+        def follow() -> None:
+            while not ended.wait(_LAG):
+                try:
+                    self._follow()
+                except OSError as error:
+                    logger.warning("%s: W&B's files are stored later (%s)", self.location, error)
+
+        with ObjectLease(self._objects, self.folder / _LEASE) as self._lease:
+            self.fetch()
+            thread = threading.Thread(target=follow, name="mirror", daemon=True)
+            thread.start()
+            try:
+                yield
+            finally:
+                ended.set()
+                thread.join()
+                if not self._lease.lost:
+                    self.publish()
+        self._lease = None
+
+    def _follow(self) -> None:
+        """Store what nothing is decided by."""
+        for name in self._changed("**/*"):
+            if not _matches(name, (*_DECIDING, *_ELSEWHERE)):
+                self._put(name)
+
+    def _changed(self, *patterns: str) -> Iterator[str]:
+        """Files of these patterns that are not stored as they are, in this order."""
+        for pattern in patterns:
+            for path in sorted(self.folder.glob(pattern)):
+                name = path.relative_to(self.folder).as_posix()
+                if path.is_file() and self._stored.get(name) != _stamp(path):
+                    yield name
+
+    def _put(self, name: str) -> None:
+        with self._lock:
+            try:
+                stamp, content = _stamp(self.folder / name), (self.folder / name).read_bytes()
+            except FileNotFoundError:  # W&B's came and went
+                return
+            for attempt, wait in enumerate(_PATIENCE, 1):
+                time.sleep(wait)
+                try:
+                    self._objects.write(name, content)
+                    break
+                except OSError as error:
+                    if attempt == len(_PATIENCE):
+                        raise
+                    logger.warning("%s: %s was not taken, trying again (%s)", self.location, name, error)
+            self._stored[name] = stamp
+
+    def _get(self, name: str) -> None:
+        content = self._objects.read(name)
+        if content is not None:  # else deleted since it was listed
+            target = self.folder / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(content)
+            self._stored[name] = _stamp(target)
+
+
+class ObjectLease(Lease):
+    """A `Lease` in an object that its owner rewrites while it lives.
+
+    pyarrow cannot write on condition. So a taker writes, waits for others who did so at the same moment, and looks who
+    was last. An owner that was taken for dead, and lives, sees at its next beat that it was succeeded: `lost`.
+
+    Args:
+        objects: the experiment's.
+        path: the object's name, below a folder with the experiment's name.
+        beat, stale: see `Lease`.
+    """
+
+    def __init__(self, objects: Objects, path: Path, beat: float = BEAT, stale: float = STALE) -> None:
+        super().__init__(path, beat, stale)
+        self._objects, self._name = objects, path.name
+
+    def __enter__(self) -> "ObjectLease":
+        super().__enter__()
+        return self
+
+    def _take(self) -> bool:
+        if self._owner() is not None:
+            return False
+        self._write()
+        time.sleep(_SETTLE)
+        owner = self._owner()
+        return owner is not None and owner["id"] == self._mine["id"]
+
+    def _content(self) -> bytes:
+        return self._objects.read(self._name) or b""
+
+    def _touched(self) -> float:
+        return self._objects.touched(self._name)
+
+    def _touch(self) -> None:
+        self._write()
+
+    def _remove(self) -> None:
+        self._objects.delete(self._name)
+
+    def _write(self) -> None:
+        self._objects.write(self._name, json.dumps(self._mine).encode())
+
+
+def _matches(name: str, patterns: Iterable[str]) -> bool:
+    return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def _stamp(path: Path) -> tuple[int, int] | None:
+    """What tells a file from its later versions; None if it is gone."""
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return None
+    return status.st_size, status.st_mtime_ns

@@ -1,0 +1,185 @@
+"""Where experiments are kept: a storage that every node reaches, with a folder in it per experiment.
+
+A storage is a folder (on one machine, or shared), or what a URI names: see `mirror`.
+"""
+
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Protocol
+
+from u2pl_ray.config.errors import UserError
+from u2pl_ray.search.storage.lease import Lease
+from u2pl_ray.search.storage.mirror import Mirror
+from u2pl_ray.search.storage.object_store import Objects, child, is_uri
+
+_LEAST_FREE = 5.0  # GiB
+
+
+class Place(Protocol):
+    """Where one experiment is kept.
+
+    Attributes:
+        location: its folder or URI, as people and Ray Train name it.
+        storage: what it lies in.
+        folder: what the search reads and writes; holds no checkpoints if `location` is a URI.
+    """
+
+    location: str
+    storage: str
+    folder: Path
+
+    def exists(self) -> bool:
+        """Whether an experiment is there."""
+
+    def fetch(self) -> None:
+        """Bring `folder` to what is stored."""
+
+    def commit(self) -> None:
+        """Store what the search decides by, as `folder` has it; returns when it is stored."""
+
+    def publish(self) -> None:
+        """Store everything `folder` has: what `commit` does, and reports and W&B's files."""
+
+    def below(self, name: str) -> str:
+        """The location of `name` in it."""
+
+    def holds(self, name: str) -> bool:
+        """Whether there is something stored at `below(name)`."""
+
+    def running(self) -> bool:
+        """Whether a driver works on it at this moment."""
+
+    def session(self) -> AbstractContextManager[None]:
+        """A context in which this process alone runs the experiment, from what is stored at its beginning."""
+
+
+class Folder:
+    """An experiment in a folder: a `Place` whose every write is where it belongs at once."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.location, self.storage = str(folder), str(folder.parent)
+        self._lease: Lease | None = None
+
+    def exists(self) -> bool:
+        """See `Place`."""
+        return self.folder.exists()
+
+    def fetch(self) -> None:
+        """See `Place`."""
+
+    def commit(self) -> None:
+        """See `Place`.
+
+        Raises:
+            OSError: another driver has taken over.
+        """
+        if self._lease is not None and self._lease.lost:
+            raise OSError(f"{self.location}: another driver has taken over")
+
+    def publish(self) -> None:
+        """See `Place`."""
+
+    def below(self, name: str) -> str:
+        """See `Place`."""
+        return str(self.folder / name)
+
+    def holds(self, name: str) -> bool:
+        """See `Place`."""
+        return (self.folder / name).exists()
+
+    def running(self) -> bool:
+        """See `Place`."""
+        return Lease(self.folder / "driver.lease").held()
+
+    @contextmanager
+    def session(self) -> Iterator[None]:
+        """See `Place`."""
+        with Lease(self.folder / "driver.lease") as self._lease:
+            try:
+                yield
+            finally:
+                self._lease = None
+
+
+def default_storage() -> str:
+    """U2PL_RAY_STORAGE, else ~/u2pl-ray: a URI, or the folder's absolute path."""
+    return absolute(os.environ.get("U2PL_RAY_STORAGE") or "~/u2pl-ray")
+
+
+def absolute(storage: str | Path | None) -> str:
+    """The storage as the whole cluster names it: a URI, or an absolute path; None: the default one."""
+    if storage is None:
+        return default_storage()
+    text = str(storage).removeprefix("file://")
+    return text.rstrip("/") if is_uri(text) else str(Path(text).expanduser().absolute())
+
+
+def locate(name: str, storage: str | Path | None = None) -> Place:
+    """Where the experiment `name` is, or would be.
+
+    Raises:
+        UserError: the name cannot be a folder's, or the URI cannot be a storage's.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
+        raise UserError(f"--name {name!r}: use letters, digits, '.', '_' and '-', beginning with a letter or digit")
+    above = absolute(storage)
+    return Mirror(child(above, name)) if is_uri(above) else Folder(Path(above) / name)
+
+
+def find(name: str, storage: str | Path | None = None) -> Place:
+    """Where the experiment `name` is; `name` may be its path or URI instead.
+
+    Raises:
+        UserError: see `locate`.
+    """
+    if not is_uri(name) and os.sep not in name:
+        return locate(name, storage)
+    location = absolute(name)
+    return Mirror(location) if is_uri(location) else Folder(Path(location))
+
+
+def experiments(storage: str | Path | None = None) -> list[str]:
+    """Names of the experiments in a storage; in a folder, oldest first."""
+    where = absolute(storage)
+    if is_uri(where):
+        objects = Objects(where)
+        return [name for name in objects.folders() if objects.exists(f"{name}/experiment.json")]
+    found = [entry.parent for entry in Path(where).glob("*/experiment.json") if not entry.parent.name.startswith(".")]
+    return [folder.name for folder in sorted(found, key=lambda folder: (folder / "experiment.json").stat().st_mtime)]
+
+
+def writable(storage: str | Path) -> list[str]:
+    """Check that experiments can be created in `storage`; sentences worth saying about it.
+
+    Raises:
+        UserError: they cannot.
+    """
+    if is_uri(storage):
+        Objects(str(storage)).check()
+        return []
+    above = existing(Path(storage))
+    try:
+        tempfile.TemporaryDirectory(prefix=".u2pl-ray.", dir=above).cleanup()
+    except OSError as error:
+        why = f"{above} cannot be written ({error.strerror})"
+        raise UserError(f"--storage-path {storage}: {why}; choose another, or set U2PL_RAY_STORAGE") from None
+    free = shutil.disk_usage(above).free / 2**30
+    return [f"only {free:.1f} GiB are free in {above}"] if free < _LEAST_FREE else []
+
+
+def free_space(storage: str | Path) -> str:
+    """How much room a storage has, for people."""
+    if is_uri(storage):
+        return f"{storage}, written and read back"
+    return f"{shutil.disk_usage(existing(Path(storage))).free / 2**30:.0f} GiB free"
+
+
+def existing(folder: Path) -> Path:
+    """The folder, or the nearest one above it that is there."""
+    return next(above for above in (folder, *folder.parents) if above.exists())

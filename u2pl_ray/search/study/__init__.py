@@ -1,0 +1,1 @@
+"""The study: which trials there are, what they reported, how they ended. Decides what a search does next."""

@@ -1,0 +1,63 @@
+"""Trials of earlier experiments, kept with a new one for its sampler."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from u2pl_ray.search.space.space import Space
+from u2pl_ray.search.study.trial_record import State
+
+_FILE = "warm_start.json"
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """Trials of earlier experiments that fit a new space.
+
+    Attributes:
+        trials: plain data: experiment, trial, state, reason, params (every searched setting), values (by epoch),
+            objectives.
+        notes: a sentence per experiment: what is told and what is left out.
+    """
+
+    trials: Sequence[Mapping[str, Any]] = ()
+    notes: Sequence[str] = ()
+
+    def write(self, folder: Path) -> None:
+        """Keep the trials with the new experiment, which then needs the earlier ones no more."""
+        if self.trials:
+            (folder / _FILE).write_text(json.dumps(list(self.trials), indent=1), "utf-8")
+
+
+NOTHING = Earlier()
+
+
+def read(folder: Path, space: Space) -> list[FrozenTrial]:
+    """The earlier trials kept with an experiment, as finished trials of its study; those outside `space` left out."""
+    try:
+        rows = json.loads((folder / _FILE).read_text("utf-8"))
+    except FileNotFoundError:
+        return []
+    fitting = [row for row in rows if all(space.parameters[path].holds(value) for path, value in row["params"].items())]
+    return [_frozen(row, space, -1 - index) for index, row in enumerate(fitting)]
+
+
+def _frozen(row: Mapping[str, Any], space: Space, number: int) -> FrozenTrial:
+    state = {State.COMPLETED: TrialState.COMPLETE, State.STOPPED: TrialState.PRUNED}.get(
+        State(row["state"]), TrialState.FAIL
+    )
+    trial = optuna.trial.create_trial(
+        state=state,
+        values=row["objectives"] or None,
+        params=space.encode(row["params"]),
+        distributions=space.distributions,
+        intermediate_values={int(epoch): value for epoch, value in row["values"].items()},
+        user_attrs={"reason": row["reason"]},
+    )
+    trial.number = number
+    return trial

@@ -1,0 +1,41 @@
+"""What a trial's own folder says of it, should the study be lost."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from u2pl_ray.search.storage.atomic import write_whole
+from u2pl_ray.search.study.trial_record import State, TrialRecord
+
+
+@dataclass(frozen=True)
+class TrialFile:
+    """`trial.json`: a trial's settings, where it stands, and where it comes from; see `TrialRecord`."""
+
+    params: dict[str, Any]
+    state: State
+    reason: str = ""
+    detail: str = ""
+    note: str = ""
+    fork: list[int] | None = None
+    retries: int | None = None
+
+    @classmethod
+    def of(cls, record: TrialRecord) -> "TrialFile":
+        """What to write of a trial."""
+        fork = None if record.fork is None else list(record.fork)
+        return cls(record.params, record.state, record.reason, record.detail, record.note, fork, record.retries)
+
+    def write(self, folder: Path) -> None:
+        """Write it into the trial's folder."""
+        write_whole(folder / "trial.json", json.dumps(asdict(self)))
+
+    @classmethod
+    def read(cls, folder: Path) -> "TrialFile | None":
+        """What the folder says; None if it says nothing that can be read."""
+        try:
+            tree = json.loads((folder / "trial.json").read_text("utf-8"))
+            return cls(**{**tree, "state": State(tree["state"])})
+        except (OSError, ValueError, TypeError, KeyError):
+            return None

@@ -1,0 +1,1 @@
+"""A trial's folder: its epochs, images, checkpoints and copies of them."""

@@ -1,0 +1,132 @@
+"""The files of population-based training: which checkpoints are kept for forks, and what a fork starts from.
+
+`trials/<id>/kept/epoch_<n>/` is a trial's checkpoint for forks to come, `trials/<id>/start/` a fork's own copy of its
+parent's. Copies are hard links where the file system has them, so that they take room only once the original is gone.
+"""
+
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from u2pl_ray.config import metrics as names
+from u2pl_ray.config.errors import UserError
+from u2pl_ray.config.schema import Config
+from u2pl_ray.search.samplers.registry import trial_seed
+from u2pl_ray.search.schedulers.population import PopulationPruner, perturb
+from u2pl_ray.search.study.study import TrialStudy
+from u2pl_ray.search.study.trial_record import EpochLog, Fork, State, TrialRecord, read_epochs, trial_id
+
+START = "start"
+_KEPT = "kept"
+_ATTEMPTS = 20
+_FILES = ("checkpoint", names.IMAGES)
+"""Metrics that name files in their own trial's folder."""
+
+
+class Forks:
+    """Replaces trials that population-based training ended; does nothing under another scheduler.
+
+    Args:
+        study: the trials.
+        base: configuration the trials start from.
+        population: trials that start from scratch.
+        folder: `trials/` of the experiment.
+    """
+
+    def __init__(self, study: TrialStudy, base: Config, population: int, folder: Path) -> None:
+        self.study, self.base, self.population, self.folder = study, base, population, folder
+        self.pruner = study.pruner if isinstance(study.pruner, PopulationPruner) else None
+
+    def keep(self, record: TrialRecord, metrics: Mapping[str, Any]) -> None:
+        """Keep the checkpoint of this epoch if the trial may be copied, and drop those of trials that no longer may."""
+        epoch, checkpoint = metrics[names.EPOCH], metrics.get("checkpoint")
+        if self.pruner is None or not checkpoint or not self.pruner.decides(epoch):
+            return
+        leaders = self.pruner.leaders(self.study.study, epoch, self.population)
+        if record.number in leaders:
+            _copy(self.folder / record.id / checkpoint, self._kept(record.number, epoch))
+        for number in self.pruner.ranking(self.study.study, epoch)[len(leaders) :]:
+            shutil.rmtree(self._kept(number, epoch), ignore_errors=True)  # ranks only get worse
+
+    def due(self) -> list[tuple[TrialRecord, list[int]]]:
+        """Trials that ended and have no fork in their place yet, with the trials that can be copied."""
+        if self.pruner is None:
+            return []
+        records = self.study.records()
+        replaced = {record.fork.replaces for record in records if record.fork is not None}
+        result = []
+        for record in records:
+            if record.state == State.STOPPED and record.number not in replaced:
+                leaders = self.pruner.leaders(self.study.study, record.epochs)
+                able = [number for number in leaders if self._kept(number, record.epochs).exists()]
+                if able:
+                    result.append((record, able))
+        return result
+
+    def start(self) -> TrialRecord | None:
+        """Enter the next fork into the study."""
+        for ended, parents in self.due():
+            seed = trial_seed(self.study.sampler.seed, ended.number)
+            parent = parents[seed % len(parents)]
+            return self.study.start_fork(Fork(parent, ended.epochs, ended.number), self._settings(parent, seed))
+        return None
+
+    def prepare(self, record: TrialRecord, log: EpochLog) -> None:
+        """Give a fork its copy of its parent's checkpoint, and the record of the epochs until then.
+
+        Raises:
+            UserError: the parent's checkpoint is gone.
+        """
+        if record.fork is None:
+            return
+        start = self.folder / record.id / START
+        if not start.exists():
+            kept = self._kept(record.fork.parent, record.fork.epoch)
+            if not kept.exists():
+                raise UserError(f"{kept}: is gone, which was to be copied")
+            _copy(kept, start)
+        parent = self.folder / trial_id(record.fork.parent) / "epochs.jsonl"
+        for metrics in read_epochs(parent)[: record.fork.epoch]:
+            log.append({name: value for name, value in metrics.items() if name not in _FILES})
+
+    def clean(self, record: TrialRecord) -> None:
+        """Remove what a trial that has finished started from."""
+        if record.fork is not None:
+            shutil.rmtree(self.folder / record.id / START, ignore_errors=True)
+
+    def _settings(self, parent: int, seed: int) -> dict[str, Any]:
+        """The parent's settings, moved such that they are valid; unmoved if that does not come about."""
+        assert self.pruner is not None
+        space = self.study.space
+        own = space.encode(self.study.record(parent).params)
+        for attempt in range(_ATTEMPTS):
+            moved = perturb(own, space.distributions, self.pruner.perturbation, seed + attempt)
+            moved = {path: space.parameters[path].snap(value) for path, value in moved.items()}
+            try:
+                space.configure(self.base, space.decode(moved))
+            except UserError:
+                continue
+            return moved
+        return own
+
+    def _kept(self, number: int, epoch: int) -> Path:
+        return self.folder / trial_id(number) / _KEPT / f"epoch_{epoch:05d}"
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copy a folder, whole or not at all; nothing happens if it is there, or the source is gone."""
+    if target.exists() or not source.exists():
+        return
+    partial = target.with_name(f".{target.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    shutil.copytree(source, partial, copy_function=_link)
+    partial.rename(target)
+
+
+def _link(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # another file system, or one without links
+        shutil.copy2(source, target)
