@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from u2pl_ray.search.study.trial_record import read_epochs
+from u2pl_ray.search.trials.epoch_log import read_epochs
 
 if TYPE_CHECKING:
     from u2pl_ray.search.study.study import TrialStudy

@@ -20,8 +20,9 @@ from u2pl_ray.config import overrides
 from u2pl_ray.data.registry import resolve
 from u2pl_ray.search.samplers.registry import SamplerChoice
 from u2pl_ray.search.schedulers.registry import SchedulerChoice
+from u2pl_ray.search.space.file import load_space
 from u2pl_ray.search.space.paper_setting import paper_setting
-from u2pl_ray.search.space.space import Space, load_space
+from u2pl_ray.search.space.space import Space
 from u2pl_ray.search.study.study import TrialStudy
 from u2pl_ray.train.loop import Worker
 from u2pl_ray.train.session import LocalSession, Metrics

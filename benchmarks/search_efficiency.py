@@ -32,7 +32,8 @@ from scipy.stats import spearmanr
 
 from u2pl_ray.search.samplers.registry import SamplerChoice
 from u2pl_ray.search.schedulers.registry import SchedulerChoice
-from u2pl_ray.search.space.space import Space, load_space
+from u2pl_ray.search.space.file import load_space
+from u2pl_ray.search.space.space import Space
 from u2pl_ray.search.study.study import TrialStudy
 
 WARMUP = 2

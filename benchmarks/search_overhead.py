@@ -24,7 +24,7 @@ from u2pl_ray.config.schema import Config
 from u2pl_ray.search.experiment.options import TRAINER
 from u2pl_ray.search.experiment.plan import plan_search
 from u2pl_ray.search.listeners.base import Listener
-from u2pl_ray.search.space.space import load_space
+from u2pl_ray.search.space.file import load_space
 from u2pl_ray.search.study.trial_record import TrialRecord
 from u2pl_ray.train.launch import build_trainer
 

@@ -24,7 +24,7 @@ from u2pl_ray.search.experiment.options import TRAINER, Options
 from u2pl_ray.search.experiment.plan import Plan
 from u2pl_ray.search.samplers.registry import SamplerChoice
 from u2pl_ray.search.schedulers.registry import SchedulerChoice
-from u2pl_ray.search.space.space import parse_space
+from u2pl_ray.search.space.file import parse_space
 from u2pl_ray.search.storage.object_store import Objects
 from u2pl_ray.search.storage.place import locate
 

@@ -84,7 +84,8 @@ def _cluster() -> Iterator[Finding]:
         return
     import ray
 
-    from u2pl_ray.search.cluster.capacity import connect, nodes
+    from u2pl_ray.search.cluster.capacity import nodes
+    from u2pl_ray.search.cluster.connection import connect
 
     connect()
     living = nodes()

@@ -9,14 +9,14 @@ import torch
 from u2pl_ray.config.schema import Config
 from u2pl_ray.search.cluster.capacity import Fit
 from u2pl_ray.search.driver.driver import Driver, Outcome
-from u2pl_ray.search.execution.trial_actor import classify
+from u2pl_ray.search.execution.failures import classify
 from u2pl_ray.search.experiment.experiment import Experiment
 from u2pl_ray.search.experiment.options import Options
 from u2pl_ray.search.experiment.plan import Plan
 from u2pl_ray.search.samplers.registry import SamplerChoice
 from u2pl_ray.search.schedulers.registry import SchedulerChoice
+from u2pl_ray.search.space.file import parse_space
 from u2pl_ray.search.space.paper_setting import paper_setting
-from u2pl_ray.search.space.space import parse_space
 from u2pl_ray.search.storage.place import Folder
 from u2pl_ray.search.study.trial_record import State
 from u2pl_ray.train.loop import Worker

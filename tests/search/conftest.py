@@ -6,7 +6,8 @@ import pytest
 
 from u2pl_ray.config import overrides
 from u2pl_ray.config.schema import Config
-from u2pl_ray.search.space.space import Space, parse_space
+from u2pl_ray.search.space.file import parse_space
+from u2pl_ray.search.space.space import Space
 
 SPACE = """
 metric: {name: val/miou, goal: maximize}
@@ -42,7 +43,7 @@ def ray_cluster() -> Iterator[None]:
     """A local Ray with 2 CPUs whose workers can import this folder's modules."""
     import ray
 
-    from u2pl_ray.search.cluster.capacity import connect
+    from u2pl_ray.search.cluster.connection import connect
 
     os.environ["PYTHONPATH"] = str(Path(__file__).parent)
     os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112  or whatever else runs here starves the workers

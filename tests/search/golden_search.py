@@ -14,7 +14,7 @@ from u2pl_ray.config import overrides
 from u2pl_ray.search.driver.driver import Assignment, Driver, Outcome
 from u2pl_ray.search.samplers.registry import SamplerChoice
 from u2pl_ray.search.schedulers.registry import SchedulerChoice
-from u2pl_ray.search.space.space import parse_space
+from u2pl_ray.search.space.file import parse_space
 from u2pl_ray.search.study.study import TrialStudy
 from u2pl_ray.search.study.trial_record import State
 

@@ -17,7 +17,8 @@ from u2pl_ray.cli import main
 from u2pl_ray.config import overrides
 from u2pl_ray.config.errors import UserError
 from u2pl_ray.config.schema import Config
-from u2pl_ray.search.cluster.capacity import check_growth, connect, fit
+from u2pl_ray.search.cluster.capacity import check_growth, fit
+from u2pl_ray.search.cluster.connection import connect
 from u2pl_ray.search.experiment.plan import plan_search
 from u2pl_ray.search.listeners.base import Listener
 from u2pl_ray.search.space.space import Space

@@ -20,7 +20,7 @@ from u2pl_ray.search.driver.driver import Driver, Outcome
 from u2pl_ray.search.experiment.confirm import plan_confirmation
 from u2pl_ray.search.experiment.experiment import Experiment
 from u2pl_ray.search.experiment.plan import plan_search
-from u2pl_ray.search.space.space import parse_space
+from u2pl_ray.search.space.file import parse_space
 from u2pl_ray.search.study.trial_record import State
 
 pytestmark = pytest.mark.usefixtures("two_cpus")

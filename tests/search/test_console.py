@@ -3,7 +3,8 @@ import io
 from rich.console import Console
 
 from u2pl_ray.config.schema import Config
-from u2pl_ray.search.listeners.console import ConsoleListener, number, results_table, short_names
+from u2pl_ray.search.listeners.console import ConsoleListener, results_table
+from u2pl_ray.search.listeners.formatting import number, short_names
 from u2pl_ray.search.study.trial_record import State, TrialRecord
 
 TEMPERATURE = "method.contrastive.temperature"

@@ -12,10 +12,12 @@ from u2pl_ray.search.driver.driver import Assignment, Driver, Outcome
 from u2pl_ray.search.listeners.base import Listener, Listeners
 from u2pl_ray.search.samplers.registry import SamplerChoice
 from u2pl_ray.search.schedulers.registry import SchedulerChoice
-from u2pl_ray.search.space.space import Space, parse_space
+from u2pl_ray.search.space.file import parse_space
+from u2pl_ray.search.space.space import Space
 from u2pl_ray.search.study.journal import Journal
 from u2pl_ray.search.study.study import TrialStudy
-from u2pl_ray.search.study.trial_record import EpochLog, State, TrialRecord, read_epochs
+from u2pl_ray.search.study.trial_record import State, TrialRecord
+from u2pl_ray.search.trials.epoch_log import EpochLog, read_epochs
 
 EPOCHS = 9
 COMPLETED = Outcome(State.COMPLETED)

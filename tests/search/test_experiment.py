@@ -12,7 +12,8 @@ from u2pl_ray.config.schema import Config
 from u2pl_ray.search.experiment import plan as plans
 from u2pl_ray.search.experiment.experiment import Experiment
 from u2pl_ray.search.experiment.plan import Plan, plan_search
-from u2pl_ray.search.space.space import Space, parse_space
+from u2pl_ray.search.space.file import parse_space
+from u2pl_ray.search.space.space import Space
 from u2pl_ray.search.storage.place import default_storage, experiments
 from u2pl_ray.search.study.trial_record import State
 

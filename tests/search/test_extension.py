@@ -12,7 +12,8 @@ from u2pl_ray.search.driver.budget import Budget
 from u2pl_ray.search.experiment.experiment import Experiment
 from u2pl_ray.search.experiment.extend import extend
 from u2pl_ray.search.experiment.plan import plan_search
-from u2pl_ray.search.space.space import Space, parse_space
+from u2pl_ray.search.space.file import parse_space
+from u2pl_ray.search.space.space import Space
 
 pytestmark = pytest.mark.usefixtures("two_cpus")
 

@@ -12,7 +12,8 @@ from u2pl_ray.search.samplers.registry import SamplerChoice
 from u2pl_ray.search.schedulers.registry import SchedulerChoice
 from u2pl_ray.search.space.space import Space
 from u2pl_ray.search.study.study import TrialStudy
-from u2pl_ray.search.study.trial_record import State, read_epochs
+from u2pl_ray.search.study.trial_record import State
+from u2pl_ray.search.trials.epoch_log import read_epochs
 from u2pl_ray.search.trials.retention import Keeper, discard_checkpoints
 
 EPOCHS = 9

@@ -15,7 +15,8 @@ from u2pl_ray.config.schema import Config
 from u2pl_ray.search.driver.driver import Driver, Outcome
 from u2pl_ray.search.experiment.experiment import Experiment
 from u2pl_ray.search.experiment.plan import plan_search
-from u2pl_ray.search.space.space import Metric, Space, parse_space, with_objectives
+from u2pl_ray.search.space.file import parse_space, with_objectives
+from u2pl_ray.search.space.space import Metric, Space
 from u2pl_ray.search.study.trial_record import State
 
 pytestmark = pytest.mark.usefixtures("two_cpus")

@@ -1,6 +1,7 @@
 from u2pl_ray.config.schema import Config
+from u2pl_ray.search.space.file import parse_space
 from u2pl_ray.search.space.paper_setting import paper_setting
-from u2pl_ray.search.space.space import Space, parse_space
+from u2pl_ray.search.space.space import Space
 
 
 def parse(parameters: str) -> Space:

@@ -6,7 +6,7 @@ import pytest
 
 from u2pl_ray.config import overrides
 from u2pl_ray.search.experiment.plan import plan_search
-from u2pl_ray.search.space.space import parse_space
+from u2pl_ray.search.space.file import parse_space
 from u2pl_ray.search.study.trial_record import State
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.usefixtures("ray_cluster")]

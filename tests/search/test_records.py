@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from u2pl_ray.search.study.trial_record import EpochLog, State, TrialRecord, read_epochs, trial_id
+from u2pl_ray.search.study.trial_record import State, TrialRecord, trial_id
+from u2pl_ray.search.trials.epoch_log import EpochLog, read_epochs
 
 
 def row(epoch: int, value: float = 0.5) -> dict[str, object]:

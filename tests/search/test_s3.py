@@ -33,7 +33,7 @@ from u2pl_ray.config import overrides
 from u2pl_ray.search.listeners.base import Listener
 from u2pl_ray.search.experiment.experiment import Experiment
 from u2pl_ray.search.experiment.plan import plan_search
-from u2pl_ray.search.space.space import load_space
+from u2pl_ray.search.space.file import load_space
 from u2pl_ray.search.storage.place import experiments
 
 class Talk(Listener):

@@ -20,7 +20,8 @@ from u2pl_ray.search.experiment.experiment import Experiment
 from u2pl_ray.search.experiment.extend import extend
 from u2pl_ray.search.experiment.plan import plan_search
 from u2pl_ray.search.listeners.base import Listener
-from u2pl_ray.search.space.space import Space, parse_space
+from u2pl_ray.search.space.file import parse_space
+from u2pl_ray.search.space.space import Space
 from u2pl_ray.search.study.study import TrialStudy
 from u2pl_ray.search.study.trial_record import State, TrialRecord
 
@@ -155,7 +156,7 @@ from u2pl_ray.search.driver.driver import Driver, Outcome
 from u2pl_ray.search.listeners.base import Listener
 from u2pl_ray.search.experiment.experiment import Experiment
 from u2pl_ray.search.experiment.plan import plan_search
-from u2pl_ray.search.space.space import parse_space
+from u2pl_ray.search.space.file import parse_space
 
 class Talk(Listener):
     def trial_started(self, trial, config): print("started", trial.id, trial.epochs, flush=True)

@@ -5,8 +5,9 @@ import pytest
 from u2pl_ray.config import overrides
 from u2pl_ray.config.errors import UserError
 from u2pl_ray.config.schema import Config
+from u2pl_ray.search.space.file import load_space, parse_space
 from u2pl_ray.search.space.paper_setting import paper_setting
-from u2pl_ray.search.space.space import Metric, Space, load_space, parse_space
+from u2pl_ray.search.space.space import Metric, Space
 
 SPACES = Path(__file__).parents[2] / "search_spaces"
 

@@ -9,7 +9,8 @@ from optuna.trial import TrialState
 from u2pl_ray.config.errors import UserError
 from u2pl_ray.search.samplers.registry import SAMPLERS, SamplerChoice
 from u2pl_ray.search.schedulers.registry import SchedulerChoice
-from u2pl_ray.search.space.space import Space, parse_space
+from u2pl_ray.search.space.file import parse_space
+from u2pl_ray.search.space.space import Space
 from u2pl_ray.search.study.study import TrialStudy
 from u2pl_ray.search.study.trial_record import State
 

@@ -9,7 +9,8 @@ from ray.train import ControllerError, WorkerGroupError
 from ray.train.v2._internal.exceptions import UserExceptionWithTraceback
 
 from u2pl_ray.config.errors import UserError
-from u2pl_ray.search.execution.trial_actor import ReportCallback, classify, load_callable
+from u2pl_ray.search.execution.failures import classify
+from u2pl_ray.search.execution.trial_actor import ReportCallback, load_callable
 from u2pl_ray.search.study.trial_record import State
 from u2pl_ray.train.errors import CorruptCheckpoint, NonFiniteLoss
 

@@ -9,7 +9,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from u2pl_ray.config.schema import Config
 from u2pl_ray.search.experiment.plan import plan_search
-from u2pl_ray.search.space.space import parse_space
+from u2pl_ray.search.space.file import parse_space
 from u2pl_ray.search.study.trial_record import TrialRecord
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(1200), pytest.mark.usefixtures("ray_cluster")]

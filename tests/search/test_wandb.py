@@ -182,7 +182,7 @@ from u2pl_ray.cli.common import run_experiment
 from u2pl_ray.config import overrides
 from u2pl_ray.search.experiment.experiment import Experiment
 from u2pl_ray.search.experiment.plan import plan_search
-from u2pl_ray.search.space.space import parse_space
+from u2pl_ray.search.space.file import parse_space
 
 folder = Path(sys.argv[1])
 if (folder / "s").exists():

@@ -12,7 +12,7 @@ from u2pl_ray.config.errors import UserError
 from u2pl_ray.search.driver.budget import spent
 from u2pl_ray.search.experiment.confirm import confirmation_name
 from u2pl_ray.search.experiment.experiment import Experiment
-from u2pl_ray.search.listeners.console import number, settings
+from u2pl_ray.search.listeners.formatting import number, settings
 from u2pl_ray.search.study.trial_record import State, TrialRecord
 
 _LEAST = 4

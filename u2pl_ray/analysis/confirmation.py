@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,8 +15,9 @@ from scipy import stats
 
 from u2pl_ray.search.experiment.confirm import PAPER
 from u2pl_ray.search.experiment.experiment import Experiment
-from u2pl_ray.search.listeners.console import number, settings
+from u2pl_ray.search.listeners.formatting import number, settings
 from u2pl_ray.search.study.trial_record import State
+from u2pl_ray.system.atomic import write_whole
 
 CONFIDENCE = 0.95
 _FILE = "confirmation.json"
@@ -98,9 +98,7 @@ def _against(paper: Mapping[int, float], leader: Mapping[int, float], leaders: i
 def write_confirmation(experiment: Experiment) -> Path:
     """Write confirmation.json into the experiment's folder."""
     target = experiment.folder / _FILE
-    partial = target.with_suffix(".partial")
-    partial.write_text(json.dumps(confirmation(experiment), indent=2), "utf-8")
-    os.replace(partial, target)
+    write_whole(target, json.dumps(confirmation(experiment), indent=2))
     experiment.place.publish()
     return target
 

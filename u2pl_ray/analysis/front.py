@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from u2pl_ray.search.experiment.experiment import Experiment
-from u2pl_ray.search.listeners.console import number, settings
+from u2pl_ray.search.listeners.formatting import number, settings
 from u2pl_ray.search.study.trial_record import TrialRecord
 
 

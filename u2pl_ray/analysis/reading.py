@@ -12,7 +12,7 @@ from u2pl_ray.analysis.load import Analysis
 from u2pl_ray.config import metrics as names
 from u2pl_ray.config.checks import working_ranks
 from u2pl_ray.config.schema import Config
-from u2pl_ray.search.listeners.console import number
+from u2pl_ray.search.listeners.formatting import number
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,5 @@
 """An experiment, or several, as one HTML page that needs nothing else: no network, no account, no server."""
 
-import uuid
 from collections.abc import Sequence
 from datetime import datetime, timezone
 from pathlib import Path
@@ -25,8 +24,9 @@ from u2pl_ray.config import metrics as names
 from u2pl_ray.config import overrides
 from u2pl_ray.config.errors import UserError
 from u2pl_ray.config.schema import Config
-from u2pl_ray.search.listeners.console import number, short_names
+from u2pl_ray.search.listeners.formatting import number, short_names
 from u2pl_ray.search.study.trial_record import State
+from u2pl_ray.system.atomic import write_whole
 
 
 def write_report(analyses: Sequence[Analysis], output: Path | None = None) -> str:
@@ -40,15 +40,10 @@ def write_report(analyses: Sequence[Analysis], output: Path | None = None) -> st
         UserError: the file cannot be written.
     """
     target = analyses[0].experiment.folder / "report.html" if output is None else output
-    partial = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}")
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(render(analyses), "utf-8")
-        partial.replace(target)
+        write_whole(target, render(analyses))
     except OSError as error:
         raise UserError(f"{target}: {error.strerror or error}; choose another file with -o") from None
-    finally:
-        partial.unlink(missing_ok=True)
     if output is None and not analyses[0].running:  # else its driver alone says what is stored
         analyses[0].experiment.place.publish()
         return analyses[0].experiment.place.below(target.name)

@@ -14,7 +14,8 @@ from u2pl_ray.analysis.figures.trainings import rungs
 from u2pl_ray.analysis.load import Analysis, analyse
 from u2pl_ray.search.driver.budget import used_by
 from u2pl_ray.search.experiment.experiment import Experiment
-from u2pl_ray.search.listeners.console import number, results_table
+from u2pl_ray.search.listeners.console import results_table
+from u2pl_ray.search.listeners.formatting import number
 from u2pl_ray.search.study.trial_record import State, TrialRecord
 
 _AGAIN = 2.0

@@ -11,7 +11,8 @@ from u2pl_ray.analysis.front import print_front
 from u2pl_ray.config.errors import UserError
 from u2pl_ray.config.metrics import VAL_MIOU, VAL_TEACHER_MIOU
 from u2pl_ray.search.experiment.experiment import Experiment, Summary
-from u2pl_ray.search.listeners.console import number, results_table
+from u2pl_ray.search.listeners.console import results_table
+from u2pl_ray.search.listeners.formatting import number
 from u2pl_ray.search.storage.object_store import is_uri
 
 logger = logging.getLogger(__name__)

@@ -91,7 +91,7 @@ def search(
     """Search for the best settings. The paper's own setting is always the first trial."""
     from u2pl_ray.search.driver.budget import Budget
     from u2pl_ray.search.experiment.plan import plan_search
-    from u2pl_ray.search.space.space import load_space, with_objectives
+    from u2pl_ray.search.space.file import load_space, with_objectives
 
     settings = load_config(config, overrides)
     if dump_config:
@@ -160,7 +160,7 @@ def extend(
     """Add trials or hours to a search, or change its ranges, on the same study; then run it."""
     from u2pl_ray.search.experiment import extend as extension
     from u2pl_ray.search.experiment.experiment import Experiment
-    from u2pl_ray.search.space.space import load_space
+    from u2pl_ray.search.space.file import load_space
 
     more_trials, more_hours = int(_more("--trials", trials, whole=True)), _more("--hours", hours)
     more_gpu_hours = _more("--gpu-hours", gpu_hours)

@@ -12,7 +12,7 @@ def train(
     dump_config: DumpConfig = False,
 ) -> None:
     """Train once, data-parallel with [bold]workers=N[/bold]."""
-    from u2pl_ray.search.experiment.training import plan_training
+    from u2pl_ray.search.experiment.plan import plan_training
 
     settings = load_config(config, overrides)
     if dump_config:

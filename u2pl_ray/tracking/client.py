@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from u2pl_ray.system.atomic import write_whole
 from u2pl_ray.tracking.payload import class_names, row_again
 from u2pl_ray.tracking.reader import read_run, run_files
 
@@ -61,10 +62,7 @@ class ExperimentFile:
 
     def update(self, **values: Any) -> None:
         """Add or replace values."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        partial = self.path.with_suffix(".part")
-        partial.write_text(json.dumps({**self.read(), **values}))
-        partial.replace(self.path)
+        write_whole(self.path, json.dumps({**self.read(), **values}))
 
     def token(self) -> str:
         """A random prefix of this experiment's run ids: experiments of one name must not share runs."""

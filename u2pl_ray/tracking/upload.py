@@ -20,7 +20,7 @@ from typing import Any
 
 from wandb.sdk.mailbox import HandleAbandonedError, MailboxClosedError
 
-from u2pl_ray.scratch import scratch
+from u2pl_ray.system.scratch import scratch
 from u2pl_ray.tracking.client import clean_environment
 from u2pl_ray.tracking.server import Server
 from u2pl_ray.tracking.sweep import register

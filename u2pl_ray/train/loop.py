@@ -22,7 +22,7 @@ from u2pl_ray.method.types import Batch, Clock
 from u2pl_ray.models.normalization import synchronize
 from u2pl_ray.models.segmentor import Outputs, Segmentor
 from u2pl_ray.models.teacher import Teacher
-from u2pl_ray.scratch import scratch
+from u2pl_ray.system.scratch import scratch
 from u2pl_ray.train import checkpoint as checkpoints
 from u2pl_ray.train.diagnostics import Diagnostics
 from u2pl_ray.train.errors import NonFiniteLoss, Preempted

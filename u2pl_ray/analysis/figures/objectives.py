@@ -9,7 +9,7 @@ from optuna.trial import TrialState
 
 from u2pl_ray.analysis.figures.panel import BEST, WORST, Panel, polish
 from u2pl_ray.analysis.load import Analysis
-from u2pl_ray.search.listeners.console import number
+from u2pl_ray.search.listeners.formatting import number
 from u2pl_ray.search.space.space import Metric
 
 

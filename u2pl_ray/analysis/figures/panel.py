@@ -7,7 +7,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from u2pl_ray.analysis.load import Analysis
-from u2pl_ray.search.listeners.console import number
+from u2pl_ray.search.listeners.formatting import number
 from u2pl_ray.search.study.trial_record import State, TrialRecord
 
 BEST, PAPER, MEDIAN, WORST, QUIET = "#e8590c", "#1c7ed6", "#7048e8", "#868e96", "rgba(134,142,150,0.45)"

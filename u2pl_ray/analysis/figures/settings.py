@@ -12,7 +12,7 @@ from plotly.colors import sample_colorscale
 
 from u2pl_ray.analysis.figures.panel import BEST, WORST, Panel, polish
 from u2pl_ray.analysis.load import Analysis
-from u2pl_ray.search.listeners.console import short_names
+from u2pl_ray.search.listeners.formatting import short_names
 from u2pl_ray.search.study.trial_record import trial_id
 
 _LEAST = 4

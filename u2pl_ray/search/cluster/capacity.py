@@ -1,7 +1,5 @@
 """How many trials a cluster holds at once, and why: the arithmetic that `--dry-run` prints and that refusals show."""
 
-import logging
-import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,25 +7,11 @@ from typing import Any
 
 from u2pl_ray.config.errors import UserError
 from u2pl_ray.config.schema import Config
-from u2pl_ray.search.cluster.connection import check_address, refusal
 from u2pl_ray.train.launch import uses_gpu, worker_resources
 
 TRIAL_MEMORY = 2**30
 """Bytes of Ray's `memory` for a trial's processes beside its workers: its own, Ray Train's controller and helpers were
 measured at 1.1 GB together. They get no CPU or GPU, as the workers may need them all."""
-
-_ENVIRONMENT = {
-    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.25",
-    "RAY_AIR_NEW_OUTPUT": "0",
-    "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative paths in a configuration mean the directory of the command
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # see `signals`
-    "TUNE_GLOBAL_CHECKPOINT_S": "1000000000",  # Tune's own snapshots are not used
-    "TUNE_WARN_SLOW_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "1000000000",
-    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
-}
 
 
 _EPS = 1e-9
@@ -49,35 +33,6 @@ class Fit:
     concurrent: int
     gpu: bool
     arithmetic: str
-
-
-def connect() -> None:
-    """Connect to the Ray cluster that RAY_ADDRESS names, or start one on this machine; quiet either way.
-
-    Raises:
-        UserError: the named cluster does not answer, or does not take this program.
-    """
-    for name, value in _ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
-    import ray
-
-    if ray.is_initialized():
-        return
-    options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-    if (address := os.environ.get("RAY_ADDRESS") or "local") != "local":
-        check_address(address)
-        # Processes of a cluster that runs already do not see our environment.
-        options["runtime_env"] = {"env_vars": {name: os.environ[name] for name in _ENVIRONMENT}}
-        try:
-            ray.init(**options)
-        except (ConnectionError, RuntimeError, ray.exceptions.RayError) as error:
-            raise refusal(address, error) from error
-    else:
-        # Left to itself Ray would join whatever cluster was last started on this machine, or wait for it if it is gone.
-        options |= {"address": "local", "include_dashboard": False}
-        # A process per training that watches for nodes about to be taken away: not this one.
-        os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
-        ray.init(**options)
 
 
 def nodes() -> list[Mapping[str, float]]:

@@ -1,10 +1,28 @@
-"""Whether a Ray cluster answers at RAY_ADDRESS: Ray itself tries for minutes and ends in a stack trace."""
+"""Connecting to Ray: the cluster that RAY_ADDRESS names, or one started on this machine.
 
+An address is tried before Ray is told: Ray itself tries for minutes and ends in a stack trace.
+"""
+
+import logging
 import os
 import socket
 import time
+from typing import Any
 
 from u2pl_ray.config.errors import UserError
+
+_ENVIRONMENT = {
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.25",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative paths in a configuration mean the directory of the command
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # see `execution.interrupts`
+    "TUNE_GLOBAL_CHECKPOINT_S": "1000000000",  # Tune's own snapshots are not used
+    "TUNE_WARN_SLOW_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "1000000000",
+    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+}
 
 _PATIENCE = 10.0
 """Seconds a head may take to come up."""
@@ -13,6 +31,35 @@ _ANSWER = 5.0
 # An HTTP/2 client's first bytes, with empty settings; whoever speaks it (gRPC does) answers with a settings frame.
 _HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
 _SETTINGS = 4
+
+
+def connect() -> None:
+    """Connect to the Ray cluster that RAY_ADDRESS names, or start one on this machine; quiet either way.
+
+    Raises:
+        UserError: the named cluster does not answer, or does not take this program.
+    """
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    import ray
+
+    if ray.is_initialized():
+        return
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    if (address := os.environ.get("RAY_ADDRESS") or "local") != "local":
+        check_address(address)
+        # Processes of a cluster that runs already do not see our environment.
+        options["runtime_env"] = {"env_vars": {name: os.environ[name] for name in _ENVIRONMENT}}
+        try:
+            ray.init(**options)
+        except (ConnectionError, RuntimeError, ray.exceptions.RayError) as error:
+            raise refusal(address, error) from error
+    else:
+        # Left to itself Ray would join whatever cluster was last started on this machine, or wait for it if it is gone.
+        options |= {"address": "local", "include_dashboard": False}
+        # A process per training that watches for nodes about to be taken away: not this one.
+        os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
+        ray.init(**options)
 
 
 def check_address(address: str) -> None:

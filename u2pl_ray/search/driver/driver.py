@@ -16,14 +16,15 @@ from u2pl_ray.config.schema import Config
 from u2pl_ray.search.driver.budget import Meter
 from u2pl_ray.search.driver.presence import Presence
 from u2pl_ray.search.listeners.base import Listeners
-from u2pl_ray.search.storage.atomic import write_whole
 from u2pl_ray.search.study.pareto import measured
 from u2pl_ray.search.study.study import TrialStudy
 from u2pl_ray.search.study.trial_file import TrialFile
-from u2pl_ray.search.study.trial_record import EpochLog, State, TrialRecord, trial_id
+from u2pl_ray.search.study.trial_record import State, TrialRecord, trial_id
+from u2pl_ray.search.trials.copies import inherit
+from u2pl_ray.search.trials.epoch_log import EpochLog
 from u2pl_ray.search.trials.forks import START, Forks
-from u2pl_ray.search.trials.retention import inherit
 from u2pl_ray.search.trials.trial_images import store_images
+from u2pl_ray.system.atomic import write_whole
 
 _INVALID_IN_A_ROW = 100
 _HOPELESS = 3

@@ -7,6 +7,10 @@ again; a bounded number of times without an epoch in between, as a training may 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from u2pl_ray.config.errors import UserError
+from u2pl_ray.search.driver.driver import Outcome
+from u2pl_ray.search.study.trial_record import State
+
 RESTARTS = 3
 """Losses in a row without an epoch in between that a training survives."""
 
@@ -34,6 +38,16 @@ _OUTAGES = tuple(
 )  # fmt: skip
 """What pyarrow says of a store that does not answer now and may do so later."""
 _OUTAGE_SECONDS = 10.0
+
+
+_OUT_OF_MEMORY = (
+    "OutOfMemoryError",  # torch's, and Ray's when it kills a process to save the node
+    "CUDA out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "DefaultCPUAllocator: can't allocate",
+    "MemoryError",
+    "low on memory",
+)
 
 
 @dataclass(frozen=True)
@@ -93,3 +107,23 @@ def causes_of(error: BaseException) -> Iterator[BaseException]:
     for cause in inner:
         if isinstance(cause, BaseException) and cause is not error:
             yield from causes_of(cause)
+
+
+def classify(error: BaseException) -> Outcome:
+    """What an exception out of a training means for the search."""
+    causes = list(causes_of(error))
+    kinds = {kind.__name__ for cause in causes for kind in type(cause).__mro__}
+    text = "\n".join(str(cause) for cause in causes)
+    line = _last_line(causes[-1])
+    if any(sign in kinds or sign in text for sign in _OUT_OF_MEMORY):
+        return Outcome(State.INFEASIBLE, "memory", line)
+    if "NonFiniteLoss" in kinds or "NonFiniteLoss" in text:
+        return Outcome(State.FAILED, "nan", line)
+    if any(isinstance(cause, UserError) for cause in causes):
+        return Outcome(State.INFEASIBLE, "refused", line)
+    return Outcome(State.FAILED, "error", line)
+
+
+def _last_line(error: BaseException) -> str:
+    lines = [line for line in str(error).strip().splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[-1].strip()}" if lines else type(error).__name__

@@ -14,11 +14,10 @@ from ray import get, tune
 from ray.train import UserCallback
 
 from u2pl_ray.config import metrics as names
-from u2pl_ray.config.errors import UserError
 from u2pl_ray.config.schema import Config
 from u2pl_ray.search.cluster.capacity import workers_with_room
 from u2pl_ray.search.driver.driver import Outcome
-from u2pl_ray.search.execution.failures import RESTARTS, Interruption, Restarts, causes_of, interruption
+from u2pl_ray.search.execution.failures import RESTARTS, Interruption, Restarts, classify, interruption
 from u2pl_ray.search.execution.progress import say
 from u2pl_ray.search.execution.reservations import reclaim
 from u2pl_ray.search.execution.train_controller import LocalController
@@ -28,15 +27,6 @@ from u2pl_ray.train.run_files import mend
 from u2pl_ray.train.session import Metrics
 
 _STOP_SECONDS = 20.0
-
-_OUT_OF_MEMORY = (
-    "OutOfMemoryError",  # torch's, and Ray's when it kills a process to save the node
-    "CUDA out of memory",
-    "CUBLAS_STATUS_ALLOC_FAILED",
-    "DefaultCPUAllocator: can't allocate",
-    "MemoryError",
-    "low on memory",
-)
 
 
 class TrialRunner(tune.Trainable):
@@ -188,23 +178,3 @@ def load_callable(path: str) -> Any:
     """The function named by `module:function`."""
     module, _, function = path.partition(":")
     return getattr(importlib.import_module(module), function)
-
-
-def classify(error: BaseException) -> Outcome:
-    """What an exception out of a training means for the search."""
-    causes = list(causes_of(error))
-    kinds = {kind.__name__ for cause in causes for kind in type(cause).__mro__}
-    text = "\n".join(str(cause) for cause in causes)
-    line = _last_line(causes[-1])
-    if any(sign in kinds or sign in text for sign in _OUT_OF_MEMORY):
-        return Outcome(State.INFEASIBLE, "memory", line)
-    if "NonFiniteLoss" in kinds or "NonFiniteLoss" in text:
-        return Outcome(State.FAILED, "nan", line)
-    if any(isinstance(cause, UserError) for cause in causes):
-        return Outcome(State.INFEASIBLE, "refused", line)
-    return Outcome(State.FAILED, "error", line)
-
-
-def _last_line(error: BaseException) -> str:
-    lines = [line for line in str(error).strip().splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[-1].strip()}" if lines else type(error).__name__

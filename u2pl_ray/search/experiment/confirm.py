@@ -13,8 +13,8 @@ import yaml
 from u2pl_ray.config.errors import UserError
 from u2pl_ray.search.experiment.experiment import Experiment
 from u2pl_ray.search.experiment.plan import Plan, plan_search
+from u2pl_ray.search.space.file import parse_space
 from u2pl_ray.search.space.paper_setting import paper_setting
-from u2pl_ray.search.space.space import parse_space
 from u2pl_ray.search.study.trial_record import State
 
 PAPER = "paper"

@@ -21,7 +21,8 @@ from typing import Any
 from u2pl_ray.config import overrides
 from u2pl_ray.config.errors import UserError, nearest
 from u2pl_ray.config.schema import Config
-from u2pl_ray.search.cluster.capacity import Slots, connect, devices
+from u2pl_ray.search.cluster.capacity import Slots, devices
+from u2pl_ray.search.cluster.connection import connect
 from u2pl_ray.search.driver.budget import Meter
 from u2pl_ray.search.driver.driver import Driver
 from u2pl_ray.search.driver.presence import Presence, running
@@ -30,13 +31,15 @@ from u2pl_ray.search.experiment import snapshot
 from u2pl_ray.search.experiment.options import FORMAT, Options, parse_description, read_options
 from u2pl_ray.search.experiment.repair import mend_study, prepare
 from u2pl_ray.search.listeners.base import Listener, Listeners
-from u2pl_ray.search.space.space import Space, parse_space
-from u2pl_ray.search.storage.atomic import write_whole
+from u2pl_ray.search.space.file import parse_space
+from u2pl_ray.search.space.space import Space
 from u2pl_ray.search.storage.place import Folder, Place, default_storage, experiments, find
 from u2pl_ray.search.study import prior_trials
 from u2pl_ray.search.study.study import TrialStudy
-from u2pl_ray.search.study.trial_record import State, TrialRecord, read_epochs
+from u2pl_ray.search.study.trial_record import State, TrialRecord
+from u2pl_ray.search.trials.epoch_log import read_epochs
 from u2pl_ray.search.trials.retention import Keeper
+from u2pl_ray.system.atomic import write_whole
 from u2pl_ray.train.run_files import newest
 
 _WAIT = 1.0

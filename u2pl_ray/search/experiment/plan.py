@@ -11,7 +11,8 @@ from typing import Any
 from u2pl_ray.config import overrides
 from u2pl_ray.config.errors import UserError
 from u2pl_ray.config.schema import Config
-from u2pl_ray.search.cluster.capacity import Fit, check_growth, connect, fit, nodes
+from u2pl_ray.search.cluster.capacity import Fit, check_growth, fit, nodes
+from u2pl_ray.search.cluster.connection import connect
 from u2pl_ray.search.driver.budget import NO_LIMIT, Budget
 from u2pl_ray.search.experiment import snapshot
 from u2pl_ray.search.experiment.experiment import Experiment
@@ -20,6 +21,7 @@ from u2pl_ray.search.experiment.warm_start import LEARNS, gather
 from u2pl_ray.search.samplers.registry import COMPLETED_ONLY, SamplerChoice
 from u2pl_ray.search.schedulers.registry import SchedulerChoice, from_early_terminate
 from u2pl_ray.search.schedulers.successive_halving import RungPruner
+from u2pl_ray.search.space.file import parse_space
 from u2pl_ray.search.space.paper_setting import paper_setting
 from u2pl_ray.search.space.parameter import bounds
 from u2pl_ray.search.space.space import Space
@@ -217,6 +219,14 @@ def plan_search(
         trials, choice, stopping, max_concurrent, trainer, budget, study_url, keep=kept, autoscale=autoscale
     )
     return Plan(name, place, config, space, options, room, paper, notes, earlier, queue or ())
+
+
+def plan_training(config: Config, *, name: str, storage_path: str | Path | None = None) -> Plan:
+    """Check a single training of `config` against storage and cluster; see `plan_search`."""
+    space = parse_space(f"parameters:\n  seed: {{values: [{config.seed}]}}\n", "one training")
+    return plan_search(
+        config, space, name=name, trials=1, storage_path=storage_path, sampler="random", scheduler="none"
+    )
 
 
 def _warmup(config: Config) -> int:

@@ -4,7 +4,6 @@ After a kill there is nothing to do: every write leaves a state that loads. This
 or deleted.
 """
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,43 +14,16 @@ from u2pl_ray.config.errors import UserError
 from u2pl_ray.config.schema import Config
 from u2pl_ray.search.driver.driver import Outcome
 from u2pl_ray.search.experiment.snapshot import CONFIG, parse_config
-from u2pl_ray.search.storage.atomic import write_whole
 from u2pl_ray.search.study.pareto import measured
 from u2pl_ray.search.study.study import TrialStudy
 from u2pl_ray.search.study.trial_file import TrialFile
-from u2pl_ray.search.study.trial_record import EpochLog, State, TrialRecord, read_epochs, trial_id
+from u2pl_ray.search.study.trial_record import State, TrialRecord, trial_id
+from u2pl_ray.search.trials.epoch_log import EpochLog, read_epochs
+from u2pl_ray.system.atomic import write_whole
 from u2pl_ray.train import checkpoint
 from u2pl_ray.train.errors import CorruptCheckpoint
 
 _LOST = Outcome(State.FAILED, "invalid", "the study was lost, and so was this trial's own record")
-
-
-def mend_journal(journal: Path) -> str:
-    """Cut a journal before its first damaged entry, with the whole kept beside it; a line for people about that.
-
-    An unfinished last line is no damage, see `Journal`.
-    """
-    try:
-        content = journal.read_bytes()
-    except FileNotFoundError:
-        return f"{journal}: was gone"
-    good, entries = 0, 0
-    for line in content.split(b"\n")[:-1]:
-        if not _is_entry(line, first=not entries):
-            break
-        good, entries = good + len(line) + 1, entries + 1
-    rest = content[good:]
-    if entries and (not rest or (b"\n" not in rest and b"\0" not in rest)):
-        return ""
-    aside = journal.with_suffix(".damaged")
-    aside.write_bytes(content)
-    if entries:
-        partial = journal.with_suffix(".partial")
-        partial.write_bytes(content[:good])
-        partial.replace(journal)
-    else:
-        journal.unlink()
-    return f"{journal}: damaged after {entries} entries (kept as {aside.name})"
 
 
 def adopt_trials(study: TrialStudy, trials: Path) -> list[str]:
@@ -140,14 +112,6 @@ def _history(run: Path) -> list[dict[str, Any]]:
         except (CorruptCheckpoint, KeyError):
             continue
     return []
-
-
-def _is_entry(line: bytes, first: bool) -> bool:
-    try:
-        entry = json.loads(line)
-    except ValueError:
-        return False
-    return isinstance(entry, dict) and "op_code" in entry and (not first or entry["op_code"] == 0)
 
 
 def _config(folder: Path) -> Config | None:

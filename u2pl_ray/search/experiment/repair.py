@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 from u2pl_ray.config.errors import UserError
 from u2pl_ray.search.experiment import snapshot
 from u2pl_ray.search.experiment.options import versions
-from u2pl_ray.search.experiment.recovery import adopt_trials, mend_journal, restore_records
+from u2pl_ray.search.experiment.recovery import adopt_trials, restore_records
 from u2pl_ray.search.space.paper_setting import paper_setting
+from u2pl_ray.search.study.journal import mend_journal
 from u2pl_ray.search.study.study import TrialStudy
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from u2pl_ray.config import overrides
 from u2pl_ray.config.errors import UserError
 from u2pl_ray.config.schema import Config
-from u2pl_ray.search.storage.atomic import write_whole
+from u2pl_ray.system.atomic import write_whole
 
 COPIES = "start"
 EXPERIMENT, CONFIG, SPACE = "experiment.json", "config.yaml", "space.yaml"

@@ -1,6 +1,6 @@
 """A search on the terminal: one line per event, and the table at the end."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
@@ -10,6 +10,7 @@ from rich.table import Table
 
 from u2pl_ray.config.schema import Config
 from u2pl_ray.search.listeners.base import Listener
+from u2pl_ray.search.listeners.formatting import number, settings
 from u2pl_ray.search.study.trial_record import State, TrialRecord
 
 _COLOURS = {
@@ -97,29 +98,3 @@ def results_table(
             style="bold" if trial.id == leader else "",
         )
     return table
-
-
-def settings(params: Mapping[str, Any]) -> str:
-    """`temperature=0.31 capacity=2048`."""
-    names = short_names(params)
-    return " ".join(f"{names[path]}={number(value)}" for path, value in params.items())
-
-
-def short_names(paths: Collection[str]) -> dict[str, str]:
-    """Each dotted path's shortest ending that is unique among them."""
-    result = {}
-    for path in paths:
-        parts = path.split(".")
-        for length in range(1, len(parts) + 1):
-            ending = ".".join(parts[-length:])
-            if sum(other == ending or other.endswith(f".{ending}") for other in paths) == 1:
-                break
-        result[path] = ending
-    return result
-
-
-def number(value: Any) -> str:
-    """Four significant digits for fractions, all digits for whole numbers; `-` for none."""
-    if value is None:
-        return "-"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)

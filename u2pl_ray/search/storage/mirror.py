@@ -18,9 +18,9 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from u2pl_ray.config.errors import UserError
-from u2pl_ray.scratch import scratch
 from u2pl_ray.search.storage.lease import BEAT, STALE, Lease
 from u2pl_ray.search.storage.object_store import Objects, child, parent
+from u2pl_ray.system.scratch import scratch
 
 logger = logging.getLogger(__name__)
 

@@ -9,6 +9,8 @@ from typing import Any, BinaryIO
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.storages.journal._file import get_lock_file
 
+from u2pl_ray.system.atomic import write_whole
+
 logger = logging.getLogger(__name__)
 
 
@@ -48,3 +50,37 @@ class Journal(JournalFileBackend):
         logger.warning("%s: dropped a last entry that was written only in part", self._file_path)
         file.truncate(end)
         return file.seek(end)
+
+
+def mend_journal(journal: Path) -> str:
+    """Cut a journal before its first damaged entry, with the whole kept beside it; a line for people about that.
+
+    An unfinished last line is no damage, see `Journal.append_logs`.
+    """
+    try:
+        content = journal.read_bytes()
+    except FileNotFoundError:
+        return f"{journal}: was gone"
+    good, entries = 0, 0
+    for line in content.split(b"\n")[:-1]:
+        if not _is_entry(line, first=not entries):
+            break
+        good, entries = good + len(line) + 1, entries + 1
+    rest = content[good:]
+    if entries and (not rest or (b"\n" not in rest and b"\0" not in rest)):
+        return ""
+    aside = journal.with_suffix(".damaged")
+    aside.write_bytes(content)
+    if entries:
+        write_whole(journal, content[:good])
+    else:
+        journal.unlink()
+    return f"{journal}: damaged after {entries} entries (kept as {aside.name})"
+
+
+def _is_entry(line: bytes, first: bool) -> bool:
+    try:
+        entry = json.loads(line)
+    except ValueError:
+        return False
+    return isinstance(entry, dict) and "op_code" in entry and (not first or entry["op_code"] == 0)

@@ -5,8 +5,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from u2pl_ray.search.storage.atomic import write_whole
 from u2pl_ray.search.study.trial_record import State, TrialRecord
+from u2pl_ray.system.atomic import write_whole
 
 
 @dataclass(frozen=True)

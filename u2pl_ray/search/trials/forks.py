@@ -4,7 +4,6 @@
 parent's. Copies are hard links where the file system has them, so that they take room only once the original is gone.
 """
 
-import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,7 +15,9 @@ from u2pl_ray.config.schema import Config
 from u2pl_ray.search.samplers.registry import trial_seed
 from u2pl_ray.search.schedulers.population import PopulationPruner, perturb
 from u2pl_ray.search.study.study import TrialStudy
-from u2pl_ray.search.study.trial_record import EpochLog, Fork, State, TrialRecord, read_epochs, trial_id
+from u2pl_ray.search.study.trial_record import Fork, State, TrialRecord, trial_id
+from u2pl_ray.search.trials.copies import link_folder
+from u2pl_ray.search.trials.epoch_log import EpochLog, read_epochs
 
 START = "start"
 _KEPT = "kept"
@@ -46,7 +47,7 @@ class Forks:
             return
         leaders = self.pruner.leaders(self.study.study, epoch, self.population)
         if record.number in leaders:
-            _copy(self.folder / record.id / checkpoint, self._kept(record.number, epoch))
+            link_folder(self.folder / record.id / checkpoint, self._kept(record.number, epoch))
         for number in self.pruner.ranking(self.study.study, epoch)[len(leaders) :]:
             shutil.rmtree(self._kept(number, epoch), ignore_errors=True)  # ranks only get worse
 
@@ -86,7 +87,7 @@ class Forks:
             kept = self._kept(record.fork.parent, record.fork.epoch)
             if not kept.exists():
                 raise UserError(f"{kept}: is gone, which was to be copied")
-            _copy(kept, start)
+            link_folder(kept, start)
         parent = self.folder / trial_id(record.fork.parent) / "epochs.jsonl"
         for metrics in read_epochs(parent)[: record.fork.epoch]:
             log.append({name: value for name, value in metrics.items() if name not in _FILES})
@@ -113,20 +114,3 @@ class Forks:
 
     def _kept(self, number: int, epoch: int) -> Path:
         return self.folder / trial_id(number) / _KEPT / f"epoch_{epoch:05d}"
-
-
-def _copy(source: Path, target: Path) -> None:
-    """Copy a folder, whole or not at all; nothing happens if it is there, or the source is gone."""
-    if target.exists() or not source.exists():
-        return
-    partial = target.with_name(f".{target.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    shutil.copytree(source, partial, copy_function=_link)
-    partial.rename(target)
-
-
-def _link(source: str, target: str) -> None:
-    try:
-        os.link(source, target)
-    except OSError:  # another file system, or one without links
-        shutil.copy2(source, target)

@@ -1,8 +1,6 @@
 """Which checkpoints stay: disk use is bounded by how many trials run at once and how many finished ones keep theirs."""
 
-import shutil
 from collections.abc import Collection, Sequence
-from pathlib import Path
 
 from u2pl_ray.search.listeners.base import Listener
 from u2pl_ray.search.study.study import TrialStudy
@@ -52,13 +50,3 @@ class Keeper(Listener):
 
     def _discard(self, spare: Collection[str] = ()) -> None:
         discard_checkpoints(self._study.records(), self._study.space.metric.maximize, self._trials, self._keep, spare)
-
-
-def inherit(parent: Path, folder: Path) -> None:
-    """Give a trial that has no folder yet another one's checkpoints and epochs."""
-    if folder.exists() or not parent.exists():
-        return
-    partial = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    shutil.copytree(parent, partial, ignore=shutil.ignore_patterns("trial.json", "config.yaml", "*.partial"))
-    partial.rename(folder)

@@ -1,12 +1,12 @@
 """A trial's images: they arrive with an epoch's metrics, and lie in files beside the trial's records."""
 
 import base64
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from u2pl_ray.config import metrics as names
+from u2pl_ray.system.atomic import whole_folder
 
 FOLDER = "images"
 
@@ -28,14 +28,10 @@ def store_images(trial: Path, metrics: Mapping[str, Any]) -> dict[str, Any]:
     if names.IMAGE_DATA not in metrics:
         return plain
     folder = trial / FOLDER / f"epoch_{metrics[names.EPOCH]:05d}"
-    partial = folder.with_name(f".{folder.name}.partial")
     try:
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        for name, content in metrics[names.IMAGE_DATA].items():
-            (partial / name).write_bytes(base64.b64decode(content))
-        shutil.rmtree(folder, ignore_errors=True)
-        partial.rename(folder)
+        with whole_folder(folder) as partial:
+            for name, content in metrics[names.IMAGE_DATA].items():
+                (partial / name).write_bytes(base64.b64decode(content))
     except OSError:
         return plain
     return {**plain, names.IMAGES: f"{FOLDER}/{folder.name}"}

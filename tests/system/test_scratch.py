@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from u2pl_ray import scratch as module
-from u2pl_ray.scratch import scratch
+from u2pl_ray.system import scratch as module
+from u2pl_ray.system.scratch import scratch
 
 HOLD = """
 import time
-from u2pl_ray.scratch import scratch
+from u2pl_ray.system.scratch import scratch
 with scratch() as folder:
     (folder / "checkpoint.pt").write_bytes(b"large")
     print(folder, flush=True)

@@ -1,0 +1,44 @@
+"""The names of all files of an experiment, and which of them decide what a search does next.
+
+<storage_path>/<name>/
+    experiment.json     options, versions
+    config.yaml         the configuration the trials start from
+    space.yaml          the search space, as it was written; space-<n>.yaml: before its n-th extension
+    start/              pristine copies of these three, see `experiment.snapshot`
+    warm_start.json     finished trials of earlier experiments, for the sampler
+    study.journal       the study (Optuna), unless it is in a database
+    trials/<id>/        one trial
+        config.yaml     its whole configuration
+        trial.json      its settings and state, should the study be lost
+        epochs.jsonl    the metrics of each epoch
+        images/         pictures of some epochs
+        train/          Ray Train's run: checkpoints
+        kept/, start/   checkpoints for and of forks (population-based training)
+    driver.lease        held by the driver that runs the experiment
+    best.yaml           the best configuration so far, which `train` accepts
+    report.html, confirmation.json, wandb/      for people
+    tune/               Ray Tune's own; deleted after every run
+"""
+
+EXPERIMENT, CONFIG, SPACE = "experiment.json", "config.yaml", "space.yaml"
+START = "start"
+WARM_START = "warm_start.json"
+STUDY = "study.journal"
+TRIALS = "trials"
+TRIAL, EPOCHS, IMAGES, RUN, KEPT = "trial.json", "epochs.jsonl", "images", "train", "kept"
+LEASE = "driver.lease"
+BEST = "best.yaml"
+REPORT, CONFIRMATION = "report.html", "confirmation.json"
+TUNE = "tune"
+
+DECIDING = (
+    *(CONFIG, SPACE, "space-*.yaml", WARM_START, BEST, f"{START}/*"),
+    *(f"{TRIALS}/*/{CONFIG}", f"{TRIALS}/*/{EPOCHS}"),
+    STUDY,  # after what it can be brought up to date from
+    f"{TRIALS}/*/{TRIAL}",
+    EXPERIMENT,  # last: with it there is an experiment
+)
+"""Patterns of the files that decide, in the order in which they are stored: what a file needs comes before it."""
+
+ELSEWHERE = (f"{TRIALS}/*/{RUN}/*", f"{TUNE}/*", LEASE, "*.partial", "*.partial/*", "*.lock")
+"""Patterns of files that the search does not store itself: checkpoints (Ray Train's), locks, what is being written."""

@@ -1,0 +1,42 @@
+"""Copies of trials' files for other trials: whole or not at all, and never over what is there."""
+
+import os
+import shutil
+from pathlib import Path
+
+from u2pl_ray.search.storage.layout import CONFIG, TRIAL
+from u2pl_ray.system.atomic import PARTIAL, whole_folder
+
+
+def inherit(parent: Path, folder: Path) -> None:
+    """Give a trial that has no folder yet another one's checkpoints and epochs.
+
+    Args:
+        parent: folder of the trial that they are copied from; nothing happens if it is gone.
+        folder: the new trial's; nothing happens if it exists.
+    """
+    if folder.exists() or not parent.exists():
+        return
+    own = shutil.ignore_patterns(TRIAL, CONFIG, f"*{PARTIAL}")
+    with whole_folder(folder) as partial:
+        shutil.copytree(parent, partial, ignore=own, dirs_exist_ok=True)
+
+
+def link_folder(source: Path, target: Path) -> None:
+    """Copy a folder by hard links where the file system has them, so that the copy takes no room of its own.
+
+    Args:
+        source: the folder; nothing happens if it is gone.
+        target: the copy; nothing happens if it exists.
+    """
+    if target.exists() or not source.exists():
+        return
+    with whole_folder(target) as partial:
+        shutil.copytree(source, partial, copy_function=_link, dirs_exist_ok=True)
+
+
+def _link(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # another file system, or one without links
+        shutil.copy2(source, target)
