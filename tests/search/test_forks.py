@@ -14,10 +14,10 @@ from u2pl_ray.search.samplers.registry import SamplerChoice
 from u2pl_ray.search.schedulers.population import perturb
 from u2pl_ray.search.schedulers.registry import SchedulerChoice
 from u2pl_ray.search.space.space import Space
+from u2pl_ray.search.storage.layout import START
 from u2pl_ray.search.study.study import TrialStudy
 from u2pl_ray.search.study.trial_record import State, TrialRecord
 from u2pl_ray.search.trials.epoch_log import read_epochs
-from u2pl_ray.search.trials.forks import START
 
 EPOCHS, POPULATION = 9, 6
 TEMPERATURE = "method.contrastive.temperature"

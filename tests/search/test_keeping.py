@@ -59,7 +59,7 @@ def test_the_best_finished_trials_keep_theirs_and_so_does_who_runs(tmp_path: Pat
         assert best is not None
         assert best.id in kept
         assert len(kept) <= 1 + 2 + 1  # who runs, the best two, and who has just ended
-    driver.listeners.tell("close")
+    driver.listeners.close()
     assert with_checkpoints(tmp_path) == ["0000", "0002", "0004"]
     assert len(read_epochs(tmp_path / "trials" / "0003" / "epochs.jsonl")) == EPOCHS  # what it reported stays
 

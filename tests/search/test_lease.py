@@ -11,16 +11,22 @@ import pytest
 
 from u2pl_ray.config.errors import UserError
 from u2pl_ray.search.storage.lease import Lease
+from u2pl_ray.search.storage.lease_marks import FileMark
 from u2pl_ray.search.storage.place import Folder
 
 HOLD = """
 import sys, time
 from pathlib import Path
 from u2pl_ray.search.storage.lease import Lease
-with Lease(Path(sys.argv[1])):
+from u2pl_ray.search.storage.lease_marks import FileMark
+with Lease(FileMark(Path(sys.argv[1])), "search"):
     print("held", flush=True)
     time.sleep(60)
 """
+
+
+def lease(path: Path, **times: float) -> Lease:
+    return Lease(FileMark(path), path.parent.name, **times)
 
 
 @pytest.fixture
@@ -30,10 +36,10 @@ def path(tmp_path: Path) -> Path:
 
 
 def test_one_at_a_time(path: Path) -> None:
-    with Lease(path), pytest.raises(UserError, match=f"search: is being run by process {os.getpid()}"), Lease(path):
+    with lease(path), pytest.raises(UserError, match=f"search: is being run by process {os.getpid()}"), lease(path):
         pass
     assert not path.exists()
-    with Lease(path):
+    with lease(path):
         pass
 
 
@@ -41,40 +47,40 @@ def test_a_killed_owner_is_succeeded_at_once(path: Path) -> None:
     holder = subprocess.Popen([sys.executable, "-c", HOLD, str(path)], stdout=subprocess.PIPE)
     assert holder.stdout is not None
     assert holder.stdout.readline() == b"held\n"
-    with pytest.raises(UserError, match=f"process {holder.pid}"), Lease(path):
+    with pytest.raises(UserError, match=f"process {holder.pid}"), lease(path):
         pass
     holder.kill()  # and not reaped: a zombie is dead too
     holder.stdout.read()
     started = time.monotonic()
-    with Lease(path):
+    with lease(path):
         pass
     assert time.monotonic() - started < 5
     holder.wait()
 
 
 def test_looking_tells_whether_it_is_held_and_keeps_nobody_out(path: Path) -> None:
-    assert not Lease(path).held()
-    with Lease(path):
-        assert Lease(path).held()
-    assert not Lease(path).held()
+    assert not lease(path).held()
+    with lease(path):
+        assert lease(path).held()
+    assert not lease(path).held()
     holder = subprocess.Popen([sys.executable, "-c", HOLD, str(path)], stdout=subprocess.PIPE)
     assert holder.stdout is not None
     assert holder.stdout.readline() == b"held\n"
-    assert Lease(path).held()
+    assert lease(path).held()
     holder.kill()
     holder.wait()
     assert path.exists()
-    assert not Lease(path).held()
+    assert not lease(path).held()
 
 
 def test_from_elsewhere_it_is_held_while_it_beats(path: Path) -> None:
-    with Lease(path, beat=0.05):
+    with lease(path, beat=0.05):
         elsewhere(path)
-        assert Lease(path).held()
-    with Lease(path, beat=60.0):
+        assert lease(path).held()
+    with lease(path, beat=60.0):
         elsewhere(path)
         os.utime(path, (time.time() - 60, time.time() - 60))
-        assert not Lease(path).held()
+        assert not lease(path).held()
 
 
 def elsewhere(path: Path) -> None:
@@ -83,24 +89,24 @@ def elsewhere(path: Path) -> None:
 
 
 def test_an_owner_elsewhere_is_refused_while_it_beats(path: Path) -> None:
-    with Lease(path, beat=0.05):
+    with lease(path, beat=0.05):
         elsewhere(path)
-        with pytest.raises(UserError, match="on another machine"), Lease(path, stale=2.0):
+        with pytest.raises(UserError, match="on another machine"), lease(path, stale=2.0):
             pass
 
 
 def test_an_owner_elsewhere_is_succeeded_when_it_is_quiet(path: Path) -> None:
-    with Lease(path, beat=60.0):
+    with lease(path, beat=60.0):
         elsewhere(path)
-        with Lease(path, stale=0.3):
+        with lease(path, stale=0.3):
             assert json.loads(path.read_text())["machine"] != "another"
 
 
 def test_the_predecessor_does_not_take_it_away(path: Path) -> None:
-    first = Lease(path, beat=60.0)
+    first = lease(path, beat=60.0)
     first.__enter__()
     elsewhere(path)
-    with Lease(path, stale=0.2):
+    with lease(path, stale=0.2):
         first.__exit__(None, None, None)
         assert path.exists()
 
@@ -119,19 +125,19 @@ DAMAGED = [
 @pytest.mark.parametrize("content", DAMAGED)
 def test_a_damaged_lease_is_nobodys(path: Path, content: bytes) -> None:
     path.write_bytes(content)
-    with Lease(path, beat=0.1):
+    with lease(path, beat=0.1):
         assert json.loads(path.read_text())["process"] == os.getpid()
 
 
 @pytest.mark.parametrize("content", [None, b"", DAMAGED[4]])
 def test_one_that_lives_makes_it_whole_again(path: Path, content: bytes | None) -> None:
-    with Lease(path, beat=0.1):
+    with lease(path, beat=0.1):
         before = path.read_bytes()
         if content is None:
             path.unlink()
         else:
             path.write_bytes(content)
-            with pytest.raises(UserError, match=f"process {os.getpid()}"), Lease(path, beat=1.0):
+            with pytest.raises(UserError, match=f"process {os.getpid()}"), lease(path, beat=1.0):
                 pass
         until = time.monotonic() + 10
         while not path.exists() and time.monotonic() < until:
@@ -145,20 +151,20 @@ def test_one_whose_lease_was_deleted_and_taken_stops(path: Path) -> None:
     with place.session():
         place.commit()
         path.unlink()
-        with Lease(path):
+        with lease(path):
             held = place._lease
             assert held is not None
             held._hold()
             with pytest.raises(OSError, match="another driver has taken over"):
                 place.commit()
-            assert not Lease(path).lost
+            assert not lease(path).lost
         assert not path.exists()
 
 
 def test_a_place_for_it_that_is_gone_is_said_in_a_line(tmp_path: Path) -> None:
     with (
         pytest.raises(UserError, match=r"absent: its driver\.lease cannot be taken"),
-        Lease(tmp_path / "absent" / "driver.lease"),
+        lease(tmp_path / "absent" / "driver.lease"),
     ):
         pass
 
@@ -167,7 +173,7 @@ def test_of_many_at_once_one_gets_it(path: Path) -> None:
     got, done = [], threading.Event()
 
     def contend() -> None:
-        with contextlib.suppress(UserError), Lease(path):
+        with contextlib.suppress(UserError), lease(path):
             got.append(threading.get_ident())
             done.wait(10)
 
@@ -184,6 +190,6 @@ def test_of_many_at_once_one_gets_it(path: Path) -> None:
 
 def test_the_thread_ends(path: Path) -> None:
     before = threading.active_count()
-    with Lease(path):
+    with lease(path):
         assert threading.active_count() == before + 1
     assert threading.active_count() == before

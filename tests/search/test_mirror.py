@@ -25,7 +25,9 @@ from u2pl_ray.search.samplers.registry import SamplerChoice
 from u2pl_ray.search.schedulers.registry import SchedulerChoice
 from u2pl_ray.search.space.space import Space
 from u2pl_ray.search.storage import mirror
-from u2pl_ray.search.storage.mirror import Mirror, ObjectLease
+from u2pl_ray.search.storage.lease import Lease
+from u2pl_ray.search.storage.lease_marks import ObjectMark
+from u2pl_ray.search.storage.mirror import Mirror
 from u2pl_ray.search.storage.object_store import Objects
 from u2pl_ray.search.storage.place import Folder, experiments, find, locate, writable
 from u2pl_ray.search.study.trial_record import State
@@ -144,8 +146,8 @@ def test_one_driver_at_a_time(storage: str, base: Config, space: Space) -> None:
         pass
 
 
-def lease(storage: str, beat: float, stale: float) -> ObjectLease:
-    return ObjectLease(Objects(storage), Path("/x/search/driver.lease"), beat, stale)
+def lease(storage: str, beat: float, stale: float) -> Lease:
+    return Lease(ObjectMark(Objects(storage)), "search", beat, stale)
 
 
 def elsewhere(storage: str) -> None:
@@ -215,7 +217,7 @@ def test_a_real_outage_is_waited_for_and_costs_no_lease(storage: str, base: Conf
     with line_to_store() as line:
         made = a_plan(storage, base, space).create()
         driver = Driver(made.study(), base, 1, made.folder / "trials", None, made.place.commit)
-        with made.place.session(), ObjectLease(Objects(f"{storage}/b"), Path("/x/b/driver.lease"), 0.2) as beating:
+        with made.place.session(), lease(f"{storage}/b", 0.2, 30.0) as beating:
             line.cut()
             threading.Timer(8.0, line.mend).start()
             began = time.monotonic()

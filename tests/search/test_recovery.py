@@ -19,7 +19,6 @@ from u2pl_ray.search.driver.driver import Driver, Outcome
 from u2pl_ray.search.experiment import plan as plans
 from u2pl_ray.search.experiment.experiment import Experiment
 from u2pl_ray.search.experiment.plan import plan_search
-from u2pl_ray.search.experiment.repair import mend_study, prepare
 from u2pl_ray.search.space.space import Space
 from u2pl_ray.search.study.trial_record import State
 from u2pl_ray.train import checkpoint
@@ -58,7 +57,7 @@ def train(driver: Driver, most_reports: int) -> None:
 def go_on(folder: Path, most_reports: int = 1000) -> list[str]:
     """Resume, without Ray; what people are told."""
     experiment = Experiment.open(str(folder))
-    notes = prepare(experiment) + mend_study(experiment)
+    notes = experiment.repair()
     train(Driver(experiment.study(), experiment.config, TRIALS, folder / "trials"), most_reports)
     experiment.write_best()
     return notes
@@ -183,7 +182,7 @@ def test_a_failed_trial_stays_failed_when_the_study_is_lost(halfway: Path) -> No
     driver.finish(assignment.trial, Outcome(State.FAILED, "error", "it broke"))
     before = story(halfway)
     (halfway / "study.journal").unlink()
-    mend_study(experiment)
+    experiment.repair()
     assert story(halfway) == before
     failed = experiment.study().record(int(assignment.trial))
     assert (failed.reason, failed.detail) == ("error", "it broke")
@@ -217,7 +216,7 @@ def test_edited_files_are_refused_unless_forced(halfway: Path) -> None:
     for words in ("config.yaml: workers 1 -> 2", "config.yaml: optim.momentum 0.9 -> 0.5", "--force"):
         assert words in str(caught.value)
     experiment = Experiment.open(str(halfway))
-    notes = prepare(experiment, force=True)
+    notes = experiment.repair(force=True)
     assert "edited since the start: config.yaml: workers 1 -> 2" in notes
 
 

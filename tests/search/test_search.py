@@ -240,10 +240,14 @@ def never_killed(experiment: Experiment, folder: Path) -> list[TrialRecord]:
 
 def test_two_drivers_are_one_too_many(tmp_path: Path, base: Config, space: Space) -> None:
     from u2pl_ray.search.storage.lease import Lease
+    from u2pl_ray.search.storage.lease_marks import FileMark
 
     plan = plan_search(base, space, name="a", trials=1, storage_path=tmp_path, trainer=PLAIN)
     made = plan.create()
-    with Lease(made.folder / "driver.lease"), pytest.raises(UserError, match="a: is being run by process"):
+    with (
+        Lease(FileMark(made.folder / "driver.lease"), "a"),
+        pytest.raises(UserError, match="a: is being run by process"),
+    ):
         made.run()
     assert made.status()["trials"][0]["state"] == "PENDING"
 

@@ -16,11 +16,11 @@ from scipy import stats
 from u2pl_ray.search.experiment.confirm import PAPER
 from u2pl_ray.search.experiment.experiment import Experiment
 from u2pl_ray.search.listeners.formatting import number, settings
+from u2pl_ray.search.storage import layout
 from u2pl_ray.search.study.trial_record import State
 from u2pl_ray.system.atomic import write_whole
 
 CONFIDENCE = 0.95
-_FILE = "confirmation.json"
 _VERDICTS = {"better": "green", "worse": "red"}
 
 
@@ -97,7 +97,7 @@ def _against(paper: Mapping[int, float], leader: Mapping[int, float], leaders: i
 
 def write_confirmation(experiment: Experiment) -> Path:
     """Write confirmation.json into the experiment's folder."""
-    target = experiment.folder / _FILE
+    target = experiment.folder / layout.CONFIRMATION
     write_whole(target, json.dumps(confirmation(experiment), indent=2))
     experiment.place.publish()
     return target

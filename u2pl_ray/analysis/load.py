@@ -80,7 +80,7 @@ class Analysis:
 
     def folder(self, trial: str) -> Path:
         """Where a trial's files are."""
-        return self.experiment.folder / "trials" / trial
+        return self.experiment.trial_folder(trial)
 
     def ranked(self) -> list[TrialRecord]:
         """Trials with a value, best first; those that ran to the end before all others."""

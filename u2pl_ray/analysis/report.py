@@ -25,6 +25,7 @@ from u2pl_ray.config import overrides
 from u2pl_ray.config.errors import UserError
 from u2pl_ray.config.schema import Config
 from u2pl_ray.search.listeners.formatting import number, short_names
+from u2pl_ray.search.storage import layout
 from u2pl_ray.search.study.trial_record import State
 from u2pl_ray.system.atomic import write_whole
 
@@ -39,7 +40,7 @@ def write_report(analyses: Sequence[Analysis], output: Path | None = None) -> st
     Raises:
         UserError: the file cannot be written.
     """
-    target = analyses[0].experiment.folder / "report.html" if output is None else output
+    target = analyses[0].experiment.folder / layout.REPORT if output is None else output
     try:
         write_whole(target, render(analyses))
     except OSError as error:

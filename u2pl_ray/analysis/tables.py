@@ -13,6 +13,7 @@ from u2pl_ray.config.metrics import VAL_MIOU, VAL_TEACHER_MIOU
 from u2pl_ray.search.experiment.experiment import Experiment, Summary
 from u2pl_ray.search.listeners.console import results_table
 from u2pl_ray.search.listeners.formatting import number
+from u2pl_ray.search.storage import layout
 from u2pl_ray.search.storage.object_store import is_uri
 
 logger = logging.getLogger(__name__)
@@ -38,7 +39,7 @@ def print_summary(experiment: Experiment, summary: Summary, console: Console | N
         console.print(f"[yellow]not finished[/]: {summary.reason or 'interrupted'}", highlight=False)
         console.print(f"next: u2pl-ray resume {experiment.argument}")
     elif summary.best is not None and len(summary.trials) > 1:
-        best = experiment.place.below("best.yaml")
+        best = experiment.place.below(layout.BEST)
         console.print(f"next: u2pl-ray {f'export {experiment.argument}' if is_uri(best) else f'train {best}'}")
     elif summary.best is not None:
         console.print(f"next: u2pl-ray evaluate {experiment.checkpoint(summary.best.id)}")

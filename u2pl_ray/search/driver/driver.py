@@ -16,13 +16,14 @@ from u2pl_ray.config.schema import Config
 from u2pl_ray.search.driver.budget import Meter
 from u2pl_ray.search.driver.presence import Presence
 from u2pl_ray.search.listeners.base import Listeners
+from u2pl_ray.search.storage import layout
 from u2pl_ray.search.study.pareto import measured
 from u2pl_ray.search.study.study import TrialStudy
 from u2pl_ray.search.study.trial_file import TrialFile
 from u2pl_ray.search.study.trial_record import State, TrialRecord, trial_id
 from u2pl_ray.search.trials.copies import inherit
 from u2pl_ray.search.trials.epoch_log import EpochLog
-from u2pl_ray.search.trials.forks import START, Forks
+from u2pl_ray.search.trials.forks import Forks
 from u2pl_ray.search.trials.trial_images import store_images
 from u2pl_ray.system.atomic import write_whole
 
@@ -135,10 +136,10 @@ class Driver:
                 record = self._introduce(started) if started.retries is None else self._catch_up(started)
                 if started.fork is not None:
                     for metrics in self._log(record).epochs:
-                        self.listeners.tell("epoch_known", record, metrics)
+                        self.listeners.epoch_known(record, metrics)
             if record.state == State.RUNNING:
                 self._commit()
-                start = None if record.fork is None else START
+                start = None if record.fork is None else layout.START
                 return Assignment(record.id, self.config(record), len(self._log(record).epochs), start)
         return None
 
@@ -171,7 +172,7 @@ class Driver:
         if record.state == State.RUNNING and self._log(record).append(metrics):
             record = self._account(record)
             self._commit()
-            self.listeners.tell("epoch_done", record, metrics, self.study.best())
+            self.listeners.epoch_done(record, metrics, self.study.best())
             self._announce_end(record)
         return record.state.finished and record.state != State.COMPLETED
 
@@ -230,7 +231,7 @@ class Driver:
             self.study.fail(record.number, record.reason, record.detail)
             record = self.study.record(record.number)
         for metrics in self._log(record).epochs:
-            self.listeners.tell("epoch_known", record, metrics)
+            self.listeners.epoch_known(record, metrics)
         if record.state == State.RUNNING:
             record = self._account(record, again=True)
             self._announce_end(record)
@@ -246,14 +247,14 @@ class Driver:
         folder = self.folder / record.id
         if record.retries is not None:
             inherit(self.folder / trial_id(record.retries), folder)
-        write_whole(folder / "config.yaml", overrides.dump(config))
+        write_whole(folder / layout.CONFIG, overrides.dump(config))
         TrialFile.of(record).write(folder)
         try:
             self.forks.prepare(record, self._log(record))
         except UserError as error:
             self.study.fail(record.number, "error", str(error))
             return self.study.record(record.number)
-        self.listeners.tell("trial_started", record, config)
+        self.listeners.trial_started(record, config)
         return record
 
     def _account(self, record: TrialRecord, again: bool = False) -> TrialRecord:
@@ -289,7 +290,7 @@ class Driver:
         if record.state.finished:
             self.forks.clean(record)
             TrialFile.of(record).write(self.folder / record.id)
-            self.listeners.tell("trial_finished", record)
+            self.listeners.trial_finished(record)
             if self.meter is not None:
                 self.meter.look(self.study)
 
@@ -330,11 +331,11 @@ class Driver:
     def _give_up(self, why: str) -> None:
         if not self.given_up:
             self.given_up = why
-            self.listeners.tell("note", f"no further trials: {why}")
+            self.listeners.note(f"no further trials: {why}")
 
     def _log(self, record: TrialRecord) -> EpochLog:
         if record.number not in self._logs:
-            self._logs[record.number] = EpochLog(self.folder / record.id / "epochs.jsonl")
+            self._logs[record.number] = EpochLog(self.folder / record.id / layout.EPOCHS)
         return self._logs[record.number]
 
 

@@ -5,14 +5,15 @@ another takes them up. All hand out trials one at a time, see `database.exclusiv
 """
 
 import contextlib
-import threading
 import time
 import uuid
 from collections.abc import Callable
+from contextlib import ExitStack
 from types import TracebackType
 
 from u2pl_ray.search.study.study import TrialStudy
 from u2pl_ray.search.study.trial_record import State, TrialRecord
+from u2pl_ray.system.periodic import every
 
 BEAT = 5.0
 """Seconds between two counts."""
@@ -39,19 +40,17 @@ class Presence:
         self._study, self._beat, self._stale, self._clock = study, beat, stale, clock
         self._seen: dict[str, tuple[int, float]] = {}
         self._count = 0
-        self._left = threading.Event()
-        self._thread = threading.Thread(target=self._keep, name="presence", daemon=True)
+        self._beating = ExitStack()
 
     def __enter__(self) -> "Presence":
         self.beat()
-        self._thread.start()
+        self._beating.enter_context(every(self._beat, self.beat, "presence"))
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._left.set()
-        self._thread.join()
+        self._beating.close()
         with contextlib.suppress(Exception):  # others will see the count stand still
             self._study.study.set_user_attr(_PREFIX + self.name, _GONE)
 
@@ -80,11 +79,6 @@ class Presence:
             self._seen[driver] = (count, self._clock())
             return False
         return self._clock() - since >= self._stale
-
-    def _keep(self) -> None:
-        while not self._left.wait(self._beat):
-            with contextlib.suppress(Exception):  # the next one may get through
-                self.beat()
 
 
 def running(study: TrialStudy, beat: float = BEAT) -> bool:

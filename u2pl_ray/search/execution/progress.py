@@ -1,11 +1,11 @@
 """Within epochs: what the workers say, on its way to whoever watches the search."""
 
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 import ray
 
+from u2pl_ray.system.periodic import every
 from u2pl_ray.train.launch import PROGRESS_ACTOR
 
 _LISTEN_SECONDS = 2.0
@@ -36,20 +36,12 @@ def say(line: str) -> None:
 @contextmanager
 def hear_progress(tell: Callable[[str], None]) -> Iterator[None]:
     """Meanwhile, tell every line that workers say, from a thread. What fails here costs lines and nothing else."""
-    ended = threading.Event()
     # The name is this driver's own: each has a namespace. An earlier search of the same process may still have one.
     actor = ray.remote(num_cpus=0)(Progress).options(name=PROGRESS_ACTOR, get_if_exists=True).remote()
 
     def listen() -> None:
-        while not ended.wait(_LISTEN_SECONDS):
-            with suppress(Exception):  # watching never ends a search
-                for line in ray.get(actor.heard.remote(), timeout=_LISTEN_SECONDS):
-                    tell(line)
+        for line in ray.get(actor.heard.remote(), timeout=_LISTEN_SECONDS):
+            tell(line)
 
-    thread = threading.Thread(target=listen, name="progress", daemon=True)
-    thread.start()
-    try:
+    with every(_LISTEN_SECONDS, listen, "progress"):
         yield
-    finally:
-        ended.set()
-        thread.join()

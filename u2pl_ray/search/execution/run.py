@@ -10,6 +10,7 @@ from u2pl_ray.config import metrics as names
 from u2pl_ray.search.cluster.capacity import TRIAL_MEMORY
 from u2pl_ray.search.driver.driver import Driver
 from u2pl_ray.search.execution.failures import RESTARTS
+from u2pl_ray.search.storage import layout
 from u2pl_ray.search.storage.place import Place
 
 logger = logging.getLogger(__name__)
@@ -34,18 +35,18 @@ def run_tune(driver: Driver, slots: Callable[[], int], place: Place, trainer: st
     from u2pl_ray.search.execution.tune_searcher import StudySearcher
 
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
-    scratch = place.folder / ("tune" if driver.presence is None else f"tune-{driver.presence.name}")
+    scratch = place.folder / (layout.TUNE if driver.presence is None else f"{layout.TUNE}-{driver.presence.name}")
     shutil.rmtree(scratch, ignore_errors=True)
     claims = start_claims()
 
     def note(line: str) -> None:
-        driver.listeners.tell("note", line)
+        driver.listeners.note(line)
 
     def free(trial: str) -> None:
         reclaim(claims, trial)
 
     trainable = tune.with_resources(
-        tune.with_parameters(TrialRunner, claims=claims, storage_path=place.below("trials"), trainer=trainer),
+        tune.with_parameters(TrialRunner, claims=claims, storage_path=place.below(layout.TRIALS), trainer=trainer),
         {"CPU": 0, "memory": TRIAL_MEMORY},
     )
 
@@ -79,7 +80,7 @@ def run_tune(driver: Driver, slots: Callable[[], int], place: Place, trainer: st
 
         def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
             free(trial.config["trial"])
-            driver.listeners.tell("note", f"{trial.config['trial']} lost its process and is started again")
+            driver.listeners.note(f"{trial.config['trial']} lost its process and is started again")
 
     searcher = StudySearcher(driver, slots, free)
     tuner = tune.Tuner(

@@ -22,6 +22,7 @@ from u2pl_ray.search.execution.progress import say
 from u2pl_ray.search.execution.reservations import reclaim
 from u2pl_ray.search.execution.train_controller import LocalController
 from u2pl_ray.search.execution.tune_scheduler import OUTCOME, REPORT
+from u2pl_ray.search.storage import layout
 from u2pl_ray.search.study.trial_record import State
 from u2pl_ray.train.run_files import mend
 from u2pl_ray.train.session import Metrics
@@ -75,7 +76,7 @@ class TrialRunner(tune.Trainable):
             trainer=self._trainer,
             config=Config.model_validate_json(config["config"]),
             storage_path=folder,
-            name="train",
+            name=layout.RUN,
             reported_epochs=self._epoch,
             **start,
         )

@@ -1,15 +1,4 @@
-"""Experiments: a search with everything it needs to be continued, in one folder.
-
-<storage_path>/<name>/
-    experiment.json   options and versions
-    config.yaml       the configuration the trials start from
-    space.yaml        the search space, as it was written
-    start/            copies of these three, see `snapshot`
-    study.journal     the study (Optuna), unless it is in a database
-    trials/<id>/      trial.json, config.yaml, epochs.jsonl, images/, train/ (Ray Train's run: checkpoints)
-    best.yaml         the best configuration so far, which `train` accepts
-    tune/             Ray Tune's own; disposable
-"""
+"""Experiments: a search with everything it needs to be continued, in one folder. See `storage.layout` for its files."""
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -29,10 +18,11 @@ from u2pl_ray.search.driver.presence import Presence, running
 from u2pl_ray.search.execution.run import run_tune
 from u2pl_ray.search.experiment import snapshot
 from u2pl_ray.search.experiment.options import FORMAT, Options, parse_description, read_options
-from u2pl_ray.search.experiment.repair import mend_study, prepare
+from u2pl_ray.search.experiment.repair import mend_study, restore_files
 from u2pl_ray.search.listeners.base import Listener, Listeners
 from u2pl_ray.search.space.file import parse_space
 from u2pl_ray.search.space.space import Space
+from u2pl_ray.search.storage import layout
 from u2pl_ray.search.storage.place import Folder, Place, default_storage, experiments, find
 from u2pl_ray.search.study import prior_trials
 from u2pl_ray.search.study.study import TrialStudy
@@ -103,23 +93,27 @@ class Experiment:
         place = find(name, storage_path)
         place.fetch()
         folder = place.folder
-        if not any((where / snapshot.EXPERIMENT).exists() for where in (folder, folder / snapshot.COPIES)):
+        if not any((where / layout.EXPERIMENT).exists() for where in (folder, folder / layout.START)):
             known = nearest(folder.name, experiments(place.storage))
             raise UserError(f"{place.location}: no such experiment{known}")
-        tree, *notes = snapshot.read(folder, snapshot.EXPERIMENT, parse_description)
+        tree, *notes = snapshot.read(folder, layout.EXPERIMENT, parse_description)
         if tree["format"] != FORMAT:
             written = f"written by another version (format {tree['format']}, this one reads {FORMAT})"
             raise UserError(f"{place.location}: {written}")
-        config, *more = snapshot.read(folder, snapshot.CONFIG, snapshot.parse_config)
-        space, *others = snapshot.read(folder, snapshot.SPACE, parse_space)
+        config, *more = snapshot.read(folder, layout.CONFIG, snapshot.parse_config)
+        space, *others = snapshot.read(folder, layout.SPACE, parse_space)
         notes = [line for line in (*notes, *more, *others) if line]
         options, created = read_options(tree["options"]), tree["created"]
         return cls(tree["name"], place, config, space, options, created, tree["versions"], notes)
 
     def study(self) -> TrialStudy:
-        """The experiment's study."""
-        location = self.options.study_url or self.folder / "study.journal"
-        study = TrialStudy.open(location, self.name, self.space, *self.options.choices(self.config.train.epochs))
+        """Open the experiment's study."""
+        return self._open_study()
+
+    def _open_study(self, anew: bool = False) -> TrialStudy:
+        opened = TrialStudy.create if anew else TrialStudy.open
+        location = self.options.study_url or self.folder / layout.STUDY
+        study = opened(location, self.name, self.space, *self.options.choices(self.config.train.epochs))
         study.earlier = prior_trials.read(self.folder, self.space)
         return study
 
@@ -138,19 +132,19 @@ class Experiment:
         """
         told = Listeners(listeners)
         with self._session(told, force) as (study, presence):
-            trials = self.folder / "trials"
-            told.listen(Keeper(study, self.place.below("trials"), self.options.keep))
+            trials = self.folder / layout.TRIALS
+            told.add(Keeper(study, self.place.below(layout.TRIALS), self.options.keep))
             driver = Driver(study, self.config, self.options.trials, trials, told, self.place.commit)
             if presence is not None:
                 driver.share(presence)
             if retry_errored:
-                told.tell("note", f"trials to run again: {', '.join(driver.retry_errored()) or 'none broke'}")
+                told.note(f"trials to run again: {', '.join(driver.retry_errored()) or 'none broke'}")
             reason = ""
             try:
                 if driver.unfinished():
                     connect()
                     limit, autoscale = self.options.max_concurrent, self.options.autoscale
-                    slots = Slots(self.config, limit, lambda line: told.tell("note", line), autoscale)
+                    slots = Slots(self.config, limit, lambda line: told.note(line), autoscale)
                     driver.use(Meter(study, self.options.budget, devices(self.config, slots.gpu)))
                     reason = driver.spent or run_tune(driver, slots, self.place, self.options.trainer)
                     while not reason and driver.waits():  # for other drivers' trials, to take them up if one dies
@@ -158,7 +152,7 @@ class Experiment:
                         if driver.interrupted():
                             reason = run_tune(driver, slots, self.place, self.options.trainer)
             finally:
-                told.tell("close")
+                told.close()
             self.write_best(study)
         finished = bool(driver.spent) or not driver.unfinished()
         return Summary(study.records(), study.best(), finished, driver.given_up or reason)
@@ -185,20 +179,30 @@ class Experiment:
                 self._prepare(told, force)
                 yield self.study(), None
 
-    def _prepare(self, told: Listeners, force: bool) -> None:
-        """Put the files right, or refuse to go on."""
-        notes = prepare(self, force)
+    def repair(self, force: bool = False) -> list[str]:
+        """Repair damaged files; return lines for people about what was not as it should be.
+
+        Args:
+            force: accept files that were edited since the start.
+
+        Raises:
+            UserError: files were edited such that results would not be comparable.
+        """
+        notes = [*self.notes, *restore_files(self.folder, self.versions, force)]
         if not self.options.study_url:  # a database looks after itself, and other drivers may be at work
-            notes += mend_study(self)
-        for line in notes:
-            told.tell("note", line)
+            notes += mend_study(self.folder, self.config, self._open_study)
+        return notes
+
+    def _prepare(self, told: Listeners, force: bool) -> None:
+        for line in self.repair(force):
+            told.note(line)
 
     def write_best(self, study: TrialStudy | None = None) -> Path | None:
         """Write best.yaml: the best trial's whole configuration. None if no trial has a value."""
         best = (study or self.study()).best()
         if best is None:
             return None
-        target = self.folder / "best.yaml"
+        target = self.folder / layout.BEST
         write_whole(target, self.export(best))
         return target
 
@@ -210,14 +214,18 @@ class Experiment:
         configuration = overrides.dump(self.space.configure(self.config, trial.params))
         return f"# Trial {trial.id} of {self.name}: {told}.\n{configuration}"
 
+    def trial_folder(self, trial: str) -> Path:
+        """Return the folder of a trial's records."""
+        return self.folder / layout.TRIALS / trial
+
     def epochs(self, trial: str) -> list[dict[str, Any]]:
         """What a trial reported after each epoch."""
-        return read_epochs(self.folder / "trials" / trial / "epochs.jsonl")
+        return read_epochs(self.trial_folder(trial) / layout.EPOCHS)
 
     def checkpoint(self, trial: str) -> str | None:
         """Path or URI of a trial's newest checkpoint, None if none is stored."""
-        stored = newest(self.place.below(f"trials/{trial}/train"))
-        return None if stored is None else self.place.below(f"trials/{trial}/train/{stored}")
+        stored = newest(self.place.below(f"{layout.TRIALS}/{trial}/{layout.RUN}"))
+        return None if stored is None else self.place.below(f"{layout.TRIALS}/{trial}/{layout.RUN}/{stored}")
 
     def status(self) -> dict[str, Any]:
         """The experiment as plain data: name, best (an id), trials (id, state, epochs, params, metrics)."""

@@ -11,8 +11,10 @@ from u2pl_ray.search.experiment import snapshot
 from u2pl_ray.search.experiment.experiment import Experiment
 from u2pl_ray.search.samplers.visible_trials import fits
 from u2pl_ray.search.space.space import Space
+from u2pl_ray.search.storage import layout
 from u2pl_ray.search.study.study import TrialStudy
 from u2pl_ray.search.study.trial_record import State
+from u2pl_ray.system.atomic import write_whole
 
 
 def extend(
@@ -60,12 +62,12 @@ def extend(
     extended = replace(experiment, options=replace(options, trials=total, budget=budget))
     if space is not None:
         kept = experiment.folder / f"space-{len(list(experiment.folder.glob('space-*.yaml'))) + 1}.yaml"
-        kept.write_text(experiment.space.text, "utf-8")  # the ranges until now
-        snapshot.write(experiment.folder, snapshot.SPACE, space.text)
+        write_whole(kept, experiment.space.text)  # the ranges until now
+        snapshot.write(experiment.folder, layout.SPACE, space.text)
         extended = replace(extended, space=space)
-    tree = json.loads((experiment.folder / "experiment.json").read_text("utf-8"))
+    tree = json.loads((experiment.folder / layout.EXPERIMENT).read_text("utf-8"))
     tree["options"] |= {"trials": total, "budget": asdict(budget)}
-    snapshot.write(experiment.folder, snapshot.EXPERIMENT, json.dumps(tree, indent=2))
+    snapshot.write(experiment.folder, layout.EXPERIMENT, json.dumps(tree, indent=2))
     experiment.place.commit()
     return extended, notes
 

@@ -25,6 +25,7 @@ from u2pl_ray.search.space.file import parse_space
 from u2pl_ray.search.space.paper_setting import paper_setting
 from u2pl_ray.search.space.parameter import bounds
 from u2pl_ray.search.space.space import Space
+from u2pl_ray.search.storage import layout
 from u2pl_ray.search.storage.place import Place, free_space, locate, writable
 from u2pl_ray.search.storage.reachability import check_reach
 from u2pl_ray.search.study.database import check_url, open_database
@@ -105,12 +106,12 @@ class Plan:
         partial = folder.with_name(f".{self.name}.{uuid.uuid4().hex[:8]}")
         try:
             partial.mkdir(parents=True)
-            (partial / "trials").mkdir()
-            snapshot.write(partial, snapshot.CONFIG, overrides.dump(self.config))
-            snapshot.write(partial, snapshot.SPACE, self.space.text)
-            snapshot.write(partial, snapshot.EXPERIMENT, json.dumps(describe(self.name, self.options), indent=2))
+            (partial / layout.TRIALS).mkdir()
+            snapshot.write(partial, layout.CONFIG, overrides.dump(self.config))
+            snapshot.write(partial, layout.SPACE, self.space.text)
+            snapshot.write(partial, layout.EXPERIMENT, json.dumps(describe(self.name, self.options), indent=2))
             self.earlier.write(partial)
-            location = self.options.study_url or partial / "study.journal"
+            location = self.options.study_url or partial / layout.STUDY
             study = TrialStudy.create(location, self.name, self.space, *self.options.choices(self.config.train.epochs))
             try:
                 paper = [(self.paper, "paper")] if self.paper else []

@@ -1,64 +1,171 @@
-"""What happens to an experiment before it goes on: its files are put right, and edited ones are refused."""
+"""Repair an experiment before it goes on: its files from their copies, study and trials from each other.
 
+After a kill there is nothing to do: every write leaves a state that loads. This is for files that were cut,
+overwritten, deleted or edited.
+"""
+
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
+from u2pl_ray.config import metrics as names
+from u2pl_ray.config import overrides
 from u2pl_ray.config.errors import UserError
+from u2pl_ray.config.schema import Config
 from u2pl_ray.search.experiment import snapshot
 from u2pl_ray.search.experiment.options import versions
-from u2pl_ray.search.experiment.recovery import adopt_trials, restore_records
+from u2pl_ray.search.experiment.snapshot import parse_config
 from u2pl_ray.search.space.paper_setting import paper_setting
+from u2pl_ray.search.storage import layout
 from u2pl_ray.search.study.journal import mend_journal
+from u2pl_ray.search.study.pareto import measured
 from u2pl_ray.search.study.study import TrialStudy
+from u2pl_ray.search.study.trial_file import TrialFile
+from u2pl_ray.search.study.trial_record import State, TrialRecord, trial_id
+from u2pl_ray.search.trials.epoch_log import EpochLog, read_epochs
+from u2pl_ray.system.atomic import write_whole
+from u2pl_ray.train import checkpoint
+from u2pl_ray.train.errors import CorruptCheckpoint
 
-if TYPE_CHECKING:
-    from u2pl_ray.search.experiment.experiment import Experiment
+_LOST = "the study was lost, and so was this trial's own record"
 
 
-def prepare(experiment: "Experiment", force: bool = False) -> list[str]:
-    """Make an experiment ready to go on; lines for people about what was not as it should be.
+def restore_files(folder: Path, started_with: Mapping[str, str], force: bool = False) -> list[str]:
+    """Restore an experiment's own files from their copies; return lines for people about what had changed.
 
     Args:
-        experiment: its lease is held.
-        force: go on although its files were edited.
+        folder: the experiment's; its lease is held.
+        started_with: versions of what results depend on, at the start.
+        force: go on although files were edited.
 
     Raises:
-        UserError: they were edited.
+        UserError: files were edited such that results would not be comparable.
     """
-    folder = experiment.folder
-    notes = list(experiment.notes)
     snapshot.restore(folder)
     serious, harmless = snapshot.changes(folder)
     if serious and not force:
         raise UserError(
             f"{folder}: edited since the start ({'; '.join(serious)}): its trials would not be comparable; put the "
-            f"files in {snapshot.COPIES}/ back, start another search, or add --force"
+            f"files in {layout.START}/ back, start another search, or add --force"
         )
-    notes += [f"edited since the start: {line}" for line in (*serious, *harmless)]
-    notes += [f"not as at the start: {line}" for line in snapshot.version_changes(experiment.versions, versions())]
+    notes = [f"edited since the start: {line}" for line in (*serious, *harmless)]
+    return notes + [f"not as at the start: {line}" for line in snapshot.version_changes(started_with, versions())]
+
+
+def mend_study(folder: Path, config: Config, open_study: Callable[[bool], TrialStudy]) -> list[str]:
+    """Restore study and trials' files from each other; return lines for people about what was not whole.
+
+    Args:
+        folder: the experiment's; its study is a journal file.
+        config: the configuration the trials start from.
+        open_study: opens the study, or makes it anew if told True.
+    """
+    journal, trials = folder / layout.STUDY, folder / layout.TRIALS
+    trials.mkdir(exist_ok=True)
+    damage = mend_journal(journal)
+    study = open_study(not journal.exists())
+    adopted = _adopt_trials(study, trials)
+    space = study.space
+    if damage and not study.records() and (paper := paper_setting(space, config)[0]):
+        study.enqueue(paper, "paper")
+    notes = []
+    if damage or adopted:
+        told = f"trials {', '.join(adopted)} were made anew from their folders" if adopted else "no trial is affected"
+        notes.append(f"{damage or f'{journal}: was cut short'}; {told}")
+    return notes + _restore_records(study, trials, lambda record: space.configure(config, record.params))
+
+
+def _adopt_trials(study: TrialStudy, trials: Path) -> list[str]:
+    """Enter trials that have a folder and are not in the study, and ends of trials that are; ids of both."""
+    known = len(study.records())
+    numbers = [int(folder.name) for folder in trials.glob("[0-9]*") if folder.name.isdigit()]
+    adopted = []
+    for number in range(known, max(numbers, default=-1) + 1):
+        file = _trial_file(study, trials / trial_id(number))
+        fits = file is not None and all(
+            parameter.holds(file.params[path])
+            for path, parameter in study.space.parameters.items()
+            if path in file.params
+        )
+        if file is None or not fits:  # a proposal that was not valid has no folder
+            study.fail(study.adopt(TrialFile({}, State.RUNNING)).number, "invalid", _LOST)
+        else:
+            study.adopt(file)
+            adopted.append(trial_id(number))
+    for record in study.records():
+        if record.state == State.RUNNING:
+            told = TrialFile.read(trials / record.id)
+            if told is not None and told.state.finished:
+                _settle(study, record, told, read_epochs(trials / record.id / layout.EPOCHS))
+                adopted.append(record.id)
+    return sorted(set(adopted))
+
+
+def _restore_records(study: TrialStudy, trials: Path, configure: Callable[[TrialRecord], Config]) -> list[str]:
+    """Put back what is missing of finished trials' files, as far as study and checkpoints have it; lines about that."""
+    notes = []
+    for record in study.records():
+        folder = trials / record.id
+        if not record.state.finished or record.reason == "invalid":
+            continue
+        if TrialFile.read(folder) is None:
+            TrialFile.of(record).write(folder)
+        if _config(folder) is None:
+            try:
+                write_whole(folder / layout.CONFIG, overrides.dump(configure(record)))
+            except UserError:
+                continue
+            notes.append(f"{folder / layout.CONFIG}: was gone or damaged; written anew")
+        log = EpochLog(folder / layout.EPOCHS)
+        if len(log.epochs) < record.epochs:
+            lost = f"{log.path}: epochs {len(log.epochs) + 1} to {record.epochs} were gone"
+            for metrics in _history(folder / layout.RUN)[: record.epochs]:
+                log.append(metrics)
+            objective = study.space.metric.name
+            found = len(log.epochs) >= record.epochs
+            notes.append(
+                f"{lost}; {'restored from a checkpoint' if found else f'the study has their {objective} only'}"
+            )
     return notes
 
 
-def mend_study(experiment: "Experiment") -> list[str]:
-    """Put its study and its trials' files right, from each other; lines for people about what was not."""
-    journal, trials = experiment.folder / "study.journal", experiment.folder / "trials"
-    trials.mkdir(exist_ok=True)
-    notes = _mend_journal(experiment, journal, trials)
-    return notes + restore_records(
-        experiment.study(), trials, lambda record: experiment.space.configure(experiment.config, record.params)
-    )
+def _trial_file(study: TrialStudy, folder: Path) -> TrialFile | None:
+    """What a trial's folder says of it: trial.json, else the settings in config.yaml."""
+    file = TrialFile.read(folder)
+    if file is not None:
+        return file
+    config = _config(folder)
+    if config is None:
+        return None
+    return TrialFile({path: overrides.get(config, path) for path in study.space.parameters}, State.RUNNING)
 
 
-def _mend_journal(experiment: "Experiment", journal: Path, trials: Path) -> list[str]:
-    damage = mend_journal(journal)
-    if not journal.exists():
-        choices = experiment.options.choices(experiment.config.train.epochs)
-        TrialStudy.create(journal, experiment.name, experiment.space, *choices)
-    study = experiment.study()
-    adopted = adopt_trials(study, trials)
-    if damage and not study.records() and (paper := paper_setting(experiment.space, experiment.config)[0]):
-        study.enqueue(paper, "paper")
-    if not damage and not adopted:
-        return []
-    told = f"trials {', '.join(adopted)} were made anew from their folders" if adopted else "no trial is affected"
-    return [f"{damage or f'{journal}: was cut short'}; {told}"]
+def _settle(study: TrialStudy, record: TrialRecord, told: TrialFile, epochs: list[dict[str, Any]]) -> None:
+    for row in epochs:
+        value = row.get(study.space.metric.name)
+        if isinstance(value, int | float):
+            study.report(record.number, row[names.EPOCH], float(value))
+    if told.state == State.COMPLETED and epochs:
+        study.complete(record.number, measured(epochs[-1], study.space.objectives)[0][1:])
+    elif told.state == State.STOPPED:
+        study.stop(record.number)
+    else:
+        study.fail(record.number, told.reason, told.detail)
+
+
+def _history(run: Path) -> list[dict[str, Any]]:
+    """The epochs that a training's newest whole checkpoint knows of."""
+    for folder in sorted(run.glob("epoch_*"), reverse=True):
+        try:
+            return list(checkpoint.load(folder)["history"])
+        except (CorruptCheckpoint, KeyError):
+            continue
+    return []
+
+
+def _config(folder: Path) -> Config | None:
+    """A trial's configuration as its folder has it; None if that is gone or damaged."""
+    try:
+        return parse_config((folder / layout.CONFIG).read_text("utf-8"), layout.CONFIG)
+    except (OSError, UnicodeDecodeError, UserError):
+        return None

@@ -1,8 +1,7 @@
-"""What an experiment was started with, kept a second time: to restore a damaged file from, and to notice an edited one.
+"""Pristine copies of experiment.json, config.yaml and space.yaml, used to repair a damaged file and to detect edits.
 
-`start/` in the experiment's folder holds copies of experiment.json, config.yaml and space.yaml. A file that cannot be
-read is taken from there. One that reads well and says something else was edited: continuing with it would mix trials of
-two different searches.
+They lie in `start/` of the experiment's folder. A file that cannot be read is restored from there. One that reads well
+and differs was edited: going on with it would mix trials of two different searches.
 """
 
 import json
@@ -13,10 +12,8 @@ from typing import Any, TypeVar
 from u2pl_ray.config import overrides
 from u2pl_ray.config.errors import UserError
 from u2pl_ray.config.schema import Config
+from u2pl_ray.search.storage import layout
 from u2pl_ray.system.atomic import write_whole
-
-COPIES = "start"
-EXPERIMENT, CONFIG, SPACE = "experiment.json", "config.yaml", "space.yaml"
 
 _HARMLESS = ("tracking.", "resources.", "data.loader_workers", "train.keep_checkpoints")
 """Settings that change where a trial runs and what is kept of it, and not its result."""
@@ -26,7 +23,7 @@ T = TypeVar("T")
 
 def write(folder: Path, file: str, text: str) -> None:
     """Write one of the three files, and its copy."""
-    write_whole(folder / COPIES / file, text)
+    write_whole(folder / layout.START / file, text)
     write_whole(folder / file, text)
 
 
@@ -41,38 +38,45 @@ def read(folder: Path, file: str, parse: Callable[[str, str], T]) -> tuple[T, st
     except UserError as error:
         problem = error
     try:
-        parsed = _parsed(folder / COPIES / file, parse)
+        parsed = _parsed(folder / layout.START / file, parse)
     except UserError:
-        raise UserError(f"{problem}, and so is its copy {COPIES}/{file}; the trials' own files are left") from None
-    return parsed, f"{problem}; its copy {COPIES}/{file} is used"
+        raise UserError(
+            f"{problem}, and so is its copy {layout.START}/{file}; the trials' own files are left"
+        ) from None
+    return parsed, f"{problem}; its copy {layout.START}/{file} is used"
 
 
 def restore(folder: Path) -> None:
     """Put back the copies of files that are gone or damaged."""
-    for file, parse in ((EXPERIMENT, parse_json), (CONFIG, parse_config), (SPACE, parse_text)):
+    for file, parse in ((layout.EXPERIMENT, parse_json), (layout.CONFIG, parse_config), (layout.SPACE, parse_text)):
         _, restored = read(folder, file, parse)
         if restored:
-            write_whole(folder / file, (folder / COPIES / file).read_text("utf-8"))
+            write_whole(folder / file, (folder / layout.START / file).read_text("utf-8"))
 
 
 def changes(folder: Path) -> tuple[list[str], list[str]]:
     """What was edited since the start, and matters to results; and what does not. Each as `file: key old -> new`."""
     serious: list[str] = []
     harmless: list[str] = []
-    if not (folder / COPIES).is_dir():
+    if not (folder / layout.START).is_dir():
         return serious, harmless
-    old, new = (parse_config((where / CONFIG).read_text("utf-8"), CONFIG) for where in (folder / COPIES, folder))
+    old, new = (
+        parse_config((where / layout.CONFIG).read_text("utf-8"), layout.CONFIG)
+        for where in (folder / layout.START, folder)
+    )
     for path in overrides.paths():
         before, after = overrides.get(old, path), overrides.get(new, path)
         if before != after:
             kind = harmless if path.startswith(_HARMLESS) else serious
-            kind.append(f"{CONFIG}: {path} {before} -> {after}")
-    if (folder / COPIES / SPACE).read_text("utf-8") != (folder / SPACE).read_text("utf-8"):
-        serious.append(f"{SPACE}: edited")
-    before, after = (json.loads((where / EXPERIMENT).read_text("utf-8")) for where in (folder / COPIES, folder))
+            kind.append(f"{layout.CONFIG}: {path} {before} -> {after}")
+    if (folder / layout.START / layout.SPACE).read_text("utf-8") != (folder / layout.SPACE).read_text("utf-8"):
+        serious.append(f"{layout.SPACE}: edited")
+    before, after = (
+        json.loads((where / layout.EXPERIMENT).read_text("utf-8")) for where in (folder / layout.START, folder)
+    )
     for key in ("sampler", "scheduler", "trainer"):
         if before["options"][key] != after["options"][key]:
-            serious.append(f"{EXPERIMENT}: {key} {before['options'][key]} -> {after['options'][key]}")
+            serious.append(f"{layout.EXPERIMENT}: {key} {before['options'][key]} -> {after['options'][key]}")
     return serious, harmless
 
 

@@ -8,6 +8,7 @@ import yaml
 from u2pl_ray.config import metrics as names
 from u2pl_ray.config.schema import Config
 from u2pl_ray.search.listeners.base import Listener
+from u2pl_ray.search.storage import layout
 from u2pl_ray.search.study.trial_record import TrialRecord
 from u2pl_ray.tracking.sink import WandbSink
 
@@ -42,7 +43,7 @@ class WandbListener(Listener):
     def _log(self, trial: TrialRecord, metrics: Mapping[str, Any]) -> None:
         row = {name: value for name, value in metrics.items() if name != names.IMAGES}
         if names.IMAGES in metrics:
-            row[_IMAGES] = f"trials/{trial.id}/{metrics[names.IMAGES]}"
+            row[_IMAGES] = f"{layout.TRIALS}/{trial.id}/{metrics[names.IMAGES]}"
         self._sink.log(trial.id, row, metrics[names.EPOCH])
 
     def trial_finished(self, trial: TrialRecord) -> None:

@@ -8,7 +8,6 @@ are written there by Ray Train itself. W&B's files and the like follow within `_
 
 import atexit
 import fnmatch
-import json
 import logging
 import threading
 import time
@@ -18,21 +17,15 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from u2pl_ray.config.errors import UserError
-from u2pl_ray.search.storage.lease import BEAT, STALE, Lease
+from u2pl_ray.search.storage import layout
+from u2pl_ray.search.storage.lease import Lease
+from u2pl_ray.search.storage.lease_marks import ObjectMark
 from u2pl_ray.search.storage.object_store import Objects, child, parent
+from u2pl_ray.system.periodic import every
 from u2pl_ray.system.scratch import scratch
 
 logger = logging.getLogger(__name__)
 
-_LEASE = "driver.lease"
-_DECIDING = (
-    *("config.yaml", "space.yaml", "space-*.yaml", "warm_start.json", "best.yaml", "start/*"),
-    *("trials/*/config.yaml", "trials/*/epochs.jsonl"),
-    "study.journal",  # after what it can be brought up to date from
-    "trials/*/trial.json",
-    "experiment.json",  # last: with it there is an experiment
-)
-_ELSEWHERE = ("trials/*/train/*", "tune/*", _LEASE, "*.partial", "*.partial/*", "*.lock")
 _LAG = 30.0
 _PATIENCE = (0.0, 1.0, 4.0, 15.0, 30.0)
 _SETTLE = 1.0
@@ -56,20 +49,20 @@ class Mirror:
         self.folder = held.enter_context(scratch()) / name
         atexit.register(held.close)
         self._stored: dict[str, tuple[int, int] | None] = {}
-        self._lease: ObjectLease | None = None
+        self._lease: Lease | None = None
         self._lock = threading.Lock()
 
     def exists(self) -> bool:
         """See `Place`."""
         try:
-            return self._objects.exists("experiment.json")
+            return self._objects.exists(layout.EXPERIMENT)
         except OSError as error:
             raise UserError(f"{self.location}: cannot be read ({error})") from None
 
     def fetch(self) -> None:
         """See `Place`."""
         try:
-            names = [name for name in self._objects.names() if not _matches(name, _ELSEWHERE)]
+            names = [name for name in self._objects.names() if not _matches(name, layout.ELSEWHERE)]
             with ThreadPoolExecutor(8) as pool:
                 list(pool.map(self._get, names))
         except OSError as error:
@@ -83,7 +76,7 @@ class Mirror:
         """
         if self._lease is not None and self._lease.lost:
             raise OSError(f"{self.location}: another driver has taken over")
-        for name in self._changed(*_DECIDING):
+        for name in self._changed(*layout.DECIDING):
             self._put(name)
 
     def publish(self) -> None:
@@ -101,37 +94,35 @@ class Mirror:
 
     def running(self) -> bool:
         """See `Place`."""
-        return ObjectLease(self._objects, self.folder / _LEASE).held()
+        return self._lease_of().held()
 
     @contextmanager
     def session(self) -> Iterator[None]:
         """See `Place`."""
-        ended = threading.Event()
 
         def follow() -> None:
-            while not ended.wait(_LAG):
-                try:
-                    self._follow()
-                except OSError as error:
-                    logger.warning("%s: W&B's files are stored later (%s)", self.location, error)
-
-        with ObjectLease(self._objects, self.folder / _LEASE) as self._lease:
-            self.fetch()
-            thread = threading.Thread(target=follow, name="mirror", daemon=True)
-            thread.start()
             try:
-                yield
+                self._follow()
+            except OSError as error:
+                logger.warning("%s: W&B's files are stored later (%s)", self.location, error)
+
+        with self._lease_of() as self._lease:
+            self.fetch()
+            try:
+                with every(_LAG, follow, "mirror"):
+                    yield
             finally:
-                ended.set()
-                thread.join()
                 if not self._lease.lost:
                     self.publish()
         self._lease = None
 
+    def _lease_of(self) -> Lease:
+        return Lease(ObjectMark(self._objects), self.folder.name)
+
     def _follow(self) -> None:
         """Store what nothing is decided by."""
         for name in self._changed("**/*"):
-            if not _matches(name, (*_DECIDING, *_ELSEWHERE)):
+            if not _matches(name, (*layout.DECIDING, *layout.ELSEWHERE)):
                 self._put(name)
 
     def _changed(self, *patterns: str) -> Iterator[str]:
@@ -166,50 +157,6 @@ class Mirror:
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(content)
             self._stored[name] = _stamp(target)
-
-
-class ObjectLease(Lease):
-    """A `Lease` in an object that its owner rewrites while it lives.
-
-    pyarrow cannot write on condition. So a taker writes, waits for others who did so at the same moment, and looks who
-    was last. An owner that was taken for dead, and lives, sees at its next beat that it was succeeded: `lost`.
-
-    Args:
-        objects: the experiment's.
-        path: the object's name, below a folder with the experiment's name.
-        beat, stale: see `Lease`.
-    """
-
-    def __init__(self, objects: Objects, path: Path, beat: float = BEAT, stale: float = STALE) -> None:
-        super().__init__(path, beat, stale)
-        self._objects, self._name = objects, path.name
-
-    def __enter__(self) -> "ObjectLease":
-        super().__enter__()
-        return self
-
-    def _take(self) -> bool:
-        if self._owner() is not None:
-            return False
-        self._write()
-        time.sleep(_SETTLE)
-        owner = self._owner()
-        return owner is not None and owner["id"] == self._mine["id"]
-
-    def _content(self) -> bytes:
-        return self._objects.read(self._name) or b""
-
-    def _touched(self) -> float:
-        return self._objects.touched(self._name)
-
-    def _touch(self) -> None:
-        self._write()
-
-    def _remove(self) -> None:
-        self._objects.delete(self._name)
-
-    def _write(self) -> None:
-        self._objects.write(self._name, json.dumps(self._mine).encode())
 
 
 def _matches(name: str, patterns: Iterable[str]) -> bool:

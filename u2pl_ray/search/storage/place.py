@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Protocol
 
 from u2pl_ray.config.errors import UserError
+from u2pl_ray.search.storage import layout
 from u2pl_ray.search.storage.lease import Lease
+from u2pl_ray.search.storage.lease_marks import FileMark
 from u2pl_ray.search.storage.mirror import Mirror
 from u2pl_ray.search.storage.object_store import Objects, child, is_uri
 
@@ -95,16 +97,19 @@ class Folder:
 
     def running(self) -> bool:
         """See `Place`."""
-        return Lease(self.folder / "driver.lease").held()
+        return self._lease_of().held()
 
     @contextmanager
     def session(self) -> Iterator[None]:
         """See `Place`."""
-        with Lease(self.folder / "driver.lease") as self._lease:
+        with self._lease_of() as self._lease:
             try:
                 yield
             finally:
                 self._lease = None
+
+    def _lease_of(self) -> Lease:
+        return Lease(FileMark(self.folder / layout.LEASE), self.folder.name)
 
 
 def default_storage() -> str:
@@ -149,9 +154,11 @@ def experiments(storage: str | Path | None = None) -> list[str]:
     where = absolute(storage)
     if is_uri(where):
         objects = Objects(where)
-        return [name for name in objects.folders() if objects.exists(f"{name}/experiment.json")]
-    found = [entry.parent for entry in Path(where).glob("*/experiment.json") if not entry.parent.name.startswith(".")]
-    return [folder.name for folder in sorted(found, key=lambda folder: (folder / "experiment.json").stat().st_mtime)]
+        return [name for name in objects.folders() if objects.exists(f"{name}/{layout.EXPERIMENT}")]
+    found = [
+        entry.parent for entry in Path(where).glob(f"*/{layout.EXPERIMENT}") if not entry.parent.name.startswith(".")
+    ]
+    return [folder.name for folder in sorted(found, key=lambda folder: (folder / layout.EXPERIMENT).stat().st_mtime)]
 
 
 def writable(storage: str | Path) -> list[str]:

@@ -10,9 +10,8 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from u2pl_ray.search.space.space import Space
+from u2pl_ray.search.storage import layout
 from u2pl_ray.search.study.trial_record import State
-
-_FILE = "warm_start.json"
 
 
 @dataclass(frozen=True)
@@ -31,7 +30,7 @@ class Earlier:
     def write(self, folder: Path) -> None:
         """Keep the trials with the new experiment, which then needs the earlier ones no more."""
         if self.trials:
-            (folder / _FILE).write_text(json.dumps(list(self.trials), indent=1), "utf-8")
+            (folder / layout.WARM_START).write_text(json.dumps(list(self.trials), indent=1), "utf-8")
 
 
 NOTHING = Earlier()
@@ -40,7 +39,7 @@ NOTHING = Earlier()
 def read(folder: Path, space: Space) -> list[FrozenTrial]:
     """The earlier trials kept with an experiment, as finished trials of its study; those outside `space` left out."""
     try:
-        rows = json.loads((folder / _FILE).read_text("utf-8"))
+        rows = json.loads((folder / layout.WARM_START).read_text("utf-8"))
     except FileNotFoundError:
         return []
     fitting = [row for row in rows if all(space.parameters[path].holds(value) for path, value in row["params"].items())]

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from u2pl_ray.search.storage import layout
 from u2pl_ray.search.study.trial_record import State, TrialRecord
 from u2pl_ray.system.atomic import write_whole
 
@@ -29,13 +30,13 @@ class TrialFile:
 
     def write(self, folder: Path) -> None:
         """Write it into the trial's folder."""
-        write_whole(folder / "trial.json", json.dumps(asdict(self)))
+        write_whole(folder / layout.TRIAL, json.dumps(asdict(self)))
 
     @classmethod
     def read(cls, folder: Path) -> "TrialFile | None":
         """What the folder says; None if it says nothing that can be read."""
         try:
-            tree = json.loads((folder / "trial.json").read_text("utf-8"))
+            tree = json.loads((folder / layout.TRIAL).read_text("utf-8"))
             return cls(**{**tree, "state": State(tree["state"])})
         except (OSError, ValueError, TypeError, KeyError):
             return None

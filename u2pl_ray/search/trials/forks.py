@@ -14,13 +14,12 @@ from u2pl_ray.config.errors import UserError
 from u2pl_ray.config.schema import Config
 from u2pl_ray.search.samplers.registry import trial_seed
 from u2pl_ray.search.schedulers.population import PopulationPruner, perturb
+from u2pl_ray.search.storage import layout
 from u2pl_ray.search.study.study import TrialStudy
 from u2pl_ray.search.study.trial_record import Fork, State, TrialRecord, trial_id
 from u2pl_ray.search.trials.copies import link_folder
 from u2pl_ray.search.trials.epoch_log import EpochLog, read_epochs
 
-START = "start"
-_KEPT = "kept"
 _ATTEMPTS = 20
 _FILES = ("checkpoint", names.IMAGES)
 """Metrics that name files in their own trial's folder."""
@@ -82,20 +81,20 @@ class Forks:
         """
         if record.fork is None:
             return
-        start = self.folder / record.id / START
+        start = self.folder / record.id / layout.START
         if not start.exists():
             kept = self._kept(record.fork.parent, record.fork.epoch)
             if not kept.exists():
                 raise UserError(f"{kept}: is gone, which was to be copied")
             link_folder(kept, start)
-        parent = self.folder / trial_id(record.fork.parent) / "epochs.jsonl"
+        parent = self.folder / trial_id(record.fork.parent) / layout.EPOCHS
         for metrics in read_epochs(parent)[: record.fork.epoch]:
             log.append({name: value for name, value in metrics.items() if name not in _FILES})
 
     def clean(self, record: TrialRecord) -> None:
         """Remove what a trial that has finished started from."""
         if record.fork is not None:
-            shutil.rmtree(self.folder / record.id / START, ignore_errors=True)
+            shutil.rmtree(self.folder / record.id / layout.START, ignore_errors=True)
 
     def _settings(self, parent: int, seed: int) -> dict[str, Any]:
         """The parent's settings, moved such that they are valid; unmoved if that does not come about."""
@@ -113,4 +112,4 @@ class Forks:
         return own
 
     def _kept(self, number: int, epoch: int) -> Path:
-        return self.folder / trial_id(number) / _KEPT / f"epoch_{epoch:05d}"
+        return self.folder / trial_id(number) / layout.KEPT / f"epoch_{epoch:05d}"

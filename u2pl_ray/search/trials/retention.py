@@ -3,6 +3,7 @@
 from collections.abc import Collection, Sequence
 
 from u2pl_ray.search.listeners.base import Listener
+from u2pl_ray.search.storage import layout
 from u2pl_ray.search.study.study import TrialStudy
 from u2pl_ray.search.study.trial_record import State, TrialRecord
 from u2pl_ray.train.run_files import delete
@@ -31,7 +32,7 @@ def discard_checkpoints(
         return record.state == State.COMPLETED, value is not None, 0.0 if value is None else sign * value
 
     for record in sorted(finished, key=rank, reverse=True)[keep:]:
-        delete(f"{trials}/{record.id}/train")
+        delete(f"{trials}/{record.id}/{layout.RUN}")
 
 
 class Keeper(Listener):

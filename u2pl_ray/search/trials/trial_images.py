@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from u2pl_ray.config import metrics as names
+from u2pl_ray.search.storage import layout
 from u2pl_ray.system.atomic import whole_folder
-
-FOLDER = "images"
 
 
 def store_images(trial: Path, metrics: Mapping[str, Any]) -> dict[str, Any]:
@@ -27,11 +26,11 @@ def store_images(trial: Path, metrics: Mapping[str, Any]) -> dict[str, Any]:
     plain = {name: value for name, value in metrics.items() if name != names.IMAGE_DATA}
     if names.IMAGE_DATA not in metrics:
         return plain
-    folder = trial / FOLDER / f"epoch_{metrics[names.EPOCH]:05d}"
+    folder = trial / layout.IMAGES / f"epoch_{metrics[names.EPOCH]:05d}"
     try:
         with whole_folder(folder) as partial:
             for name, content in metrics[names.IMAGE_DATA].items():
                 (partial / name).write_bytes(base64.b64decode(content))
     except OSError:
         return plain
-    return {**plain, names.IMAGES: f"{FOLDER}/{folder.name}"}
+    return {**plain, names.IMAGES: f"{layout.IMAGES}/{folder.name}"}
