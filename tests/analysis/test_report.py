@@ -17,6 +17,7 @@ from u2pl_ray.search.driver.driver import Driver
 from u2pl_ray.search.experiment.confirm import plan_confirmation
 from u2pl_ray.search.experiment.experiment import Experiment
 from u2pl_ray.search.storage.lease import Lease
+from u2pl_ray.search.storage.lease_marks import FileMark
 
 WIDTHS = (1280, 390)
 
@@ -152,7 +153,7 @@ def test_a_search_that_runs(browser: Browser, begun: Experiment, tmp_path: Path)
     shutil.copytree(begun.folder, tmp_path / "begun")
     experiment = Experiment.open("begun", tmp_path)
     driver = Driver(experiment.study(), experiment.config, 4, experiment.folder / "trials")
-    with Lease(experiment.folder / "driver.lease"):
+    with Lease(FileMark(experiment.folder / "driver.lease"), "a"):
         assignment = driver.next()
         assert assignment is not None
         first = experiment.epochs("0000")[0]

@@ -1,4 +1,5 @@
 import io
+import shutil
 import subprocess
 import sys
 import threading
@@ -9,10 +10,14 @@ from pathlib import Path
 from rich.console import Console
 
 from tests.analysis.local_search import run
+from u2pl_ray.analysis.answer import next_steps, standing
 from u2pl_ray.analysis.load import analyse
 from u2pl_ray.analysis.status import print_status, time_left, watch
+from u2pl_ray.search.driver.driver import Driver, Outcome
 from u2pl_ray.search.experiment.experiment import Experiment
 from u2pl_ray.search.storage.lease import Lease
+from u2pl_ray.search.storage.lease_marks import FileMark
+from u2pl_ray.search.study.trial_record import State
 
 
 def told(experiment: Experiment) -> str:
@@ -44,7 +49,9 @@ HOLD = """
 import sys, time
 from pathlib import Path
 from u2pl_ray.search.storage.lease import Lease
-with Lease(Path(sys.argv[1])):
+from u2pl_ray.search.storage.lease_marks import FileMark
+from u2pl_ray.search.study.trial_record import State
+with Lease(FileMark(Path(sys.argv[1])), "begun"):
     print("held", flush=True)
     time.sleep(60)
 """
@@ -78,7 +85,7 @@ def test_watching_ends_with_the_search(empty: Experiment) -> None:
     page = io.StringIO()
     console = Console(file=page, width=100, height=40, force_terminal=True)
     watching = threading.Thread(target=watch, args=(empty, console, 0.05))
-    with Lease(empty.folder / "driver.lease"):
+    with Lease(FileMark(empty.folder / "driver.lease"), "empty"):
         watching.start()
         run(empty, trials=1)
     watching.join(timeout=30)
@@ -97,3 +104,24 @@ def test_a_pipe_gets_it_once(begun: Experiment, tmp_path: Path) -> None:
 
 def test_nothing_reported_has_no_time_left(empty: Experiment) -> None:
     assert time_left(analyse(empty)) is None
+
+
+def test_a_search_with_a_trial_to_run_again_is_not_finished(searched: Experiment, tmp_path: Path) -> None:
+    """As after `resume --retry-errored` and Ctrl-C: every trial has an end, and the driver has one more to run."""
+    shutil.copytree(searched.folder, tmp_path / "again")
+    experiment = Experiment.open(str(tmp_path / "again"))
+    options = replace(experiment.options, trials=6)
+    experiment = replace(experiment, options=options)
+    driver = Driver(experiment.study(), experiment.config, 6, experiment.folder / "trials")
+    broken = driver.next()
+    assert broken is not None
+    driver.finish(broken.trial, Outcome(State.FAILED, "error", "it broke"))
+    assert standing(analyse(experiment)) == "finished"
+    assert driver.retry_errored() == [broken.trial]
+    analysis = analyse(experiment)
+    assert standing(analysis) == "interrupted"
+    assert [command for _, command in next_steps(analysis)] == [f"u2pl-ray resume {experiment.argument}"]
+    retry = driver.next()
+    assert retry is not None
+    driver.finish(retry.trial, Outcome(State.FAILED, "error", "it broke again"))
+    assert standing(analyse(experiment)) == "finished"

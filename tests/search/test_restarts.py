@@ -5,7 +5,7 @@ from ray.train.v2._internal.exceptions import WorkerHealthCheckFailedError as Un
 from ray.train.v2.api.exceptions import ControllerError, PreemptionError, WorkerGroupError
 from ray.train.v2.api.preemption import PreemptionInfo
 
-from u2pl_ray.search.execution.failures import RESTARTS, Interruption, Restarts, interruption
+from u2pl_ray.search.execution.failures import RESTARTS, Interruption, Restarts, causes_of, classify, interruption
 from u2pl_ray.train.errors import NonFiniteLoss, Preempted
 
 
@@ -50,3 +50,16 @@ def test_losses_without_progress_are_bounded() -> None:
     assert [restarts.allow(loss, 0) for _ in range(RESTARTS + 1)] == [True] * RESTARTS + [False]
     assert restarts.allow(loss, 1)
     assert all(restarts.allow(Interruption("preempted", counts=False), 1) for _ in range(20))
+
+
+def test_causes_in_a_circle_are_each_met_once() -> None:
+    first, second, third = ValueError("first"), KeyError("second"), Preempted("third")
+    first.__cause__, second.__cause__ = second, third
+    third.__cause__ = first
+    first.cause = third  # type: ignore[attr-defined]
+    assert list(causes_of(first)) == [first, third, second] or list(causes_of(first)) == [first, third]
+    assert set(causes_of(first)) == {first, second, third}
+    assert interruption(first) is not None
+    alone = ValueError("alone")
+    alone.__cause__ = alone
+    assert classify(alone).detail == "ValueError: alone"

@@ -1,4 +1,5 @@
 import pickle
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,8 +10,10 @@ from ray.train import ControllerError, WorkerGroupError
 from ray.train.v2._internal.exceptions import UserExceptionWithTraceback
 
 from u2pl_ray.config.errors import UserError
+from u2pl_ray.config.schema import Config
+from u2pl_ray.search.driver.driver import Outcome
 from u2pl_ray.search.execution.failures import classify
-from u2pl_ray.search.execution.trial_actor import ReportCallback, load_callable
+from u2pl_ray.search.execution.trial_actor import ReportCallback, Training, load_callable
 from u2pl_ray.search.study.trial_record import State
 from u2pl_ray.train.errors import CorruptCheckpoint, NonFiniteLoss
 
@@ -53,7 +56,7 @@ def test_an_exception_that_came_through_ray() -> None:
 
 
 def test_load_callable() -> None:
-    assert load_callable("u2pl_ray.search.execution.trial_actor:classify") is classify
+    assert load_callable("u2pl_ray.search.execution.failures:classify") is classify
 
 
 def test_a_checkpoints_path_is_kept_below_its_trial() -> None:
@@ -67,3 +70,46 @@ def test_a_checkpoints_path_is_kept_below_its_trial() -> None:
     with pytest.raises(RuntimeError, match="stopped"):
         callback.after_report(None, [{"a": 4}], None)
     pickle.dumps(ReportCallback(SimpleNamespace(lock=callback), "/0003"))  # goes to the workers, without its queue
+
+
+class Unspeakable(Exception):
+    """Cannot be told: classifying it raises."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no words")
+
+
+class InACircle(Exception):
+    """Is its own cause, at one remove."""
+
+    def __init__(self) -> None:
+        super().__init__("round and round")
+        self.__cause__ = ValueError("inner")
+        self.__cause__.__cause__ = self
+
+
+class Leaves(BaseException):
+    """No `Exception`, as SystemExit is none."""
+
+
+def build_raising(name: str, storage_path: str, **arguments: Any) -> Any:
+    """A trainer that cannot be built, in the way that the storage path's last part names."""
+    raise {"unspeakable": Unspeakable, "circle": InACircle, "leaves": Leaves}[storage_path.rpartition("/")[2]]()
+
+
+@pytest.mark.parametrize("kind", ["unspeakable", "circle", "leaves"])
+def test_every_way_out_of_a_training_tells_its_end(kind: str, tmp_path: Path) -> None:
+    training = Training(
+        lambda group: None,
+        lambda: None,
+        f"{__name__}:build_raising",
+        config=Config(),
+        storage_path=f"{tmp_path}/{kind}",
+        name="train",
+        reported_epochs=0,
+    )
+    outcome = training._items.get(timeout=30)
+    assert isinstance(outcome, Outcome)
+    assert (outcome.state, outcome.reason) == (State.FAILED, "error")
+    assert outcome.detail
+    assert training.stop()

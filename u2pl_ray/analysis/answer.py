@@ -9,7 +9,6 @@ from typing import Any
 from u2pl_ray.analysis.confirmation import confirmation
 from u2pl_ray.analysis.load import Analysis
 from u2pl_ray.config.errors import UserError
-from u2pl_ray.search.driver.budget import spent
 from u2pl_ray.search.experiment.confirm import confirmation_name
 from u2pl_ray.search.experiment.experiment import Experiment
 from u2pl_ray.search.listeners.formatting import number, settings
@@ -169,12 +168,7 @@ def next_steps(analysis: Analysis) -> list[tuple[str, str]]:
 
 def is_finished(analysis: Analysis) -> bool:
     """Whether nothing is left to run within the budget."""
-    counted = [record for record in analysis.records if record.reason != "invalid"]
-    options = analysis.experiment.options
-    enough = options.trials is not None and len(counted) >= options.trials
-    if enough and all(record.state.finished for record in counted):
-        return True
-    return bool(spent(analysis.study, options.budget))
+    return analysis.experiment.is_finished(analysis.study)
 
 
 def standing(analysis: Analysis) -> str:

@@ -13,6 +13,7 @@ from u2pl_ray.analysis.answer import counts, is_finished, standing
 from u2pl_ray.analysis.figures.trainings import rungs
 from u2pl_ray.analysis.load import Analysis, analyse
 from u2pl_ray.search.driver.budget import used_by
+from u2pl_ray.search.driver.remaining import counted
 from u2pl_ray.search.experiment.experiment import Experiment
 from u2pl_ray.search.listeners.console import results_table
 from u2pl_ray.search.listeners.formatting import number
@@ -143,7 +144,7 @@ def time_left(analysis: Analysis, now: datetime | None = None) -> timedelta | No
     valued = [record.epochs for record in analysis.records if record.state in (State.COMPLETED, State.STOPPED)]
     usual = mean(valued) if valued else epochs
     running = [record for record in analysis.records if record.state == State.RUNNING]
-    started = sum(record.state != State.PENDING and record.reason != "invalid" for record in analysis.records)
+    started = sum(record.state != State.PENDING for record in counted(analysis.records))
     left = sum(max(usual - record.epochs, 1) for record in running) + usual * max(0, (total or 0) - started)
     since = (now or datetime.now(began.tzinfo)) - began
     return since / done * left

@@ -4,7 +4,7 @@ Every epoch goes to the trial's `epochs.jsonl` first and to the study next, then
 cuts off is redone from the former when the search continues, with the same result.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from u2pl_ray.config.errors import UserError
 from u2pl_ray.config.schema import Config
 from u2pl_ray.search.driver.budget import Meter
 from u2pl_ray.search.driver.presence import Presence
+from u2pl_ray.search.driver.remaining import counted, remaining
 from u2pl_ray.search.listeners.base import Listeners
 from u2pl_ray.search.storage import layout
 from u2pl_ray.search.study.pareto import measured
@@ -194,11 +195,7 @@ class Driver:
 
     def unfinished(self) -> int:
         """Trials still to be run or finished; without a limit there is always one more."""
-        records = self.study.records()
-        open_trials = sum(not record.state.finished for record in records) + len(self.forks.due())
-        if self.trials is None:
-            return open_trials + 1
-        return open_trials + max(0, self.trials - len(_counted(records)))
+        return remaining(self.study.records(), self.trials, len(self.forks.due()))
 
     def retry_errored(self) -> list[str]:
         """Queue every trial that broke (not those that diverged or did not fit) once more; the ids of these.
@@ -297,7 +294,7 @@ class Driver:
     def _new(self) -> TrialRecord | None:
         """A new proposal that is valid and not known to be infeasible; None if the trials are used up."""
         records = self.study.records()
-        if self.trials is not None and len(_counted(records)) >= self.trials:
+        if self.trials is not None and len(counted(records)) >= self.trials:
             return None
         tried = [record.params for record in records if record.state == State.INFEASIBLE]
 
@@ -320,7 +317,7 @@ class Driver:
 
     def _hopeless(self) -> bool:
         """Whether all that ran so far failed before its first epoch, for the same reason: the setup is at fault."""
-        ended = [record for record in _counted(self.study.records()) if record.state.finished]
+        ended = [record for record in counted(self.study.records()) if record.state.finished]
         causes = {(record.reason, record.detail) for record in ended if record.reason and not record.epochs}
         alike = len(causes) == 1 and not any(record.epochs for record in ended)
         if len(ended) >= _HOPELESS and alike:
@@ -337,13 +334,3 @@ class Driver:
         if record.number not in self._logs:
             self._logs[record.number] = EpochLog(self.folder / record.id / layout.EPOCHS)
         return self._logs[record.number]
-
-
-def _counted(records: Sequence[TrialRecord]) -> list[TrialRecord]:
-    """The trials that count: not invalid ones, which never started, nor forks, nor failed ones that run again."""
-    again = {record.retries for record in records}
-    return [
-        record
-        for record in records
-        if record.reason != "invalid" and record.fork is None and record.number not in again
-    ]

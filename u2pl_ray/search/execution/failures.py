@@ -6,6 +6,7 @@ again; a bounded number of times without an epoch in between, as a training may 
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from u2pl_ray.config.errors import UserError
 from u2pl_ray.search.driver.driver import Outcome
@@ -99,14 +100,23 @@ class Restarts:
 
 
 def causes_of(error: BaseException) -> Iterator[BaseException]:
-    """The exception and those it stands for, innermost last."""
-    yield error
-    inner = [*getattr(error, "worker_failures", {}).values()]
+    """Yield the exception and those it stands for, each once, innermost last; causes may go round in a circle."""
+    seen: set[int] = set()
+    pending = [error]
+    while pending:
+        cause = pending.pop()
+        if id(cause) in seen:
+            continue
+        seen.add(id(cause))
+        yield cause
+        pending += reversed([inner for inner in _inner(cause) if isinstance(inner, BaseException)])
+
+
+def _inner(error: BaseException) -> list[Any]:
+    """Return what an exception names as its causes: Ray's own attributes, then Python's."""
+    failures = getattr(error, "worker_failures", None)
     names = ("controller_failure", "health_check_failure", "_base_exc", "cause", "__cause__")
-    inner += [getattr(error, name, None) for name in names]
-    for cause in inner:
-        if isinstance(cause, BaseException) and cause is not error:
-            yield from causes_of(cause)
+    return [*(failures.values() if isinstance(failures, dict) else ()), *(getattr(error, name, None) for name in names)]
 
 
 def classify(error: BaseException) -> Outcome:

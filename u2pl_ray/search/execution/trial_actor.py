@@ -4,6 +4,7 @@ The process stays from trial to trial, as importing Ray and torch takes longer t
 """
 
 import importlib
+import logging
 import queue
 import threading
 import time
@@ -26,6 +27,8 @@ from u2pl_ray.search.storage import layout
 from u2pl_ray.search.study.trial_record import State
 from u2pl_ray.train.run_files import mend
 from u2pl_ray.train.session import Metrics
+
+logger = logging.getLogger(__name__)
 
 _STOP_SECONDS = 20.0
 
@@ -112,19 +115,26 @@ class Training:
         return not self._thread.is_alive()
 
     def _train(self, trainer: str, arguments: dict[str, Any]) -> None:
+        """Put an outcome last, whatever happens: a thread that ends without one leaves its trial waiting for ever."""
+        try:
+            outcome = self._run(trainer, arguments)
+        except BaseException as error:
+            logger.exception("a training's end could not be told")
+            outcome = Outcome(State.FAILED, "error", f"{type(error).__name__}: its end could not be told")
+        self._items.put(outcome)
+
+    def _run(self, trainer: str, arguments: dict[str, Any]) -> Outcome:
         trial, restarts, ceiling = arguments["storage_path"].rpartition("/")[2], Restarts(), None
         while True:
             outcome, workers, why = self._attempt(trainer, arguments, ceiling)
             if why is None or self._reports.stopped:
-                break
+                return outcome
             if not restarts.allow(why, self._reports.epochs):
-                outcome = Outcome(State.FAILED, "lost", f"{why.what} {RESTARTS + 1} times in a row")
-                break
+                return Outcome(State.FAILED, "lost", f"{why.what} {RESTARTS + 1} times in a row")
             say(f"{trial} {why.what}; it goes on after epoch {self._reports.epochs}")
             self._free()
             time.sleep(why.pause)
             ceiling = workers if why.no_room else None
-        self._items.put(outcome)
 
     def _attempt(
         self, trainer: str, arguments: dict[str, Any], ceiling: int | None

@@ -12,9 +12,10 @@ from u2pl_ray.config.errors import UserError, nearest
 from u2pl_ray.config.schema import Config
 from u2pl_ray.search.cluster.capacity import Slots, devices
 from u2pl_ray.search.cluster.connection import connect
-from u2pl_ray.search.driver.budget import Meter
+from u2pl_ray.search.driver.budget import Meter, spent
 from u2pl_ray.search.driver.driver import Driver
 from u2pl_ray.search.driver.presence import Presence, running
+from u2pl_ray.search.driver.remaining import remaining
 from u2pl_ray.search.execution.run import run_tune
 from u2pl_ray.search.experiment import snapshot
 from u2pl_ray.search.experiment.options import FORMAT, Options, parse_description, read_options
@@ -28,6 +29,7 @@ from u2pl_ray.search.study import prior_trials
 from u2pl_ray.search.study.study import TrialStudy
 from u2pl_ray.search.study.trial_record import State, TrialRecord
 from u2pl_ray.search.trials.epoch_log import read_epochs
+from u2pl_ray.search.trials.forks import Forks
 from u2pl_ray.search.trials.retention import Keeper
 from u2pl_ray.system.atomic import write_whole
 from u2pl_ray.train.run_files import newest
@@ -156,6 +158,12 @@ class Experiment:
             self.write_best(study)
         finished = bool(driver.spent) or not driver.unfinished()
         return Summary(study.records(), study.best(), finished, driver.given_up or reason)
+
+    def is_finished(self, study: TrialStudy) -> bool:
+        """Tell whether a driver would find nothing left to run within the budget."""
+        forks = Forks(study, self.config, self.options.trials or 0, self.folder / layout.TRIALS)
+        left = remaining(study.records(), self.options.trials, len(forks.due()))
+        return not left or bool(spent(study, self.options.budget))
 
     def is_running(self) -> bool:
         """Whether a driver works on it at this moment."""

@@ -7,6 +7,7 @@ from optuna.distributions import CategoricalDistribution
 
 from u2pl_ray.config.errors import UserError
 from u2pl_ray.search.driver.budget import results, used_by
+from u2pl_ray.search.driver.remaining import counted
 from u2pl_ray.search.experiment import snapshot
 from u2pl_ray.search.experiment.experiment import Experiment
 from u2pl_ray.search.samplers.visible_trials import fits
@@ -58,7 +59,7 @@ def extend(
     notes = [] if space is None else _rerange(experiment, study, space)
     total = options.trials
     if trials:
-        total = trials + (sum(record.reason != "invalid" for record in records) if total is None else total)
+        total = trials + (len(counted(records)) if total is None else total)
     extended = replace(experiment, options=replace(options, trials=total, budget=budget))
     if space is not None:
         kept = experiment.folder / f"space-{len(list(experiment.folder.glob('space-*.yaml'))) + 1}.yaml"

@@ -1,0 +1,31 @@
+"""Which trials count against the number asked for, and how many are still to be run: one rule for all who ask."""
+
+from collections.abc import Sequence
+
+from u2pl_ray.search.study.trial_record import TrialRecord
+
+
+def counted(records: Sequence[TrialRecord]) -> list[TrialRecord]:
+    """Return the trials that count against the number asked for.
+
+    Not counted are invalid ones, which never started; forks, which go on in another's place; and failed ones that a
+    retry does again.
+    """
+    again = {record.retries for record in records}
+    return [
+        record
+        for record in records
+        if record.reason != "invalid" and record.fork is None and record.number not in again
+    ]
+
+
+def remaining(records: Sequence[TrialRecord], trials: int | None, forks_due: int = 0) -> int:
+    """Return how many trials are still to be started or finished.
+
+    Args:
+        records: all trials of the study.
+        trials: how many are asked for; None: no limit, so there is always one more.
+        forks_due: ended trials of a population whose fork has not started.
+    """
+    open_trials = sum(not record.state.finished for record in records) + forks_due
+    return open_trials + (1 if trials is None else max(0, trials - len(counted(records))))
