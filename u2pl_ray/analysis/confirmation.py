@@ -11,7 +11,6 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
-from scipy import stats
 
 from u2pl_ray.search.experiment.confirm import PAPER
 from u2pl_ray.search.experiment.experiment import Experiment
@@ -83,6 +82,8 @@ def _against(paper: Mapping[int, float], leader: Mapping[int, float], leaders: i
     }
     if len(seeds) < 2:
         return result
+    from scipy import stats
+
     mean, error = float(differences.mean()), float(stats.sem(differences))
     half = error * float(stats.t.ppf(1 - (1 - CONFIDENCE) / (2 * leaders), len(seeds) - 1))
     result["low"], result["high"] = mean - half, mean + half

@@ -10,17 +10,19 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from u2pl_ray.config import metrics as names
 from u2pl_ray.config.schema import Config
 from u2pl_ray.search.experiment.experiment import Experiment
+from u2pl_ray.search.schedulers.successive_halving import RungPruner
 from u2pl_ray.search.space.space import Metric
 from u2pl_ray.search.study.pareto import front
 from u2pl_ray.search.study.study import TrialStudy
 from u2pl_ray.search.study.trial_record import State, TrialRecord
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 HISTOGRAMS = {"diag/entropy/hist": "all", "diag/entropy/hist_right": "right", "diag/entropy/hist_wrong": "wrong"}
 
@@ -70,6 +72,14 @@ class Analysis:
         """The completed trials that no other beats in every objective, best first objective first."""
         return front(self.records, self.experiment.space.objectives)
 
+    @property
+    def rungs(self) -> list[int]:
+        """Epochs after which trials can be stopped, over all brackets; none if the scheduler has no such places."""
+        epochs, pruner = self.experiment.config.train.epochs, self.study.pruner
+        if not isinstance(pruner, RungPruner):
+            return []
+        return sorted({rung for number in range(pruner.brackets) for rung in pruner.rungs(number, epochs)})
+
     def record(self, trial: str) -> TrialRecord:
         """The trial with this id."""
         return next(record for record in self.records if record.id == trial)
@@ -89,7 +99,7 @@ class Analysis:
         return sorted(valued, key=lambda record: (record.state != State.COMPLETED, sign * (record.latest or 0.0)))
 
     @cached_property
-    def trials(self) -> pd.DataFrame:
+    def trials(self) -> "pd.DataFrame":
         """A row per trial.
 
         Columns: trial, state, note ("paper" for the paper's setting), epochs, value (the metric at the end or so
@@ -118,20 +128,22 @@ class Analysis:
                     **{key: value for key, value, kind in _scalars(last, self.classes) if not kind},
                 }
             )
+        import pandas as pd
+
         return pd.DataFrame(rows)
 
     @cached_property
-    def curves(self) -> pd.DataFrame:
+    def curves(self) -> "pd.DataFrame":
         """`val/...`, `train/...` and `perf/...` by epoch: trial, epoch, metric, class ("" for all), value."""
         return self._long(diagnostics=False)
 
     @cached_property
-    def diagnostics(self) -> pd.DataFrame:
+    def diagnostics(self) -> "pd.DataFrame":
         """`diag/...` by epoch: trial, epoch, metric, class ("" for all), value."""
         return self._long(diagnostics=True)
 
     @cached_property
-    def histograms(self) -> pd.DataFrame:
+    def histograms(self) -> "pd.DataFrame":
         """Teacher entropies by epoch: trial, epoch, pixels ("all", "right", "wrong"), low, high (nats), count."""
         rows = []
         for trial, reported in self.epochs.items():
@@ -141,15 +153,19 @@ class Analysis:
                     width = row.get("diag/entropy/max", 0.0) / max(1, len(counts))
                     for index, count in enumerate(counts):
                         rows.append((trial, row[names.EPOCH], kind, index * width, (index + 1) * width, count))
+        import pandas as pd
+
         return pd.DataFrame(rows, columns=["trial", "epoch", "pixels", "low", "high", "count"])
 
-    def _long(self, diagnostics: bool) -> pd.DataFrame:
+    def _long(self, diagnostics: bool) -> "pd.DataFrame":
         rows = []
         for trial, reported in self.epochs.items():
             for row in reported:
                 for key, value, kind in _scalars(row, self.classes):
                     if key.startswith("diag/") == diagnostics and "/" in key:
                         rows.append((trial, row[names.EPOCH], key, kind, value))
+        import pandas as pd
+
         return pd.DataFrame(rows, columns=["trial", "epoch", "metric", "class", "value"])
 
 

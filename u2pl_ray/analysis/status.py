@@ -10,7 +10,6 @@ from rich.table import Table
 from rich.text import Text
 
 from u2pl_ray.analysis.answer import counts, is_finished, standing
-from u2pl_ray.analysis.figures.trainings import rungs
 from u2pl_ray.analysis.load import Analysis, analyse
 from u2pl_ray.search.driver.budget import used_by
 from u2pl_ray.search.driver.remaining import counted
@@ -88,8 +87,8 @@ def _lines(analysis: Analysis) -> list[tuple[str, str]]:
         hours, device_hours = used_by(analysis.study)
         used = f"{hours:.3g} hours, {device_hours:.3g} GPU-hours (on CPU: worker-hours)"
         lines.append(("used", f"{used}; ends after {' or '.join(limits)}"))
-    if rungs(analysis):
-        lines.append(("rungs", "; ".join(_rung(analysis, rung) for rung in rungs(analysis))))
+    if analysis.rungs:
+        lines.append(("rungs", "; ".join(_rung(analysis, rung) for rung in analysis.rungs)))
     if best is not None:
         lines.append(
             ("best", f"{analysis.metric.name} {number(best.latest)}, trial {best.id} after {best.epochs} epochs")

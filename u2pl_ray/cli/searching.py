@@ -89,11 +89,11 @@ def search(
     dump_config: DumpConfig = False,
 ) -> None:
     """Search for the best settings. The paper's own setting is always the first trial."""
+    settings = load_config(config, overrides)
     from u2pl_ray.search.driver.budget import Budget
     from u2pl_ray.search.experiment.plan import plan_search
     from u2pl_ray.search.space.file import load_space, with_objectives
 
-    settings = load_config(config, overrides)
     if dump_config:
         print_config(settings)
         return

@@ -12,9 +12,9 @@ def train(
     dump_config: DumpConfig = False,
 ) -> None:
     """Train once, data-parallel with [bold]workers=N[/bold]."""
+    settings = load_config(config, overrides)
     from u2pl_ray.search.experiment.plan import plan_training
 
-    settings = load_config(config, overrides)
     if dump_config:
         print_config(settings)
         return

@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 
 from u2pl_ray.config.schema import SyntheticConfig
+from u2pl_ray.data.synthetic import CLASSES
 
 Array = np.ndarray
 
@@ -52,21 +53,6 @@ _TEXTURES: dict[str, Callable[[Array, Array], Array]] = {
     "netted": lambda s, t: np.where(np.maximum(np.cos(s), np.cos(t)) > 0.8, 1.0, -1.0),
     "spoked": lambda s, t: np.sign(np.sin(8.0 * np.arctan2(t, s))),
 }
-
-CLASSES = (
-    "striped_disc",
-    "checkered_square",
-    "dotted_triangle",
-    "ringed_star",
-    "wavy_cross",
-    "plain_ring",
-    "netted_ellipse",
-    "spoked_crescent",
-    "striped_hexagon",
-    "checkered_bar",
-    "dotted_flower",
-)
-"""Foreground classes, in label order from 1."""
 
 
 def draw_scene(config: SyntheticConfig, rng: np.random.Generator, number: int) -> tuple[Array, Array]:

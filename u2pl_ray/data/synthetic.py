@@ -16,11 +16,25 @@ from PIL import Image
 
 from u2pl_ray.config.errors import UserError
 from u2pl_ray.config.schema import DataConfig, SyntheticConfig
-from u2pl_ray.data.scenes import CLASSES, draw_scene
 from u2pl_ray.data.voc import IMAGES, LABELS, SPLITS, palette
 
 GENERATOR_VERSION = 3
 """Part of the cache key: raise it whenever `draw_scene` or the files' layout changes."""
+
+CLASSES = (
+    "striped_disc",
+    "checkered_square",
+    "dotted_triangle",
+    "ringed_star",
+    "wavy_cross",
+    "plain_ring",
+    "netted_ellipse",
+    "spoked_crescent",
+    "striped_hexagon",
+    "checkered_bar",
+    "dotted_flower",
+)
+"""Foreground classes, in label order from 1."""
 
 
 def class_names(config: SyntheticConfig) -> tuple[str, ...]:
@@ -72,6 +86,8 @@ def _publish(draft: Path, target: Path) -> None:
 
 
 def _write(root: Path, config: SyntheticConfig) -> None:
+    from u2pl_ray.data.scenes import draw_scene  # needs OpenCV, which is slow to import
+
     data, lists = DataConfig(), {}
     for folder in (IMAGES, LABELS, "ImageSets/Segmentation"):
         (root / folder).mkdir(parents=True)

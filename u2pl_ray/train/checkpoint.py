@@ -8,12 +8,13 @@ functions of seed, epoch, step and rank, so no generator has a state to save. Lo
 import hashlib
 import os
 from pathlib import Path
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from u2pl_ray.config.errors import UserError
 from u2pl_ray.train.errors import CorruptCheckpoint
+
+if TYPE_CHECKING:
+    import torch
 
 FILE = "checkpoint.pt"
 CHECKSUM = "checkpoint.sha256"
@@ -27,6 +28,8 @@ def directory_name(epochs_done: int) -> str:
 
 def save(folder: Path, state: dict[str, Any]) -> None:
     """Write `state` (tensors, numbers, strings, lists, dicts) into `folder`, atomically, with its checksum."""
+    import torch
+
     folder.mkdir(parents=True, exist_ok=True)
     partial = folder / f"{FILE}.partial"
     with partial.open("wb") as file:
@@ -37,12 +40,14 @@ def save(folder: Path, state: dict[str, Any]) -> None:
     partial.rename(folder / FILE)
 
 
-def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
+def load(path: Path, device: "torch.device | str" = "cpu") -> dict[str, Any]:
     """What `save` wrote; `path` is the folder, or the file in it.
 
     Raises:
         CorruptCheckpoint: missing, torn, or changed since it was written.
     """
+    import torch
+
     file = path / FILE if path.is_dir() else path
     expected = file.with_name(CHECKSUM)
     try:
@@ -60,7 +65,7 @@ def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
     return state
 
 
-def load_for_user(path: str, device: torch.device | str = "cpu") -> dict[str, Any]:
+def load_for_user(path: str, device: "torch.device | str" = "cpu") -> dict[str, Any]:
     """`load` for a path someone typed.
 
     Raises:

@@ -9,7 +9,6 @@ from u2pl_ray.analysis.figures.panel import BEST, PAPER, QUIET, STATES, Panel, l
 from u2pl_ray.analysis.figures.settings import comparable
 from u2pl_ray.analysis.load import Analysis
 from u2pl_ray.config import metrics as names
-from u2pl_ray.search.schedulers.successive_halving import RungPruner
 from u2pl_ray.search.study.trial_record import State
 
 _PARTS = ("supervised", "unsupervised", "contrastive")
@@ -24,14 +23,6 @@ def training_panels(analysis: Analysis) -> list[Panel]:
     if any(record.started for record in analysis.records):
         panels += [_timeline(analysis), _workers(analysis)]
     return panels
-
-
-def rungs(analysis: Analysis) -> list[int]:
-    """Epochs after which trials can be stopped, over all brackets; none if the scheduler has no such places."""
-    epochs, pruner = analysis.experiment.config.train.epochs, analysis.study.pruner
-    if not isinstance(pruner, RungPruner):
-        return []
-    return sorted({rung for number in range(pruner.brackets) for rung in pruner.rungs(number, epochs)})
 
 
 def _curves(analysis: Analysis) -> Panel:
@@ -63,10 +54,10 @@ def _curves(analysis: Analysis) -> Panel:
                 marker={"symbol": "x", "size": 10, "color": STATES[state], "line": {"width": 1}},
                 hovertemplate=f"%{{text}} {word} after epoch %{{x}}: %{{y:.4f}}<extra></extra>",
             )
-    for rung in rungs(analysis):
+    for rung in analysis.rungs:
         figure.add_vline(x=rung, line={"dash": "dot", "width": 1, "color": STATES[State.STOPPED]})
     caption = f"{metric} of every trial after each epoch. "
-    if rungs(analysis):
+    if analysis.rungs:
         caption += "Dotted: where the scheduler may stop a trial; a cross: where it did."
     polish(figure, showlegend=True, xaxis_title="epoch", yaxis_title=metric)
     return Panel("Every trial, epoch by epoch", caption, figure, 420, wide=True)

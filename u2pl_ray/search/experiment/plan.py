@@ -32,7 +32,6 @@ from u2pl_ray.search.study.database import check_url, open_database
 from u2pl_ray.search.study.prior_trials import NOTHING, Earlier
 from u2pl_ray.search.study.study import TrialStudy
 from u2pl_ray.search.trials.retention import KEEP
-from u2pl_ray.train.footprint import checkpoint_bytes
 
 
 @dataclass(frozen=True)
@@ -89,6 +88,8 @@ class Plan:
         if searched is not None:
             largest = max(searched.choices) if searched.choices else bounds(searched.distribution)[1]
             config = overrides.apply(config, {capacity: largest})
+        from u2pl_ray.train.footprint import checkpoint_bytes  # builds the network
+
         size, each = checkpoint_bytes(config), config.train.keep_checkpoints
         finished = min(self.options.keep, self.options.trials or self.options.keep)
         # One more trial than run at once: the one that has just ended; one more checkpoint: the one being written.
