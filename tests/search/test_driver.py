@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from u2pl_ray.config import overrides
 from u2pl_ray.config.schema import Config
 from u2pl_ray.search.driver.driver import Assignment, Driver, Outcome
 from u2pl_ray.search.listeners.base import Listener, Listeners
@@ -313,3 +314,21 @@ def test_each_trials_configuration_is_on_disk(tmp_path: Path, space: Space, base
     assignment = driver.next()
     assert assignment is not None
     assert overrides.load(tmp_path / "trials" / "0000" / "config.yaml") == assignment.config
+
+
+def test_a_proposals_configuration_is_validated_once(
+    tmp_path: Path, space: Space, base: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However often it is asked for: at every epoch, and for the trial's process."""
+    validated: list[Any] = []
+    validate = overrides.validate
+
+    def counting(tree: Mapping[str, Any], source: str = "config") -> Config:
+        validated.append(tree)
+        return validate(tree, source)
+
+    driver = open_driver(tmp_path, space, base, 4)
+    monkeypatch.setattr(overrides, "validate", counting)
+    search(driver)
+    assert len(driver.study.records()) == 4
+    assert len(validated) == 4

@@ -4,6 +4,7 @@ Every epoch goes to the trial's `epochs.jsonl` first and to the study next, then
 cuts off is redone from the former when the search continues, with the same result.
 """
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,6 +99,7 @@ class Driver:
         self.meter: Meter | None = None
         self.presence: Presence | None = None
         self._logs: dict[int, EpochLog] = {}
+        self._configs: dict[str, Config] = {}
         self._interrupted = [record.number for record in study.records() if record.state == State.RUNNING]
 
     def __getstate__(self) -> dict[str, Any]:
@@ -218,8 +220,19 @@ class Driver:
         return self.unfinished() - (0 if self.presence is None else len(self.presence.others()))
 
     def config(self, record: TrialRecord) -> Config:
-        """The configuration of a trial."""
-        return self.study.space.configure(self.base, record.params)
+        """Return the configuration of a trial.
+
+        Raises:
+            UserError: its settings are not valid (any more).
+        """
+        return self._configure(record.params)
+
+    def _configure(self, settings: Mapping[str, Any]) -> Config:
+        """Validate a proposal's configuration, once."""
+        key = json.dumps(settings, sort_keys=True, default=str)
+        if key not in self._configs:
+            self._configs[key] = self.study.space.configure(self.base, settings)
+        return self._configs[key]
 
     def _catch_up(self, record: TrialRecord) -> TrialRecord:
         """Tell the study what was on disk but not in it, and take the decisions a kill prevented."""
@@ -302,7 +315,7 @@ class Driver:
             if settings in tried:
                 return "known to be infeasible"
             try:
-                self.study.space.configure(self.base, settings)
+                self._configure(settings)
             except UserError as error:
                 return str(error).removeprefix("config: ")
             return ""

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import optuna
+from optuna.pruners import BasePruner
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
@@ -40,9 +41,7 @@ class TrialStudy:
         earlier: finished trials of other studies, which the sampler is told of beside this study's.
     """
 
-    def __init__(
-        self, study: optuna.Study, space: Space, sampler: SamplerChoice, pruner: optuna.pruners.BasePruner
-    ) -> None:
+    def __init__(self, study: optuna.Study, space: Space, sampler: SamplerChoice, pruner: BasePruner) -> None:
         self.driver = ""
         self.earlier: Sequence[FrozenTrial] = ()
         self.study, self.space, self.sampler, self.pruner = study, space, sampler, pruner
@@ -50,12 +49,7 @@ class TrialStudy:
 
     @classmethod
     def create(
-        cls,
-        location: Path | str,
-        name: str,
-        space: Space,
-        sampler: SamplerChoice,
-        pruner: optuna.pruners.BasePruner,
+        cls, location: Path | str, name: str, space: Space, sampler: SamplerChoice, pruner: BasePruner
     ) -> "TrialStudy":
         """A new study called `name` in a journal file or an Optuna storage URL.
 
@@ -73,12 +67,7 @@ class TrialStudy:
 
     @classmethod
     def open(
-        cls,
-        location: Path | str,
-        name: str,
-        space: Space,
-        sampler: SamplerChoice,
-        pruner: optuna.pruners.BasePruner,
+        cls, location: Path | str, name: str, space: Space, sampler: SamplerChoice, pruner: BasePruner
     ) -> "TrialStudy":
         """The existing study.
 
