@@ -91,7 +91,7 @@ def measure(config: Config, steps: int, warmup: int) -> dict[str, Any]:
         add(losses, stats)
         return time.perf_counter() - begun
 
-    contrastive: Any = objective.contrastive  # type: ignore[attr-defined]
+    contrastive: Any = objective.contrast.loss  # type: ignore[attr-defined]
     inside: list[float] = []
 
     def with_diagnostics(batch: Batch, number: int) -> float:
@@ -106,7 +106,7 @@ def measure(config: Config, steps: int, warmup: int) -> dict[str, Any]:
             return found
 
         with (
-            mock.patch("u2pl_ray.method.objective.pixel_counts", count),
+            mock.patch("u2pl_ray.method.pseudo_label.pixel_counts", count),
             mock.patch.object(contrastive, "_false_keys", meter(contrastive._false_keys)),
             mock.patch.object(contrastive.bank, "ages", meter(contrastive.bank.ages)),
         ):
@@ -122,7 +122,7 @@ def measure(config: Config, steps: int, warmup: int) -> dict[str, Any]:
 
     def without(batch: Batch, number: int) -> float:
         with (
-            mock.patch("u2pl_ray.method.objective.pixel_counts", nothing),
+            mock.patch("u2pl_ray.method.pseudo_label.pixel_counts", nothing),
             mock.patch.object(contrastive, "_false_keys", no_keys),
             mock.patch.object(contrastive.bank, "ages", nothing),
         ):

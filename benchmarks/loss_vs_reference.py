@@ -291,7 +291,7 @@ class ReferenceUnsupervised:
 
 
 class OurUnsupervised:
-    """Our pseudo-label loss and the maps that the contrastive loss takes, as in `method.objective`."""
+    """Our pseudo-label loss and the maps that the contrastive loss takes, as in `method.pseudo_label`."""
 
     def __init__(self, logits: Logits) -> None:
         self.logits = logits
@@ -308,7 +308,7 @@ class OurUnsupervised:
             valid = labels[: len(pseudo_labels)] != IGNORE
             for mask in (reliable, unreliable):
                 torch.cat([valid, downsample(mask, logits.small)])
-        return pseudo_label_loss(logits.student, targets, reliable.sum(), 1)
+        return pseudo_label_loss(logits.student, targets, reliable.sum(), (~entropies.isnan()).sum(), 1)
 
 
 Step = Callable[[], Tensor]

@@ -109,9 +109,10 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     diagnostics = Diagnostics([str(index) for index in range(CLASSES)], device)
     clocks = Clocks(device)
     objective.collectives = TimedCollectives(objective.collectives, clocks)  # type: ignore[assignment]
-    contrastive = objective.contrastive  # type: ignore[attr-defined]
+    term = objective.contrast  # type: ignore[attr-defined]
+    contrastive = term.loss
     contrastive.collectives = objective.collectives
-    objective.contrastive = clocks_call(contrastive, clocks)  # type: ignore[attr-defined]
+    term.loss = clocks_call(contrastive, clocks)
     kept: list[Tensor] = []
     leaves: list[Tensor] = []
 

@@ -12,7 +12,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "u2pl_ray"
 
 FLOORS: tuple[set[str], ...] = (
-    {"system"},
+    {"system", "rng"},
     {"config"},
     {"method", "data", "models", "tracking"},
     {"train"},

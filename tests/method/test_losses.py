@@ -21,6 +21,10 @@ def count(labels: Tensor) -> Tensor:
     return (labels != 255).sum()
 
 
+def pixels(labels: Tensor) -> Tensor:
+    return torch.tensor(labels.numel())
+
+
 def plain_losses(logits: Tensor, labels: Tensor) -> list[tuple[float, float]]:
     """(cross entropy, probability of the label) of each labeled pixel, in float64, pixel by pixel."""
     pixels = []
@@ -202,7 +206,7 @@ class TestPseudoLabelLoss:
         vectors = golden.load(case)
         logits = vectors.tensor(0, "student_logits_u").requires_grad_()
         targets = vectors.tensor(0, "unsup_target")
-        loss = pseudo_label_loss(logits, targets, count(targets), world_size=1)
+        loss = pseudo_label_loss(logits, targets, count(targets), pixels(targets), world_size=1)
         loss.backward()
         assert loss.item() == pytest.approx(float(vectors.numpy(0, "unsup_loss")), rel=1e-5)
         weight = targets.numel() / count(targets).item()
@@ -216,19 +220,29 @@ class TestPseudoLabelLoss:
         """Four pixels, one reliable with p = 1/8: lambda_u = 4, loss 4 ln 8; the other three do not matter."""
         logits = torch.tensor([[1 / 8, 0.9, 0.1, 0.4], [7 / 8, 0.1, 0.9, 0.6]]).log().view(1, 2, 2, 2)
         targets = torch.tensor([[[0, 255], [255, 255]]], dtype=torch.uint8)
-        assert pseudo_label_loss(logits, targets, count(targets), 1).item() == pytest.approx(4 * math.log(8))
+        assert pseudo_label_loss(logits, targets, count(targets), pixels(targets), 1).item() == pytest.approx(
+            4 * math.log(8)
+        )
+
+    def test_padding_is_not_counted(self) -> None:
+        """Two of the four pixels above could have been reliable: lambda_u = 2."""
+        logits = torch.tensor([[1 / 8, 0.9, 0.1, 0.4], [7 / 8, 0.1, 0.9, 0.6]]).log().view(1, 2, 2, 2)
+        targets = torch.tensor([[[0, 255], [255, 255]]], dtype=torch.uint8)
+        loss = pseudo_label_loss(logits, targets, count(targets), torch.tensor(2), 1)
+        assert loss.item() == pytest.approx(2 * math.log(8))
 
     def test_shares_of_workers_average_to_the_whole(self) -> None:
         logits, targets = example()
         targets[0] = 255
-        whole = pseudo_label_loss(logits, targets, count(targets), world_size=1)
-        parts = [pseudo_label_loss(logits[i : i + 1], targets[i : i + 1], count(targets), 3) for i in range(3)]
+        whole = pseudo_label_loss(logits, targets, count(targets), pixels(targets), world_size=1)
+        numbers = count(targets), pixels(targets), 3
+        parts = [pseudo_label_loss(logits[i : i + 1], targets[i : i + 1], *numbers) for i in range(3)]
         assert torch.stack(parts).mean().item() == pytest.approx(whole.item(), rel=1e-6)
 
     def test_nothing_reliable_is_zero_and_finite(self) -> None:
         logits, targets = example(ignored=2.0)
         logits.requires_grad_()
-        loss = pseudo_label_loss(logits, targets, count(targets), world_size=1)
+        loss = pseudo_label_loss(logits, targets, count(targets), pixels(targets), world_size=1)
         loss.backward()
         assert loss.item() == 0.0
         assert logits.grad is not None

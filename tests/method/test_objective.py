@@ -12,7 +12,7 @@ from tests.method import tiny
 from u2pl_ray.config.schema import MixingConfig
 from u2pl_ray.method.collectives import Collectives
 from u2pl_ray.method.mixing import mix
-from u2pl_ray.method.objective import U2PL
+from u2pl_ray.method.pseudo_label import PseudoLabel
 from u2pl_ray.method.statistics import RELIABLE, UNKNOWN
 
 METHODS = ["supervised", "pseudo_label", "u2pl"]
@@ -46,7 +46,7 @@ class Restated:
         logits = large(student(torch.cat([batch.labeled_images, self.images])).logits).double().log_softmax(1)
         count = len(batch.labels)
         self.supervised = self._mean(logits[:count], batch.labels, batch.labels != 255)
-        weight = self.pseudo.numel() / self.reliable.sum()
+        weight = self.valid.sum() / self.reliable.sum()
         self.unsupervised = weight * self._mean(logits[count:], self.pseudo, self.reliable)
 
     @staticmethod
@@ -115,7 +115,10 @@ class TestAgainstARestatement:
         logits = large(reference(images).logits)
         targets = restated.pseudo.long().masked_fill(~restated.reliable, 255)
         loss = F.cross_entropy(logits[:4], batch.labels.long(), ignore_index=255)
-        loss = loss + F.cross_entropy(logits[4:], targets, ignore_index=255) * targets.numel() / (targets != 255).sum()
+        loss = (
+            loss
+            + F.cross_entropy(logits[4:], targets, ignore_index=255) * restated.valid.sum() / (targets != 255).sum()
+        )
         for mine, other in zip(got, torch.autograd.grad(loss, list(reference.body.parameters())), strict=True):
             torch.testing.assert_close(mine, other, atol=1e-6, rtol=1e-5)
 
@@ -130,8 +133,9 @@ class TestStep:
         assert [len(images) for images in student.seen] == [12]
         assert torch.equal(student.seen[0], both)
         assert torch.equal(teacher.seen[0], batch.unlabeled_images)
-        assert torch.equal(teacher.seen[1], both if name == "u2pl" else mixed)
-        assert len(teacher.seen) == 2
+        assert torch.equal(teacher.seen[1], mixed)
+        assert len(teacher.seen) == (3 if name == "u2pl" else 2)
+        assert torch.equal(teacher.seen[-1], batch.labeled_images if name == "u2pl" else mixed)
 
     def test_only_the_student_learns(self, name: str) -> None:
         batch, (student, teacher) = tiny.batch(), tiny.networks()
@@ -252,9 +256,10 @@ def test_what_the_contrastive_loss_is_given(monkeypatch: pytest.MonkeyPatch) -> 
     """Small maps in global order, labeled images first; reliability from the large map; the mixed truth."""
     batch, (student, teacher) = tiny.batch(), tiny.networks()
     objective = tiny.objective("u2pl", alpha={"start": 0.25})
-    assert isinstance(objective, U2PL)
+    assert isinstance(objective, PseudoLabel)
+    assert objective.contrast is not None
     given: list[Any] = []
-    inner = objective.contrastive
+    inner = objective.contrast.loss
 
     class Spy:
         def __call__(self, *arguments: Any) -> Any:
@@ -263,7 +268,7 @@ def test_what_the_contrastive_loss_is_given(monkeypatch: pytest.MonkeyPatch) -> 
 
         local_maps = inner.local_maps
 
-    monkeypatch.setattr(objective, "contrastive", Spy())
+    monkeypatch.setattr(objective.contrast, "loss", Spy())
     losses, stats = objective(student, teacher, batch, tiny.clock(step=7))
     want = Restated(batch, 0.2, "cutmix", step=7)
     small = torch.arange(8) * 4

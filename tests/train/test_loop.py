@@ -1,3 +1,4 @@
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -5,7 +6,10 @@ import pytest
 import torch
 
 from tests.train.conftest import folder_of, tiny, without_timing
+from u2pl_ray.config.errors import UserError
+from u2pl_ray.config.methods import METHODS
 from u2pl_ray.config.schema import Config
+from u2pl_ray.data.check import check
 from u2pl_ray.train import checkpoint
 from u2pl_ray.train.errors import NonFiniteLoss
 from u2pl_ray.train.loop import Worker
@@ -40,18 +44,44 @@ def assert_same_state(one: dict[str, Any], other: dict[str, Any]) -> None:
         assert same, path
 
 
-@pytest.mark.parametrize("name", ["supervised", "pseudo_label", "u2pl"])
+@pytest.mark.parametrize("name", METHODS)
 def test_every_method_trains_and_reports_what_the_design_lists(name: str) -> None:
     _, reports = train(tiny(f"method.name={name}"))
     assert [report["training_iteration"] for report in reports] == [1, 2, 3]
     last = reports[-1]
     assert {"val/miou", "val/teacher/miou", "train/loss/total", "train/loss/supervised", "train/lr"} <= last.keys()
     assert 0.0 < last["val/miou"] <= 1.0
-    assert ("diag/gamma" in last) == (name != "supervised")
-    assert any(key.startswith("diag/bank/fill/") for key in last) == (name == "u2pl")
+    traits = METHODS[name]
+    assert ("diag/gamma" in last) == traits.semi_supervised
+    assert any(key.startswith("diag/bank/fill/") for key in last) == traits.contrasts
     assert reports[0]["train/loss/unsupervised"] == 0.0  # the warm-up epoch
-    assert (last["train/loss/unsupervised"] > 0.0) == (name != "supervised")
-    assert (last["train/loss/contrastive"] > 0.0) == (name == "u2pl")
+    assert (last["train/loss/unsupervised"] > 0.0) == traits.semi_supervised
+    assert (last["train/loss/contrastive"] > 0.0) == traits.contrasts
+
+
+def test_the_oracle_is_supervised_on_all_images(tmp_path: Path) -> None:
+    """As many steps and images a step as the others; the sum of both splits is what it draws from."""
+    worker, reports = train(tiny("method.name=oracle"))
+    plain, _ = train(tiny("method.name=supervised"))
+    assert worker.steps == plain.steps == 2
+    drawn = [draw for step in range(2) for draw in worker.train_data._sampler._labeled.draws(0, step, 0, 1)]
+    assert worker.train_data._sampler._labeled.size == 8 + 12
+    assert len(drawn) == 2 * 4
+    assert (
+        max(draw.item for epoch in range(9) for draw in worker.train_data._sampler._labeled.draws(epoch, 0, 0, 1)) > 8
+    )
+    assert all(report["train/loss/unsupervised"] == 0.0 for report in reports)
+
+
+def test_the_oracle_is_refused_where_an_image_has_no_label(tmp_path: Path) -> None:
+    config = tiny("method.name=oracle")
+    root = tmp_path / "copy"
+    shutil.copytree(config.data.root, root)
+    (root / "SegmentationClass/unlabeled_0003.png").unlink()
+    bare = config.model_copy(update={"data": config.data.model_copy(update={"root": str(root), "dataset": "voc"})})
+    for start in (lambda: train(bare), lambda: check(bare, full=False)):
+        with pytest.raises(UserError, match=r"method\.name=oracle .*1 of 12 have none \(such as 'unlabeled_0003'\)"):
+            start()
 
 
 def test_two_runs_are_bit_identical() -> None:
@@ -116,7 +146,6 @@ def test_learning_rates_follow_the_polynomial() -> None:
 
 
 FIRST_STEP = ["method.warmup_epochs=0", "train.epochs=1", "train.steps_per_epoch=1"]
-NO_DROPOUT = ["model.dropout=0", "model.options.decoder_aspp_dropout=0.0"]  # drawn in memory order
 
 
 @pytest.mark.parametrize(
@@ -129,8 +158,8 @@ NO_DROPOUT = ["model.dropout=0", "model.options.decoder_aspp_dropout=0.0"]  # dr
 )
 def test_numerical_options_give_the_same_losses(option: str, tolerance: float) -> None:
     """On the first step, from equal weights; later ones amplify rounding."""
-    _, (plain,) = train(tiny(*FIRST_STEP, *NO_DROPOUT))
-    worker, (changed,) = train(tiny(*FIRST_STEP, *NO_DROPOUT, option))
+    _, (plain,) = train(tiny(*FIRST_STEP))
+    worker, (changed,) = train(tiny(*FIRST_STEP, option))
     for term in ("supervised", "unsupervised", "contrastive"):
         assert changed[f"train/loss/{term}"] == pytest.approx(plain[f"train/loss/{term}"], rel=tolerance)
     assert all(parameter.dtype == torch.float32 for parameter in worker.student.parameters())

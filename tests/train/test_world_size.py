@@ -1,6 +1,6 @@
 """A training does not depend on how many workers share its global batch.
 
-With GroupNorm (BatchNorm's statistics are those of a worker on CPU) and without dropout (drawn per worker).
+With GroupNorm: BatchNorm's statistics are those of a worker on CPU. With dropout, of every kind.
 """
 
 import os
@@ -18,8 +18,8 @@ from u2pl_ray.train.session import LocalSession
 
 SETTINGS = [
     "model.normalization=group",
-    "model.dropout=0",
-    "model.options.decoder_aspp_dropout=0.0",
+    "model.dropout=0.2",
+    "model.options.decoder_aspp_dropout=0.5",
     "optim.lr=0.01",
     "optim.head_multiplier=1",
     "train.epochs=2",

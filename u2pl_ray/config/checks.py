@@ -18,13 +18,13 @@ def working_ranks(num_classes: int) -> tuple[int, int]:
 
 
 def check_classes(config: Config, num_classes: int) -> None:
-    """Refuse settings of U2PL that the number of classes makes meaningless.
+    """Refuse settings of the contrastive term that the number of classes makes meaningless.
 
     Raises:
         UserError: naming the key. `low_rank >= classes` leaves no class for an unreliable pixel to be a negative
             of, so that the contrastive loss would silently do without them.
     """
-    if config.method.name != "u2pl":
+    if not config.method.contrasts:
         return
     ranks = config.method.contrastive
     if ranks.low_rank >= num_classes:

@@ -7,7 +7,9 @@ search spaces, in W&B. Unknown keys are refused.
 import re
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from u2pl_ray.config.methods import METHODS, Traits, known_method
 
 IGNORE = 255
 """Label of pixels that enter no loss, no quantile, no metric, no key."""
@@ -164,7 +166,9 @@ class OhemConfig(Section):
 class MethodConfig(Section):
     """What is learned from the unlabeled images, and how."""
 
-    name: Literal["supervised", "pseudo_label", "u2pl"] = "u2pl"
+    name: Annotated[str, AfterValidator(known_method)] = "u2pl"
+    """One of config/methods.py: supervised, oracle (supervised with the labels of the unlabeled images too: the most
+    there is to gain), pseudo_label, u2pl, fixmatch."""
     warmup_epochs: Annotated[int, Field(ge=0)] = 1
     """Epochs on labeled images alone, before the teacher starts."""
     supervised_loss: Literal["ce", "ohem"] = "ce"
@@ -177,6 +181,21 @@ class MethodConfig(Section):
     memory_bank: MemoryBankConfig = MemoryBankConfig()
     teacher_momentum: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.99
     """Upper bound of the EMA momentum min(1 - 1/(k+1), m), k = steps since the warm-up."""
+
+    @property
+    def traits(self) -> Traits:
+        """What the method called `name` needs."""
+        return METHODS[self.name]
+
+    @property
+    def semi_supervised(self) -> bool:
+        """Whether images without labels are learned from."""
+        return self.traits.semi_supervised
+
+    @property
+    def contrasts(self) -> bool:
+        """Whether there is a contrastive term, and so a representation head and a memory bank."""
+        return self.traits.contrasts
 
 
 class OptimConfig(Section):
@@ -236,7 +255,8 @@ class TrackingConfig(Section):
 class Config(Section):
     """A whole training: the root of every dotted path."""
 
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    """What every draw of a training depends on: initial weights, batches, augmentation, dropout, mixing, negatives."""
     workers: int | str = 1
     """Data-parallel training processes; 2..4: four, and when the cluster has no room for them fewer, down to two. The
     global batch stays as it is."""
@@ -283,7 +303,7 @@ class Config(Section):
             size = getattr(self.train, name)
             if size % workers:
                 return f"train.{name}={size} does not divide over workers={workers}: use a multiple of the workers"
-        if self.method.name != "supervised" and self.method.mixing.kind in ("cutmix", "classmix"):
+        if self.method.semi_supervised and self.method.mixing.kind in ("cutmix", "classmix"):
             share = self.train.unlabeled_batch_size // workers
             if share % 2:
                 return (
@@ -301,7 +321,7 @@ class Config(Section):
         for workers in (most, fewest):  # counts between them that do not fit are passed over
             if objection := self._objection(workers):
                 raise ValueError(objection)
-        if self.method.warmup_epochs >= self.train.epochs and self.method.name != "supervised":
+        if self.method.warmup_epochs >= self.train.epochs and self.method.semi_supervised:
             raise ValueError(
                 f"method.warmup_epochs={self.method.warmup_epochs} leaves none of train.epochs={self.train.epochs} "
                 "for the unlabeled images"

@@ -17,6 +17,7 @@ from u2pl_ray.data.voc import (
     read_item,
     read_size,
     refuse_sizes,
+    with_labels,
 )
 
 SMALL = 1000
@@ -78,6 +79,8 @@ def check(config: Config, full: bool = True) -> DataReport:
     config = resolve(config)
     data, warnings = config.data, []
     labeled, unlabeled = open_training_splits(data)
+    if config.method.traits.all_labels:
+        with_labels(unlabeled, config.method.name)
     splits = {"labeled": labeled, "unlabeled": unlabeled, "val": open_split(data, "val")}
     if (Path(data.root) / data.test).is_file():
         splits["test"] = open_split(data, "test")

@@ -12,7 +12,7 @@ from u2pl_ray.config.errors import UserError
 from u2pl_ray.config.schema import IGNORE, Config
 from u2pl_ray.data.sampling import Draw, Stream, StreamSampler
 from u2pl_ray.data.transforms import WeakAugmentation, normalise, pad_label
-from u2pl_ray.data.voc import Item, open_split, open_training_splits, read_classes, read_item, read_size
+from u2pl_ray.data.voc import Item, open_split, open_training_splits, read_classes, read_item, read_size, with_labels
 
 CACHE_BYTES = 512 * 2**20
 """Decoded images kept in memory by a training or an evaluation that loads in its own process."""
@@ -73,6 +73,8 @@ class TrainingBatches:
         """The unlabeled images."""
         self.steps = steps_per_epoch(config, len(unlabeled))
         """Steps per epoch."""
+        if config.method.traits.all_labels:
+            labeled = labeled + with_labels(unlabeled, config.method.name)
         sizes = config.train.batch_size, config.train.unlabeled_batch_size
         self._sampler = _StepSampler(
             StreamSampler("labeled", len(labeled), sizes[0], self.steps, config.seed),

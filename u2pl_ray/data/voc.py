@@ -139,6 +139,25 @@ def open_training_splits(data: DataConfig) -> tuple[tuple[Item, ...], tuple[Item
     return labeled, unlabeled
 
 
+def with_labels(unlabeled: tuple[Item, ...], method: str) -> tuple[Item, ...]:
+    """Return the unlabeled images, for a method that trains on their labels.
+
+    Args:
+        unlabeled: the split.
+        method: its name, for the message.
+
+    Raises:
+        UserError: an image has no label.
+    """
+    bare = [item.id for item in unlabeled if item.label is None]
+    if bare:
+        raise UserError(
+            f"method.name={method} trains on the labels of the unlabeled images, but {len(bare)} of "
+            f"{len(unlabeled)} have none (such as {bare[0]!r}): choose another method, or add the labels"
+        )
+    return unlabeled
+
+
 def _refuse_absent(ids: tuple[str, ...], files: dict[str, Path], split: Path, pattern: str, what: str) -> None:
     absent = [name for name in ids if name not in files]
     if absent:

@@ -15,9 +15,9 @@ from u2pl_ray.method import memory_bank, pixels
 from u2pl_ray.method.collectives import Collectives
 from u2pl_ray.method.info_nce import info_nce
 from u2pl_ray.method.memory_bank import MemoryBank, normalize_
-from u2pl_ray.method.rng import generator
 from u2pl_ray.method.selection import Candidates, Share, one_hot, pack_bits, rank_window, unpack_bits
 from u2pl_ray.method.types import Clock, Stats
+from u2pl_ray.rng import generator
 
 
 class Maps(NamedTuple):

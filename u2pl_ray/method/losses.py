@@ -20,7 +20,7 @@ from u2pl_ray.method.softmax import SoftmaxBands
 
 
 def cross_entropy(logits: Tensor, labels: Tensor, total: Tensor, world_size: int) -> Tensor:
-    """Mean cross entropy over the `total` labeled pixels of the global batch (U2PL, eq. 1); 0 if there is none.
+    """Compute L_s (U2PL, section 3.1): mean cross entropy over the `total` labeled pixels of the global batch, else 0.
 
     Args:
         logits: [B,C,H,W], any floating dtype; taken as float32, and upsampled to the labels' size.
@@ -71,19 +71,21 @@ def _smallest(values: Tensor, k: int) -> Tensor:
     return values.flatten().sort().values[k - 1]  # kthvalue would do it in a single block of threads
 
 
-def pseudo_label_loss(logits: Tensor, targets: Tensor, reliable: Tensor, world_size: int) -> Tensor:
-    """lambda_u * L_u (U2PL, eq. 2): mean cross entropy over reliable pixels, times all pixels / reliable pixels.
+def pseudo_label_loss(logits: Tensor, targets: Tensor, reliable: Tensor, possible: Tensor, world_size: int) -> Tensor:
+    """Compute lambda_u * L_u (U2PL, section 3.1): mean cross entropy over reliable pixels, times possible / reliable.
+
+    lambda_u is the inverse of the reliable share of the pixels that could have been reliable: padding could not.
 
     Args:
         logits: [B,C,H,W] of the student for this worker's mixed unlabeled images, any floating dtype.
         targets: [B,h,w] uint8 pseudo-labels, 255 where they are ignored or unreliable.
         reliable: 0-dim integer, number of targets != 255 over all workers.
-        world_size: number of workers; every one has as many pixels.
+        possible: 0-dim integer, number of pixels with a pseudo-label, reliable or not, over all workers.
+        world_size: number of workers.
 
     0, with a gradient of 0, if no pixel of the global batch is reliable.
     """
-    pixels = targets.numel() * world_size
-    weight = pixels / reliable.clamp(min=1)
+    weight = possible / reliable.clamp(min=1)
     return weight * cross_entropy(logits, targets, reliable, world_size)
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from u2pl_ray.config.schema import IGNORE, MixingConfig
 from u2pl_ray.method.collectives import Collectives
-from u2pl_ray.method.rng import generator
+from u2pl_ray.rng import generator
 
 _LABELS = 256  # every value a uint8 label can take
 

@@ -1,6 +1,7 @@
 """The student: a segmentation-models-pytorch network with a classifier and a representation head."""
 
 import inspect
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -8,6 +9,8 @@ from torch import Tensor, nn
 
 from u2pl_ray.config.errors import UserError, nearest
 from u2pl_ray.config.schema import ModelConfig
+from u2pl_ray.models.dropout import Draws, name_dropout
+from u2pl_ray.models.initialization import draw_weights, weights_drawn_from
 from u2pl_ray.models.normalization import convert_normalization
 
 STRIDE = 32
@@ -41,15 +44,17 @@ class Segmentor(nn.Module):
     Args:
         config: architecture, encoder, head sizes.
         num_classes: C.
-        representation: build the representation head (only U2PL needs it).
+        representation: build the representation head (only the contrastive loss needs it).
+        seed: the training's: what initial weights and dropout are drawn from.
 
     Shape:
         input [B, 3, h, w] float32, h and w multiples of 32; output `Outputs` at the decoder's resolution.
     """
 
-    def __init__(self, config: ModelConfig, num_classes: int, representation: bool = True) -> None:
+    def __init__(self, config: ModelConfig, num_classes: int, representation: bool = True, seed: int = 0) -> None:
         super().__init__()
-        network = _create(config, num_classes)
+        with weights_drawn_from(seed, "network"):  # the encoder, which is built first, keeps these
+            network = _create(config, num_classes)
         self.encoder: nn.Module = network.encoder
         self.decoder: nn.Module = network.decoder
         # The head's first layer classifies; what follows it in smp is the upsampling that the losses do themselves.
@@ -58,12 +63,20 @@ class Segmentor(nn.Module):
         self.dropout = nn.Dropout2d(config.dropout)
         self.representation: nn.Sequential | None = None
         if representation:
-            self.representation = nn.Sequential(
-                *_block(channels, width, config.dropout),
-                *_block(width, width, config.dropout),
-                nn.Conv2d(width, width, kernel_size=1),
-            )
+            with weights_drawn_from(seed, "representation"):
+                self.representation = nn.Sequential(
+                    *_block(channels, width, config.dropout),
+                    *_block(width, width, config.dropout),
+                    nn.Conv2d(width, width, kernel_size=1),
+                )
+        rules = _initialization(network)
+        draw_weights(self.decoder, seed, "decoder", rules[0])
+        draw_weights(self.classifier, seed, "classifier", rules[1])
+        if self.representation is not None:
+            draw_weights(self.representation, seed, "representation")
         convert_normalization(self, config.normalization)
+        self.draws = Draws(seed)
+        name_dropout(self, self.draws)
 
     def forward(self, images: Tensor) -> Outputs:
         """[B, 3, h, w] to logits and representation at the decoder's resolution."""
@@ -83,6 +96,14 @@ def _block(channels: int, width: int, dropout: float) -> list[nn.Module]:
     """3x3 conv - BatchNorm - ReLU - dropout, as in the paper's representation head."""
     conv = nn.Conv2d(channels, width, kernel_size=3, padding=1, bias=False)
     return [conv, nn.BatchNorm2d(width), nn.ReLU(inplace=True), nn.Dropout2d(dropout)]
+
+
+def _initialization(network: Any) -> tuple[Callable[[nn.Module], None] | None, Callable[[nn.Module], None] | None]:
+    """Find what smp draws a decoder's and a head's weights by; None where it leaves them to torch (DeepLab)."""
+    from segmentation_models_pytorch.base.initialization import initialize_decoder, initialize_head
+
+    constructor = inspect.unwrap(type(network).__init__)
+    return (initialize_decoder, initialize_head) if "initialize" in constructor.__code__.co_names else (None, None)
 
 
 def _create(config: ModelConfig, num_classes: int) -> Any:

@@ -12,7 +12,7 @@ _FLOAT = 4
 def checkpoint_bytes(config: Config) -> int:
     """Bytes of one checkpoint: student, teacher, momentum, and a full memory bank; from the network's shapes alone."""
     classes = len(config.data.classes)
-    contrasts = config.method.name == "u2pl"
+    contrasts = config.method.contrasts
     with torch.device("meta"):
         network = Segmentor(config.model.model_copy(update={"encoder_weights": None}), classes, contrasts)
     weights = sum(parameter.numel() for parameter in network.parameters())

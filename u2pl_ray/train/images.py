@@ -41,8 +41,7 @@ class SampleImages:
         self._config = config
         self._val = _spread(val, config.tracking.images)
         self._unlabeled = _spread(unlabeled, config.tracking.images)
-        supervised = config.method.name == "supervised"
-        self._first = 1 if supervised else config.method.warmup_epochs + 1
+        self._first = config.method.warmup_epochs + 1 if config.method.semi_supervised else 1
 
     def due(self, epochs_done: int) -> bool:
         """Whether images are drawn after this many epochs: the first with pseudo-labels, the last, some between."""

@@ -45,7 +45,7 @@ def open_checkpoint(path: str) -> Trained:
     model = config.model.model_copy(update={"encoder_weights": None})
     networks = []
     for name in ("student", "teacher"):
-        network = Segmentor(model, len(config.data.classes), representation=config.method.name == "u2pl").to(device)
+        network = Segmentor(model, len(config.data.classes), representation=config.method.contrasts).to(device)
         try:
             network.load_state_dict(state[name])
         except RuntimeError as error:

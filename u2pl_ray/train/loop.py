@@ -22,6 +22,7 @@ from u2pl_ray.method.types import Batch, Clock
 from u2pl_ray.models.normalization import synchronize
 from u2pl_ray.models.segmentor import Outputs, Segmentor
 from u2pl_ray.models.teacher import Teacher
+from u2pl_ray.rng import derived_seed
 from u2pl_ray.system.scratch import scratch
 from u2pl_ray.train import checkpoint as checkpoints
 from u2pl_ray.train.diagnostics import Diagnostics
@@ -58,9 +59,10 @@ class Worker:
         self.config, self.session, self.device = config, session, device
         self.collectives = Collectives.from_process_group(device)
         self.classes = config.data.classes
-        seed_everything(config.seed, epoch=-1, rank=0)  # the same initial weights on every rank
-        contrasts = config.method.name == "u2pl"
-        student: Any = Segmentor(config.model, len(self.classes), representation=contrasts).to(device)
+        network = Segmentor(config.model, len(self.classes), config.method.contrasts, config.seed)
+        self._draws = network.draws
+        self._draws.rank, self._draws.world_size = session.rank, session.world_size
+        student: Any = network.to(device)
         if device.type == "cuda" and session.world_size > 1 and config.model.normalization == "batch":
             student = synchronize(student)
         if config.train.channels_last:
@@ -115,15 +117,15 @@ class Worker:
         """Train one epoch and evaluate; the epoch's metrics, reduced over workers (the same on each)."""
         epoch, config = self.position.epochs_done, self.config
         warming_up = epoch < config.method.warmup_epochs
-        supervised = warming_up or config.method.name == "supervised"
-        seed_everything(config.seed, epoch, self.session.rank)
-        forward = self._wrap(find_unused=warming_up and config.method.name == "u2pl")
+        unlabeled = config.method.semi_supervised and not warming_up
+        forward = self._wrap(find_unused=warming_up and config.method.contrasts)
         diagnostics = Diagnostics(self.classes, self.device)
         self.student.train()
         started = last_word = time.monotonic()
-        for index, loaded in enumerate(self.train_data.epoch(epoch, unlabeled=not supervised)):
+        for index, loaded in enumerate(self.train_data.epoch(epoch, unlabeled=unlabeled)):
             step = epoch * self.steps + index
             batch = self._to_device(loaded)
+            self._start_draws(step, batch)
             clock = Clock(epoch=epoch, epochs=config.train.epochs, step=step, warming_up=warming_up)
             losses, stats = self.objective(forward, self._teacher, batch, clock)
             self.optimizer.zero_grad(set_to_none=True)
@@ -275,6 +277,15 @@ class Worker:
     def _to_device(self, loaded: TrainingBatch) -> Batch:
         return Batch(*(value.to(self.device, non_blocking=True) for value in loaded))
 
+    def _start_draws(self, step: int, batch: Batch) -> None:
+        """Let what is random in the networks depend on seed, name, step and image alone.
+
+        The global generators serve what an encoder may draw without a layer that `name_dropout` knows; that depends
+        on the worker too.
+        """
+        self._draws.start(step, len(batch.labeled_images), len(batch.unlabeled_images))
+        torch.manual_seed(derived_seed(self.config.seed, step, f"network/{self.session.rank}"))
+
     def _shared_buffers(self) -> list[Tensor]:
         """Floating-point buffers (BatchNorm statistics) that differ between workers after a forward pass."""
         if self.session.world_size == 1 or any(
@@ -288,11 +299,3 @@ class Worker:
         if self._buffers:
             for own, total in zip(self._buffers, self.collectives.sum(*self._buffers), strict=True):
                 own.copy_(total / self.session.world_size)
-
-
-def seed_everything(seed: int, epoch: int, rank: int) -> None:
-    """Seed torch's global generators (dropout draws from them) as a function of seed, epoch and rank alone.
-
-    So a resumed training needs no saved generator state. Everything else draws from `method.rng` generators.
-    """
-    torch.manual_seed((seed * 1_000_003 + epoch + 1) * 65_537 + rank)

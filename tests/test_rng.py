@@ -1,6 +1,6 @@
 import torch
 
-from u2pl_ray.method.rng import generator
+from u2pl_ray.rng import generator
 
 
 def draw(seed: int = 1, step: int = 2, stream: str = "mixing") -> torch.Tensor:
