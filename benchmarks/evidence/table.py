@@ -1,0 +1,68 @@
+"""Print what trainings came to: means, paired differences, and the share of the gap that is closed.
+
+python -m benchmarks.evidence.table benchmarks/results/lab.jsonl
+"""
+
+import argparse
+from collections import defaultdict
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+from benchmarks.evidence.rows import read_results
+
+BASELINE, CEILING = "supervised", "oracle"
+
+
+def by_row(results: list[dict[str, Any]], who: str) -> dict[str, dict[int, float]]:
+    """Test mIoU in points by row and seed, of `student` or `teacher`; the newest result of a row and seed counts."""
+    table: dict[str, dict[int, float]] = defaultdict(dict)
+    for result in results:
+        table[result["row"]][result["seed"]] = 100 * result[f"test/{who}"]
+    return table
+
+
+def spread(values: list[float]) -> str:
+    """Mean and standard deviation."""
+    return f"{mean(values):6.2f} +- {stdev(values):4.2f}" if len(values) > 1 else f"{values[0]:6.2f}        "
+
+
+def gap_closed(scores: dict[int, float], base: dict[int, float], ceiling: dict[int, float]) -> str:
+    """(row - supervised) / (oracle - supervised), of the means over the seeds that all three have."""
+    seeds = scores.keys() & base.keys() & ceiling.keys()
+    if not seeds:
+        return "-"
+    gap = mean(ceiling[seed] - base[seed] for seed in seeds)
+    return f"{mean(scores[seed] - base[seed] for seed in seeds) / gap:5.0%}" if gap > 0 else "-"
+
+
+def lines(results: list[dict[str, Any]], against: str) -> list[str]:
+    """Return the table's lines, the best teacher first."""
+    student, teacher = by_row(results, "student"), by_row(results, "teacher")
+    head = (
+        f"{'row':<28} {'seeds':>5}  {'student':>15}  {'teacher':>15}  {f'teacher - {against}':>24}  {'gap closed':>10}"
+    )
+    out = [head]
+    for row in sorted(teacher, key=lambda name: -mean(teacher[name].values())):
+        common = sorted(teacher[row].keys() & teacher.get(against, {}).keys())
+        pairs = [teacher[row][seed] - teacher[against][seed] for seed in common]
+        difference = (
+            f"{spread(pairs)} ({sum(it > 0 for it in pairs)}/{len(pairs)} up)" if pairs and row != against else ""
+        )
+        share = gap_closed(teacher[row], teacher.get(BASELINE, {}), teacher.get(CEILING, {}))
+        own = list(student[row].values()), list(teacher[row].values())
+        out.append(f"{row:<28} {len(own[0]):>5}  {spread(own[0])}  {spread(own[1])}  {difference:>24}  {share:>10}")
+    return out
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("results", type=Path, nargs="+")
+    parser.add_argument("--against", default=BASELINE, help="the row that differences are taken to")
+    options = parser.parse_args()
+    print("\n".join(lines([result for file in options.results for result in read_results(file)], options.against)))
+
+
+if __name__ == "__main__":
+    main()
