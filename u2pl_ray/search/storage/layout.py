@@ -38,7 +38,7 @@ DECIDING = (
     f"{TRIALS}/*/{TRIAL}",
     EXPERIMENT,  # last: with it there is an experiment
 )
-"""Patterns of the files that decide, in the order in which they are stored: what a file needs comes before it."""
+"""Patterns of the files that `resume` needs, in the order in which they are stored: each after those it refers to."""
 
 ELSEWHERE = (f"{TRIALS}/*/{RUN}/*", f"{TUNE}/*", LEASE, "*.partial", "*.partial/*", "*.lock")
-"""Patterns of files that the search does not store itself: checkpoints (Ray Train's), locks, what is being written."""
+"""Patterns of files that the search does not upload: checkpoints (Ray Train does), locks, unfinished files."""

@@ -1,4 +1,4 @@
-"""Copies of trials' files for other trials: whole or not at all, and never over what is there."""
+"""Copy a trial's files for other trials: completely or not at all, and never over existing files."""
 
 import os
 import shutil
@@ -9,7 +9,7 @@ from u2pl_ray.system.atomic import PARTIAL, whole_folder
 
 
 def inherit(parent: Path, folder: Path) -> None:
-    """Give a trial that has no folder yet another one's checkpoints and epochs.
+    """Copy checkpoints and epoch log of a trial to one that has no folder yet.
 
     Args:
         parent: folder of the trial that they are copied from; nothing happens if it is gone.

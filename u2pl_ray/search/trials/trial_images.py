@@ -1,4 +1,4 @@
-"""A trial's images: they arrive with an epoch's metrics, and lie in files beside the trial's records."""
+"""Store a trial's images, which the workers report together with an epoch's metrics."""
 
 import base64
 from collections.abc import Mapping
