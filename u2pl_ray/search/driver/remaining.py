@@ -1,4 +1,4 @@
-"""Which trials count against the number asked for, and how many are still to be run: one rule for all who ask."""
+"""Count trials against the requested number, and those still to be run: one rule for driver, status and report."""
 
 from collections.abc import Sequence
 
