@@ -25,9 +25,9 @@ class Fit:
     """Result of `fit`.
 
     Attributes:
-        concurrent: trials at once.
+        concurrent: number of trials at once.
         gpu: whether workers get GPUs.
-        arithmetic: one line that shows how `concurrent` came about.
+        arithmetic: one line that shows how `concurrent` was computed.
     """
 
     concurrent: int
@@ -67,7 +67,7 @@ def fit(
     """Compute how many trials of `config` the cluster runs at once.
 
     Args:
-        config: every trial has its workers and resources.
+        config: names the workers of every trial and their resources.
         cluster: total resources of each node, from `nodes`.
         max_concurrent: upper limit, or None.
         autoscale: the cluster adds nodes on demand: `max_concurrent` trials are started whatever fits now, and what
@@ -122,7 +122,7 @@ def workers_with_room(config: Config, ceiling: int | None = None) -> int:
 
     Args:
         config: the training's.
-        ceiling: a count that found no room; the next smaller one is taken, or after the fewest the most again.
+        ceiling: a count that did not fit; the next smaller one is taken, and after the smallest the largest again.
     """
     import ray
 
@@ -145,13 +145,13 @@ class Slots:
 
     Args:
         config, max_concurrent, autoscale: see `fit`.
-        tell: called with a line for people when the number changes.
+        tell: called with a line for the user when the number changes.
 
     Attributes:
         gpu: whether workers get GPUs.
 
     Raises:
-        UserError: not one trial fits (at first; a cluster that shrinks below that is waited for).
+        UserError: no trial fits at the start. (A cluster that becomes too small later is waited for.)
     """
 
     def __init__(

@@ -37,7 +37,7 @@ def connect() -> None:
     """Connect to the Ray cluster that RAY_ADDRESS names, or start one on this machine; quiet either way.
 
     Raises:
-        UserError: the named cluster does not answer, or does not take this program.
+        UserError: the named cluster does not answer, or refuses this program (version of Ray or Python, token).
     """
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
@@ -69,7 +69,7 @@ def check_address(address: str) -> None:
         address: as in RAY_ADDRESS: host:port, or `auto`.
 
     Raises:
-        UserError: what is wrong with it, and what to give instead.
+        UserError: no head answers; it says what to give instead.
     """
     from ray._private.services import canonicalize_bootstrap_address_or_die
 

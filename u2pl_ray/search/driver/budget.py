@@ -21,8 +21,8 @@ class Budget:
     Attributes:
         hours: of wall time in which a driver ran.
         device_hours: GPUs (on CPU: workers) of a trial times the wall time of its processes, over all trials.
-        patience: results in a row that are no improvement.
-        patience_from: results before this one do not count for the patience; `extend` starts it anew.
+        patience: number of results in a row without improvement after which the search ends.
+        patience_from: index of the first result that counts for `patience`; `extend` sets it to the next result.
 
     Raises:
         UserError: (from `check`) a limit that is not positive.
@@ -67,13 +67,13 @@ NO_LIMIT = Budget()
 class Meter:
     """Counter of what this session uses, added to the use of earlier sessions and other drivers.
 
-    The account is in the study: per session its start, its end so far, and its device-seconds.
+    The study stores per session its start, its end so far, and its device-seconds.
 
     Args:
-        study: where the account is kept.
-        budget: what may be used.
-        devices: of one trial.
-        clock: seconds since the epoch.
+        study: where the use is stored.
+        budget: the limits.
+        devices: number of devices of one trial.
+        clock: returns seconds since 1970.
     """
 
     def __init__(

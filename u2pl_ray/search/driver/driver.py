@@ -40,8 +40,8 @@ class Assignment:
     Attributes:
         trial: its id.
         config: its whole configuration.
-        reported_epochs: epochs whose metrics are on record.
-        start: folder below the trial's with the checkpoint of another training that it goes on with, or None.
+        reported_epochs: number of epochs whose metrics are in `epochs.jsonl`.
+        start: folder below the trial's with the checkpoint of another training that it continues, or None.
     """
 
     trial: str
@@ -74,12 +74,12 @@ class Driver:
         trials: how many trials the study shall hold in all, None for no limit; combinations found invalid before they
             start do not count.
         folder: `trials/` of the experiment.
-        listeners: told of every event.
-        commit: stores what was written; called before anything is done by it.
+        listeners: receive every event.
+        commit: stores the written files; called before the driver acts on them.
 
     Attributes:
-        meter: counts what the search uses, if it has further limits.
-        presence: this driver among others, if there can be several.
+        meter: counts hours, device-hours and patience, if the search has such limits.
+        presence: tells which other drivers live, if there can be several.
     """
 
     def __init__(
@@ -234,7 +234,7 @@ class Driver:
         """Return the configuration of a trial.
 
         Raises:
-            UserError: its settings are not valid (any more).
+            UserError: its settings are not valid, or no longer.
         """
         return self._configure(record.params)
 

@@ -30,7 +30,7 @@ class Presence:
     Args:
         study: the study.
         beat, stale: see `BEAT` and `STALE`.
-        clock: seconds.
+        clock: returns seconds.
     """
 
     def __init__(

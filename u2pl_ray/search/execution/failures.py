@@ -57,10 +57,10 @@ class Interruption:
     """Reason why a training was interrupted from outside.
 
     Attributes:
-        what: in a few words.
-        counts: whether it may be the training's own fault.
+        what: the reason in a few words.
+        counts: whether it counts towards `RESTARTS`, as the training may have caused it.
         no_room: whether the cluster had no room for it.
-        pause: seconds to wait before it is worth trying again.
+        pause: seconds to wait before the restart.
     """
 
     what: str

@@ -22,10 +22,10 @@ def stop_softly(say: Callable[[str], None]) -> Iterator[Callable[[], None]]:
     """Pass a first SIGINT or SIGTERM to Ray Tune as its soft stop (SIGUSR1) while the context is entered.
 
     Args:
-        say: called with a line for people when that happens.
+        say: called with a message for the user when that happens.
 
     Yields:
-        A function to call when Tune listens; before, the signals do what they always do.
+        A function to call once Tune handles the signal; until then the signals have their usual effect.
     """
     handled = (signal.SIGINT, signal.SIGTERM)
     in_main_thread = threading.current_thread() is threading.main_thread()

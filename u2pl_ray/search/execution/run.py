@@ -20,8 +20,8 @@ def run_tune(driver: Driver, slots: Callable[[], int], place: Place, trainer: st
     """Run the driver's trials to the end; return why it ended early, or an empty string.
 
     Args:
-        driver: decides what runs.
-        slots: how many trials may run at present.
+        driver: decides which trial runs.
+        slots: returns how many trials may run at present.
         place: the experiment's.
         trainer: `module:function`, see `TrialRunner`.
     """

@@ -90,7 +90,7 @@ class Training:
 
     Args:
         reserved: called with every placement group it reserves.
-        free: frees them.
+        free: frees these placement groups.
         trainer: `module:function`.
         arguments: for the trainer.
     """
@@ -168,8 +168,8 @@ class ReportCallback(UserCallback):
     """Ray Train callback that passes on the reports of rank 0, with the checkpoint's folder.
 
     Args:
-        put: takes a report.
-        root: folder name that checkpoint paths are cut at, so that a record stays true when the storage moves.
+        put: called with each report.
+        root: folder name after which checkpoint paths begin, so that they stay valid when the storage moves.
     """
 
     def __init__(self, put: Any, root: str) -> None:

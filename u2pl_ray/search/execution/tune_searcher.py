@@ -16,9 +16,9 @@ class StudySearcher(Searcher):
     """Tune searcher that returns the driver's trials, at most `slots()` at a time.
 
     Args:
-        driver: decides.
-        slots: how many trials may run at present.
-        ended: called with the id of a trial whose process will not go on.
+        driver: decides which trial runs.
+        slots: returns how many trials may run at present.
+        ended: called with the id of a trial whose process has ended or been given to another trial.
     """
 
     def __init__(self, driver: Driver, slots: Callable[[], int], ended: Callable[[str], None]) -> None:

@@ -31,11 +31,11 @@ def plan_confirmation(experiment: Experiment, top: int, seeds: int, max_concurre
     Args:
         experiment: the search.
         top: how many of its completed trials, best first.
-        seeds: trainings of each setting; the seeds follow the largest that the search used.
+        seeds: number of trainings per setting; their seeds follow the largest that the search used.
         max_concurrent: upper limit of trials at once; default: the search's.
 
     Raises:
-        UserError: too little is asked for, or no trial is complete.
+        UserError: `top` or `seeds` is too small, or no trial is complete.
     """
     for flag, value in (("--top", top), ("--seeds", seeds)):
         if value < 1:

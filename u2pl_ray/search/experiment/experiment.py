@@ -45,7 +45,7 @@ class Summary:
     Attributes:
         trials: all trials, in the order of their creation.
         best: the best one, None if none reported a value.
-        finished: whether nothing is left to do within the budget; else `resume` continues.
+        finished: whether no trial is left within the budget; else `resume` continues.
         reason: why it ended before the last trial, if it did.
     """
 
@@ -60,9 +60,9 @@ class Experiment:
     """An experiment at its place in the storage.
 
     Attributes:
-        created: when (UTC).
-        versions: of what results depend on, at the start.
-        notes: lines about its files that people should see.
+        created: time of creation (UTC).
+        versions: of the packages that results depend on, at the start.
+        notes: lines for the user about its files.
     """
 
     name: str
@@ -94,7 +94,7 @@ class Experiment:
             storage_path: folder or URI in which a name is looked up; None: the default storage.
 
         Raises:
-            UserError: there is none, or one of its files is gone or damaged.
+            UserError: there is none, or one of its files is missing or damaged.
         """
         place = find(name, storage_path)
         place.fetch()
@@ -126,12 +126,12 @@ class Experiment:
     def run(self, listeners: Sequence[Listener] = (), force: bool = False, retry_errored: bool = False) -> Summary:
         """Run the remaining trials on the Ray cluster, then write best.yaml.
 
-        Also how an interrupted search goes on: running trials continue from their checkpoints.
+        This also continues an interrupted search: running trials continue from their checkpoints.
 
         Args:
-            listeners: told of every event, and closed at the end.
-            force: go on although the experiment's files were edited since the start.
-            retry_errored: run trials that broke once more, see `Driver.retry_errored`.
+            listeners: receive every event, and are closed at the end.
+            force: continue although the experiment's files were edited since the start.
+            retry_errored: repeat trials that failed by an error, see `Driver.retry_errored`.
 
         Raises:
             UserError: another process runs this experiment, its files were edited, or a trial does not fit the cluster.

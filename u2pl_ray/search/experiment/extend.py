@@ -30,9 +30,10 @@ def extend(
     """Extend an experiment; `Experiment.run` then runs the added trials.
 
     Args:
-        experiment: to be extended.
-        trials: more trials.
-        hours, device_hours: hours to add to the present limit, or to the use so far if there was no limit.
+        experiment: the search.
+        trials: number of trials to add.
+        hours: wall hours to add to the present limit, or to the use so far if there was no limit.
+        device_hours: the same for GPU-hours (on CPU: worker-hours).
         patience: the new limit; any extension restarts its count.
         space: other ranges for the same settings.
 
@@ -40,7 +41,7 @@ def extend(
         The extended experiment, and sentences for the user about the changes.
 
     Raises:
-        UserError: nothing more is asked for, or the space is not one of the same settings.
+        UserError: no extension is given, or the space has other settings.
     """
     for flag, more in (("--trials", trials), ("--hours", hours), ("--gpu-hours", device_hours)):
         if more < 0:

@@ -26,15 +26,15 @@ class Options:
     """Options of a search.
 
     Attributes:
-        trials: trials in all, None for no limit.
-        sampler, scheduler: what proposes, and what stops early.
-        max_concurrent: upper limit of trials at once, or None for what the cluster holds.
+        trials: number of trials, None for no limit.
+        sampler, scheduler: which propose trials, and stop them early.
+        max_concurrent: upper limit of trials at once; None: as many as the cluster holds.
         trainer: `module:function` that builds a trial's trainer.
-        budget: where the search ends beside its number of trials.
+        budget: further limits at which the search ends.
         study_url: the database that holds the study, or an empty string for a journal file in the experiment's folder.
         confirms: the experiment that this one is the confirmation of, or an empty string.
-        keep: finished trials that keep their checkpoints, the best ones.
-        autoscale: the cluster adds nodes on demand: ask for room for `max_concurrent` trials.
+        keep: number of finished trials (the best) that keep their checkpoints.
+        autoscale: the cluster adds nodes on demand: request resources for `max_concurrent` trials.
     """
 
     trials: int | None
@@ -93,7 +93,7 @@ def read_options(tree: Mapping[str, Any]) -> Options:
     """Read the options back from the value of `options` in experiment.json.
 
     Raises:
-        KeyError, TypeError: something is missing or unknown.
+        KeyError, TypeError: a key is missing or unknown.
     """
     return Options(
         tree["trials"],

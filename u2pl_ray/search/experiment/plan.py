@@ -101,7 +101,7 @@ class Plan:
         """Write the experiment, completely or not at all.
 
         Raises:
-            UserError: the name was taken meanwhile, or the storage cannot be written.
+            UserError: the name was used meanwhile, or the storage cannot be written.
         """
         folder = self.place.folder
         partial = folder.with_name(f".{self.name}.{uuid.uuid4().hex[:8]}")
@@ -157,24 +157,26 @@ def plan_search(
 
     Args:
         config: resolved configuration the trials start from.
-        space: what is searched.
+        space: the searched settings.
         name: the experiment's; must be new in the storage.
-        trials: how many, None for no limit but the budget's.
-        budget: where the search ends before that.
+        trials: number of trials, None for no limit but the budget's.
+        budget: further limits at which the search ends.
         storage_path: folder that every node reaches, or a URI (s3://bucket/prefix); default: `default_storage()`.
-        sampler, sampler_options: default: what the space's `method` says, else TPE.
-        scheduler, scheduler_options: default: what the space's `early_terminate` says, else ASHA.
+        sampler: default: by the space's `method`, else TPE.
+        sampler_options: arguments of the sampler.
+        scheduler: default: by the space's `early_terminate`, else ASHA.
+        scheduler_options: arguments of the scheduler.
         seed: of the proposals.
-        warm_start: earlier experiments whose trials the sampler is told of.
-        queue: settings to begin with instead of the paper's, each with a note that says whence.
+        warm_start: earlier experiments whose trials the sampler learns from.
+        queue: first settings, instead of the paper's, each with a note on their origin.
         study_url: keep the study in this database, where several drivers can share it.
         max_concurrent: upper limit of trials at once.
         trainer: `module:function`, see `Options`.
-        keep: finished trials that keep their checkpoints, the best ones; default: `KEEP`.
-        autoscale: the cluster adds nodes on demand: ask for room for `max_concurrent` trials.
+        keep: number of finished trials (the best) that keep their checkpoints; default: `KEEP`.
+        autoscale: the cluster adds nodes on demand: request resources for `max_concurrent` trials.
 
     Raises:
-        UserError: one line naming what is wrong.
+        UserError: one line that names the setting, file or option that is wrong.
     """
     if trials is not None and trials < 1:
         raise UserError(f"--trials {trials}: give at least 1")

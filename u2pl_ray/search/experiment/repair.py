@@ -35,8 +35,8 @@ def restore_files(folder: Path, started_with: Mapping[str, str], force: bool = F
 
     Args:
         folder: the experiment's; its lease is held.
-        started_with: versions of what results depend on, at the start.
-        force: go on although files were edited.
+        started_with: versions of the packages that results depend on, at the start.
+        force: continue although files were edited.
 
     Raises:
         UserError: files were edited such that results would not be comparable.
@@ -58,7 +58,7 @@ def mend_study(folder: Path, config: Config, open_study: Callable[[bool], TrialS
     Args:
         folder: the experiment's; its study is a journal file.
         config: the configuration the trials start from.
-        open_study: opens the study, or makes it anew if told True.
+        open_study: opens the study; called with True it creates the study again.
     """
     journal, trials = folder / layout.STUDY, folder / layout.TRIALS
     trials.mkdir(exist_ok=True)

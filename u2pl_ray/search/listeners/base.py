@@ -52,7 +52,7 @@ class Listeners(Listener):
     """Dispatcher of every event to each listener; an exception in one is reported once and ignored.
 
     Args:
-        listeners: told in this order.
+        listeners: called in this order.
     """
 
     def __init__(self, listeners: Sequence[Listener] = ()) -> None:

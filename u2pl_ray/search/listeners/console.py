@@ -27,7 +27,7 @@ class ConsoleListener(Listener):
     """Listener that prints one line per event.
 
     Args:
-        console: where to.
+        console: the terminal.
         objective: name of the metric trials are compared by.
     """
 
@@ -72,9 +72,9 @@ def results_table(
 
     Args:
         trials: all of them.
-        best: the leader, set in bold.
-        objective: name of the metric in the head line.
-        top: rows shown.
+        best: the best trial, set in bold.
+        objective: name of the metric in the table's head.
+        top: number of rows.
         maximize: whether larger is better.
     """
     leader = None if best is None else best.id

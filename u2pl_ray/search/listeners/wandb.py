@@ -21,7 +21,7 @@ class WandbListener(Listener):
 
     Args:
         sink: writes the runs.
-        say: called with what people should see when the sink is closed.
+        say: called with messages for the user when the sink is closed.
     """
 
     def __init__(self, sink: WandbSink, say: Callable[[str], None] = lambda line: None) -> None:
@@ -63,7 +63,7 @@ class WandbListener(Listener):
 def sweep_of(space_text: str) -> dict[str, Any]:
     """Convert a space file to a W&B Sweep, without `early_terminate`: the driver stops trials, not W&B.
 
-    A sweep has one metric: of several objectives it gets the first.
+    A sweep has one metric, the first of several objectives.
     """
     tree = dict(yaml.safe_load(space_text))
     if isinstance(tree.get("metric"), list):

@@ -26,16 +26,16 @@ _DYING = 2.0
 class Lease:
     """Lease of an experiment, held while it runs: two drivers would start the same trials twice.
 
-    A second one on the same machine is refused if the owner's process lives, and takes over at once if it does not.
-    From another machine it watches the mark until it is touched (refused) or has been quiet for long (takes over).
+    A second driver on the owner's machine is refused if the owner's process lives, and takes over at once otherwise.
+    On another machine it watches the mark until it is touched (refused) or was not touched for `stale` s (takes over).
 
     Args:
-        mark: what it is kept in.
+        mark: file or object in which the lease is kept.
         experiment: name for messages.
         beat, stale: see `BEAT` and `STALE`.
 
     Attributes:
-        lost: another has taken it, although this one lives.
+        lost: whether another driver has taken it although this one lives.
 
     Raises:
         UserError: (on entering) another process runs the experiment, or the mark cannot be read or written.
@@ -75,7 +75,7 @@ class Lease:
     def held(self) -> bool:
         """Tell whether a driver holds the lease, without taking it: another driver may take it meanwhile.
 
-        From another machine by the time of the last touch, which supposes clocks that agree within `stale`.
+        For an owner on another machine, the time of the last touch decides; clocks must agree within `stale` seconds.
         """
         try:
             owner = self._owner()

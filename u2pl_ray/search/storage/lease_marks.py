@@ -105,8 +105,8 @@ class FileMark:
 class ObjectMark:
     """A `Mark` in an object that its owner rewrites while it lives.
 
-    pyarrow cannot write on condition. So a taker writes, waits for others who did so at the same moment, and looks who
-    was last. An owner that was taken for dead, and lives, sees at its next beat that it was succeeded.
+    pyarrow has no conditional write. So a driver writes, waits for others that did so at the same moment, and reads
+    whose content remained. An owner that was taken for dead although it lives sees at its next beat that it lost.
 
     Args:
         objects: the experiment's.

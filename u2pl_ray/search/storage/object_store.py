@@ -103,7 +103,7 @@ class Objects:
         """Write an object, read it back, and delete it.
 
         Raises:
-            UserError: that does not work.
+            UserError: one of the three steps failed.
         """
         import uuid
 

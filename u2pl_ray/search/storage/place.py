@@ -26,9 +26,9 @@ class Place(Protocol):
     """The place where one experiment is kept.
 
     Attributes:
-        location: its folder or URI, as people and Ray Train name it.
-        storage: what it lies in.
-        folder: what the search reads and writes; holds no checkpoints if `location` is a URI.
+        location: the experiment's folder or URI, as given to users and Ray Train.
+        storage: the folder or URI above it.
+        folder: the local files that the search reads and writes; without checkpoints if `location` is a URI.
     """
 
     location: str

@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 class Journal(JournalFileBackend):
     """A journal backend that removes an incomplete last line before it appends the next entries.
 
-    Optuna appends to whatever the file ends with, and then neither entry can be read again. Locks are files created
+    Optuna's backend appends to the incomplete line, and then neither entry can be read. Locks are files created
     with O_EXCL, which works on NFS (v3 and later), where POSIX locks may not.
     """
 
@@ -55,7 +55,10 @@ class Journal(JournalFileBackend):
 def mend_journal(journal: Path) -> str:
     """Cut a journal before its first damaged entry and keep the damaged file beside it.
 
-    An unfinished last line is no damage, see `Journal.append_logs`.
+    An incomplete last line is no damage, see `Journal.append_logs`.
+
+    Returns:
+        A sentence for the user; empty if nothing was damaged.
     """
     try:
         content = journal.read_bytes()

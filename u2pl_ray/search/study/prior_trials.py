@@ -21,7 +21,7 @@ class Earlier:
     Attributes:
         trials: plain data: experiment, trial, state, reason, params (every searched setting), values (by epoch),
             objectives.
-        notes: a sentence per experiment: what is told and what is left out.
+        notes: a sentence per experiment: how many trials the sampler gets, and which are left out.
     """
 
     trials: Sequence[Mapping[str, Any]] = ()

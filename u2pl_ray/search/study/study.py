@@ -33,12 +33,12 @@ class TrialStudy:
     Args:
         study: the Optuna study.
         space: what is searched.
-        sampler: what proposes.
-        pruner: what stops trials early.
+        sampler: proposes settings.
+        pruner: stops trials early.
 
     Attributes:
         driver: name of the driver that starts trials through this object, if there can be several.
-        earlier: finished trials of other studies, which the sampler is told of beside this study's.
+        earlier: finished trials of other studies, which the sampler sees beside this study's.
     """
 
     def __init__(self, study: optuna.Study, space: Space, sampler: SamplerChoice, pruner: BasePruner) -> None:

@@ -33,19 +33,19 @@ class TrialRecord:
     Attributes:
         id: zero-padded number.
         number: place in the order of creation, from 0.
-        state: where it stands.
+        state: see `State`.
         params: searched settings by dotted path; empty while queued.
         values: the objective by epoch (from 1).
         value: the objective at the end, None unless COMPLETED or STOPPED.
         objectives: all objectives at the end, the first one first; empty unless COMPLETED.
         reason: why it FAILED (nan, error, lost) or is INFEASIBLE (memory, refused by the training, invalid before it
             started).
-        detail: one line more about that.
+        detail: one line more about the reason.
         note: where the trial comes from, such as "paper".
         fork: where a fork comes from, see `Fork`; None for a trial that starts from scratch.
-        driver: which driver runs it, if there can be several.
-        retries: number of the failed trial that this one does again, from its last checkpoint.
-        started, finished: when, in the local time of the process that reads it (naive).
+        driver: name of the driver that runs it, if there can be several.
+        retries: number of the failed trial that this one repeats, from its last checkpoint.
+        started, finished: naive local time of the process that reads it.
     """
 
     id: str

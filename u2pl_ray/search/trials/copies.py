@@ -12,7 +12,7 @@ def inherit(parent: Path, folder: Path) -> None:
     """Copy checkpoints and epoch log of a trial to one that has no folder yet.
 
     Args:
-        parent: folder of the trial that they are copied from; nothing happens if it is gone.
+        parent: folder of the trial to copy from; nothing happens if it is gone.
         folder: the new trial's; nothing happens if it exists.
     """
     if folder.exists() or not parent.exists():
@@ -23,7 +23,7 @@ def inherit(parent: Path, folder: Path) -> None:
 
 
 def link_folder(source: Path, target: Path) -> None:
-    """Copy a folder by hard links where the file system has them, so that the copy takes no room of its own.
+    """Copy a folder by hard links where the file system has them, so that the copy needs no extra space.
 
     Args:
         source: the folder; nothing happens if it is gone.

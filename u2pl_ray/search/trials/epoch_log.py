@@ -13,7 +13,7 @@ from u2pl_ray.config import metrics as names
 class EpochLog:
     """The metrics of a trial's epochs, one JSON object a line, in order; only the driver of the search writes it.
 
-    A line cut short by a kill is dropped when the file is next written. NaN and infinities are written as null.
+    A line cut off by a kill is removed when the file is next written. NaN and infinities are written as null.
     """
 
     def __init__(self, path: Path) -> None:
@@ -26,7 +26,7 @@ class EpochLog:
         """Append the next epoch; return False if it is already there or does not follow the last one, else True.
 
         Raises:
-            OSError: it could not be written; it is kept, and written with the next one.
+            OSError: it could not be written; it is kept in memory, and written with the next one.
         """
         if metrics[names.EPOCH] != len(self.epochs) + 1:
             return False

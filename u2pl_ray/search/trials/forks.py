@@ -31,7 +31,7 @@ class Forks:
     Args:
         study: the trials.
         base: configuration the trials start from.
-        population: trials that start from scratch.
+        population: number of trials that start from scratch.
         folder: `trials/` of the experiment.
     """
 

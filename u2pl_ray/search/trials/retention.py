@@ -21,8 +21,8 @@ def discard_checkpoints(
         records: all trials of the study.
         maximize: whether larger values are better.
         trials: path or URI of the experiment's `trials/`.
-        keep: how many finished trials keep theirs; completed ones come before stopped and failed ones.
-        spare: ids of trials whose checkpoints someone still needs.
+        keep: number of finished trials that keep theirs; completed ones rank before stopped and failed ones.
+        spare: ids of trials whose checkpoints are still needed.
     """
     sign = 1 if maximize else -1
     finished = [record for record in records if record.state.finished and record.id not in spare]
