@@ -11,7 +11,12 @@ from u2pl_ray.config.metrics import IMAGE_RELIABLE
 
 
 def labels_of(kind: str, classes: Sequence[str]) -> dict[int, str]:
-    """Return the meaning of each value of a map: class names, or unreliable and reliable."""
+    """Return the meaning of each value of a map.
+
+    Args:
+        kind: truth, prediction, pseudo_label or reliable.
+        classes: Names in label order.
+    """
     return dict(enumerate(("unreliable", "reliable") if kind == IMAGE_RELIABLE else classes))
 
 

@@ -68,7 +68,12 @@ def read_run(path: Path) -> RunFile:
 
 
 def run_files(directory: Path, run_id: str) -> list[Path]:
-    """List all files of a run under an experiment's directory, oldest session first."""
+    """List all files of a run, oldest session first.
+
+    Args:
+        directory: The experiment's directory.
+        run_id: The run's id on the server.
+    """
     found = directory.glob(f"wandb/offline-run-*-{run_id}*/run-{run_id}.wandb")
     return sorted(found, key=lambda path: (path.parent.name.split("-")[2], len(path.parent.name), path.parent.name))
 

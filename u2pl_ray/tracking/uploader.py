@@ -66,7 +66,12 @@ class Uploader:
         self._thread.start()
 
     def follow(self, path: Path, live: bool = True) -> None:
-        """Upload a run's file; if `live`, from now until its run is finished."""
+        """Upload a run's file.
+
+        Args:
+            path: The file.
+            live: Whether to continue until its run is finished.
+        """
         if self.started:
             with self._lock:
                 self._followed[str(path)] = live

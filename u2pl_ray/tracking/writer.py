@@ -90,7 +90,12 @@ class Writer(threading.Thread):
         self.done = threading.Event()
 
     def expect(self, rows: int, size: int) -> None:
-        """Add to the rows and bytes that wait for the thread (negative: they were written or dropped)."""
+        """Add to the rows and bytes that wait for the thread.
+
+        Args:
+            rows: Number of rows; negative if they were written or dropped.
+            size: Bytes of their text; likewise negative.
+        """
         with self._pending_lock:
             self.pending_rows += rows
             self.pending_bytes += size

@@ -193,5 +193,10 @@ def _times(offered: float, amount: float) -> int:
 
 
 def devices(config: Config, gpu: bool) -> float:
-    """Return the devices of a trial that `--gpu-hours` counts: its GPUs, or without GPUs its workers."""
+    """Return the devices of a trial that `--gpu-hours` counts.
+
+    Args:
+        config: of the trial.
+        gpu: whether to count GPUs; otherwise each worker counts as one.
+    """
     return config.most_workers * (config.resources.gpus_per_worker if gpu else 1.0)

@@ -122,5 +122,10 @@ def _options(kind: type[samplers.BaseSampler]) -> dict[str, list[str]]:
 
 
 def trial_seed(seed: int, number: int) -> int:
-    """Compute the 32-bit seed of one trial: the first four bytes of SHA-256 of `<seed>/<number>`."""
+    """Compute the 32-bit seed of one trial: the first four bytes of SHA-256 of `<seed>/<number>`.
+
+    Args:
+        seed: of the search.
+        number: of the trial.
+    """
     return int.from_bytes(hashlib.sha256(f"{seed}/{number}".encode()).digest()[:4], "big")

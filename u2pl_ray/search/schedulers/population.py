@@ -40,7 +40,12 @@ class PopulationPruner(BasePruner):
         return epoch > self.warmup and (epoch - self.warmup) % self.interval == 0
 
     def prune(self, study: Study, trial: FrozenTrial) -> bool:
-        """Return whether `trial` ends after its latest reported epoch."""
+        """Return whether a trial ends after its latest reported epoch.
+
+        Args:
+            study: the study, with one objective.
+            trial: the trial.
+        """
         epoch = trial.last_step
         if epoch is None or not self.decides(epoch):
             return False
@@ -48,7 +53,12 @@ class PopulationPruner(BasePruner):
         return trial.number in numbers[len(numbers) - int(len(numbers) * self.quantile) :]
 
     def ranking(self, study: Study, epoch: int) -> list[int]:
-        """Return the numbers of the trials that trained epoch `epoch` themselves, best first; not inherited epochs."""
+        """Return the numbers of the trials that trained an epoch themselves, best first.
+
+        Args:
+            study: the study, with one objective.
+            epoch: from 1; a fork did not train the epochs of its parent.
+        """
         sign = -1.0 if study.direction == StudyDirection.MAXIMIZE else 1.0
         values = {
             trial.number: sign * trial.intermediate_values[epoch]

@@ -44,7 +44,12 @@ class RungPruner(BasePruner):
         return result
 
     def prune(self, study: Study, trial: FrozenTrial) -> bool:
-        """Return whether to stop `trial` after its latest reported epoch."""
+        """Return whether to stop a trial after its latest reported epoch.
+
+        Args:
+            study: the study, with one objective.
+            trial: the trial.
+        """
         epoch = trial.last_step
         if epoch is None or epoch not in self.rungs(trial.number, epoch + 1):
             return False

@@ -139,7 +139,12 @@ def multiple(value: float, quantum: float, rounding: Callable[[float], int]) -> 
 
 
 def same(one: Any, other: Any) -> bool:
-    """Compare two values; unlike `==`, True and 1 differ."""
+    """Compare two values of a configuration; unlike `==`, True and 1 differ.
+
+    Args:
+        one: a value.
+        other: a value.
+    """
     return isinstance(one, bool) == isinstance(other, bool) and bool(one == other)
 
 

@@ -12,7 +12,12 @@ def is_uri(location: object) -> bool:
 
 
 def child(uri: str, name: str) -> str:
-    """Return the URI of `name` below `uri`."""
+    """Return the URI of a name below a URI.
+
+    Args:
+        uri: with or without a slash at its end.
+        name: may contain slashes.
+    """
     return f"{uri.rstrip('/')}/{name}"
 
 
@@ -64,7 +69,12 @@ class Objects:
         return content
 
     def write(self, name: str, content: bytes) -> None:
-        """Create or replace the object."""
+        """Create or replace an object.
+
+        Args:
+            name: relative to the URI.
+            content: the whole object.
+        """
         with self._filesystem.open_output_stream(f"{self._root}/{name}") as stream:
             stream.write(content)
 
