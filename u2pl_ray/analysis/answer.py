@@ -1,4 +1,4 @@
-"""The answer of a search in a sentence, with how sure it is."""
+"""State the result of a search in a sentence, and how certain it is."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -15,16 +15,16 @@ from u2pl_ray.search.listeners.formatting import number, settings
 from u2pl_ray.search.study.trial_record import State, TrialRecord
 
 _LEAST = 4
-"""Epochs from which a scatter is told."""
+"""Smallest number of epochs for a scatter."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What came out.
+    """Result of a search in words.
 
     Attributes:
-        sentence: the answer.
-        doubt: what speaks against taking it for more than it is.
+        sentence: the result.
+        doubt: why the result may be less certain than it looks.
     """
 
     sentence: str
@@ -32,7 +32,7 @@ class Answer:
 
 
 def confirmed(analysis: Analysis) -> dict[str, Any] | None:
-    """The leaders against the paper's setting on several seeds (see `confirmation`); None if that never ran."""
+    """Compare the best trials with the paper's setting on several seeds, see `confirmation`; None if it never ran."""
     experiment = analysis.experiment
     if experiment.options.confirms:
         return confirmation(experiment)
@@ -43,11 +43,11 @@ def confirmed(analysis: Analysis) -> dict[str, Any] | None:
 
 
 def answer(analysis: Analysis, on_seeds: Mapping[str, Any] | None = None) -> Answer:
-    """The best trial, against the paper's setting where that ran, and how sure that is.
+    """Name the best trial, compare it with the paper's setting if that ran, and say how certain the difference is.
 
     Args:
         analysis: the experiment.
-        on_seeds: from `confirmed`. Without it the scatter of both curves stands in for the noise of seeds.
+        on_seeds: from `confirmed`. Without it, the scatter of both curves replaces the noise between seeds.
     """
     if analysis.experiment.options.confirms and on_seeds is not None:
         return Answer(" ".join(_on_seeds(on_seeds, row) for row in _leaders(on_seeds)))
@@ -66,7 +66,12 @@ def _leaders(on_seeds: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _on_seeds(on_seeds: Mapping[str, Any], row: Mapping[str, Any]) -> str:
-    """How one setting did on new seeds, in a sentence."""
+    """Describe in a sentence how one setting compares with the paper's on new seeds.
+
+    Args:
+        on_seeds: from `confirmed`.
+        row: the setting's entry in `settings`.
+    """
     if row["low"] is None:
         return f"Trial {row['label']}'s setting has run with too few new seeds to say more."
     interval = f"{on_seeds['confidence']:.0%} interval {row['low']:+.4f} to {row['high']:+.4f}"
@@ -102,9 +107,9 @@ def _of_one_seed(analysis: Analysis) -> Answer:
 
 
 def scatter(record: TrialRecord) -> float | None:
-    """Standard deviation of the metric from epoch to epoch over the second half of a trial, its trend taken out.
+    """Estimate the standard deviation of the metric between epochs in a trial's second half, without its trend.
 
-    From differences of neighbours: sqrt(mean of (v[i+1] - v[i] - their mean)^2 / 2). None for fewer than four epochs.
+    With d[i] = v[i+1] - v[i]: sqrt(mean((d[i] - mean(d))^2) / 2). None for fewer than four epochs.
     """
     values = [value for _, value in sorted(record.values.items())]
     half = values[len(values) // 2 :]
@@ -115,7 +120,7 @@ def scatter(record: TrialRecord) -> float | None:
 
 
 def _not_beaten(analysis: Analysis) -> str:
-    """With several objectives: which trials no other beats in all of them."""
+    """Describe the Pareto front of a search with several objectives."""
     objectives, front = analysis.experiment.space.objectives, analysis.front
     if len(objectives) < 2 or not front:
         return ""
@@ -144,7 +149,7 @@ def _against_scatter(ahead: float, best: TrialRecord, paper: TrialRecord) -> str
 
 
 def next_steps(analysis: Analysis) -> list[tuple[str, str]]:
-    """(what it does, the command) of what to do now."""
+    """Return the commands that are useful now, each as (what it does, the command)."""
     finished, name = is_finished(analysis), analysis.experiment.argument
     steps = []
     if analysis.running:
@@ -172,11 +177,11 @@ def is_finished(analysis: Analysis) -> bool:
 
 
 def standing(analysis: Analysis) -> str:
-    """running, finished, or interrupted."""
+    """Return the state of the search: running, finished, or interrupted."""
     return "running" if analysis.running else "finished" if is_finished(analysis) else "interrupted"
 
 
 def counts(analysis: Analysis) -> dict[State, int]:
-    """How many trials are in which state, states without any left out."""
+    """Count the trials by state; states without trials are left out."""
     every = {state: sum(record.state == state for record in analysis.records) for state in State}
     return {state: count for state, count in every.items() if count}

@@ -1,4 +1,4 @@
-"""Whether the leaders of a search beat the paper's setting by more than the noise of the seeds."""
+"""Test whether the best trials of a search beat the paper's setting by more than the noise between seeds."""
 
 import json
 import math
@@ -24,13 +24,13 @@ _VERDICTS = {"better": "green", "worse": "red"}
 
 
 def confirmation(experiment: Experiment) -> dict[str, Any]:
-    """The comparison as plain data, from whatever trials are complete.
+    """Compare each of the best settings with the paper's on the same seeds, from the trials that are complete.
 
-    Each leader is compared with the paper's setting seed by seed, by the t interval of the mean of the paired
-    differences: a seed decides splits of batches and initial weights for both, and pairing takes that out. Of few
-    pairs nothing sharper can be said: the sign and rank tests cannot reach 5 % with fewer than six. The confidence is
-    shared out over the leaders (Bonferroni), so that all intervals hold together with 95 %: the best of several would
-    otherwise look better than it is.
+    Each setting is compared seed by seed, by the t interval of the mean of the paired differences: a seed decides the
+    batches and the initial weights of both trainings, so pairing removes that common part of the noise. With few pairs
+    no other test is sharper: sign and rank tests cannot reach 5 % with fewer than six. The error probability is divided
+    among the settings (Bonferroni), so that all intervals hold together with 95 %; otherwise the best of several would
+    look better than it is.
 
     Returns:
         experiment, of, objective, maximize, seeds, done, total, confidence, method, and `settings`: per setting
@@ -69,7 +69,14 @@ def confirmation(experiment: Experiment) -> dict[str, Any]:
 
 
 def _against(paper: Mapping[int, float], leader: Mapping[int, float], leaders: int, maximize: bool) -> dict[str, Any]:
-    """A leader's values by seed against the paper's."""
+    """Compare one setting with the paper's.
+
+    Args:
+        paper: values by seed.
+        leader: values by seed.
+        leaders: number of settings that are compared, for the Bonferroni correction.
+        maximize: whether larger is better.
+    """
     seeds = sorted(paper.keys() & leader.keys())
     differences = np.array([leader[seed] - paper[seed] for seed in seeds])
     result: dict[str, Any] = {
@@ -105,7 +112,12 @@ def write_confirmation(experiment: Experiment) -> Path:
 
 
 def print_confirmation(experiment: Experiment, console: Console) -> None:
-    """The comparison for people."""
+    """Print the comparison as a table.
+
+    Args:
+        experiment: the confirmation.
+        console: the terminal.
+    """
     told = confirmation(experiment)
     objective, seeds = told["objective"], len(told["seeds"])
     console.print(f"{told['of']}: {told['done']} of {told['total']} trainings of {seeds} seeds done", highlight=False)

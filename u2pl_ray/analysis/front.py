@@ -1,4 +1,4 @@
-"""Several objectives: the trials that no other beats in all of them."""
+"""Show the Pareto front: the trials that no other is at least as good as in every objective."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,7 +14,15 @@ from u2pl_ray.search.study.trial_record import TrialRecord
 
 
 def front_of(experiment: Experiment, front: Sequence[TrialRecord]) -> list[dict[str, Any]]:
-    """The Pareto front as plain data: id, params, objectives by name, checkpoint; best first objective first."""
+    """Return the Pareto front as plain data, sorted by the first objective, best first.
+
+    Args:
+        experiment: the search.
+        front: its completed trials on the front.
+
+    Returns:
+        For each trial id, params, objectives (by name) and checkpoint.
+    """
     names = [metric.name for metric in experiment.space.objectives]
     return [
         {
@@ -28,7 +36,13 @@ def front_of(experiment: Experiment, front: Sequence[TrialRecord]) -> list[dict[
 
 
 def print_front(experiment: Experiment, front: Sequence[TrialRecord], console: Console) -> None:
-    """The Pareto front as a table."""
+    """Print the Pareto front as a table.
+
+    Args:
+        experiment: the search.
+        front: its completed trials on the front.
+        console: the terminal.
+    """
     if not front:
         console.print("no trial is complete yet: there is no Pareto front")
         return

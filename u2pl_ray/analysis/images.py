@@ -1,4 +1,4 @@
-"""A trial's pictures, ready to be laid into a page: each image once, its maps to be laid over it."""
+"""Prepare a trial's images for an HTML page: each image once, with its maps as translucent layers."""
 
 import base64
 from collections.abc import Iterable
@@ -16,19 +16,19 @@ KINDS = {
     "pseudo_label": "teacher's pseudo-label",
     "reliable": "reliable (green)",
 }
-"""Maps in the order they are shown, and what they are called."""
+"""Kinds of maps in the order in which they are shown, with their titles."""
 
 
 @dataclass
 class Sample:
-    """An image of the validation split or an unlabeled one.
+    """An image of the validation split or an unlabeled one, with its maps.
 
     Attributes:
         split: val or unlabeled.
-        id: the image's.
+        id: of the image.
         image: as a `data:` URL.
         width, height: in pixels.
-        maps: what it is called, and the translucent map as a `data:` URL.
+        maps: title and translucent image of each map, the latter as a `data:` URL.
     """
 
     split: str
@@ -40,7 +40,15 @@ class Sample:
 
 
 def samples(analysis: Analysis, trial: str) -> tuple[int, list[Sample]]:
-    """The newest epoch with pictures of a trial, and these; 0 and none if there are none (any more)."""
+    """Load the images of a trial's newest epoch that has some.
+
+    Args:
+        analysis: the experiment.
+        trial: its id.
+
+    Returns:
+        The epoch and its images; 0 and an empty list if there are none.
+    """
     folders = sorted((analysis.folder(trial) / "images").glob("epoch_*"))
     if not folders:
         return 0, []
@@ -48,13 +56,13 @@ def samples(analysis: Analysis, trial: str) -> tuple[int, list[Sample]]:
     for file in sorted(folders[-1].glob("*.image.jpg")):
         try:
             found.append(_sample(file))
-        except OSError:  # a search goes on meanwhile, and may have thrown it away
+        except OSError:  # a running search may have deleted it meanwhile
             continue
     return int(folders[-1].name.removeprefix("epoch_")), found
 
 
 def legend(analysis: Analysis) -> Iterable[tuple[str, str]]:
-    """Each class and its colour in the maps, as CSS has it."""
+    """Return each class and its colour in the maps, in CSS notation."""
     for name, (red, green, blue) in zip(analysis.classes, palette(), strict=False):
         yield name, f"rgb({red}, {green}, {blue})"
 

@@ -1,4 +1,4 @@
-"""An experiment as tables: for notebooks, and for everything else here.
+"""Load an experiment as tables: for notebooks, and for the other modules of this package.
 
 from u2pl_ray.analysis import load
 mine = load("mine")
@@ -29,14 +29,14 @@ HISTOGRAMS = {"diag/entropy/hist": "all", "diag/entropy/hist_right": "right", "d
 
 @dataclass(frozen=True)
 class Analysis:
-    """An experiment, running or finished, as it was when it was loaded.
+    """An experiment, running or finished, in the state in which it was loaded.
 
     Attributes:
-        experiment: where it comes from.
-        study: its trials in Optuna's hands.
+        experiment: the loaded experiment.
+        study: its Optuna study.
         records: all trials, in the order of their creation.
         best: the best trial, None if none has a value.
-        epochs: by trial, what it reported after each epoch.
+        epochs: by trial, the metrics it reported after each epoch.
         running: whether a driver works on it.
     """
 
@@ -49,58 +49,58 @@ class Analysis:
 
     @property
     def name(self) -> str:
-        """The experiment's name."""
+        """Return the experiment's name."""
         return self.experiment.name
 
     @property
     def metric(self) -> Metric:
-        """What trials are compared by."""
+        """Return the first objective."""
         return self.experiment.space.metric
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Class names, in label order."""
+        """Return the class names in label order."""
         return self.experiment.config.data.classes
 
     @property
     def paper(self) -> TrialRecord | None:
-        """The trial of the paper's setting, None if there is none."""
+        """Return the trial of the paper's setting, None if there is none."""
         return next((record for record in self.records if record.note == "paper"), None)
 
     @cached_property
     def front(self) -> list[TrialRecord]:
-        """The completed trials that no other beats in every objective, best first objective first."""
+        """Return the Pareto front of the completed trials, sorted by the first objective, best first."""
         return front(self.records, self.experiment.space.objectives)
 
     @property
     def rungs(self) -> list[int]:
-        """Epochs after which trials can be stopped, over all brackets; none if the scheduler has no such places."""
+        """Return the epochs after which trials can be stopped, over all brackets; none without rungs."""
         epochs, pruner = self.experiment.config.train.epochs, self.study.pruner
         if not isinstance(pruner, RungPruner):
             return []
         return sorted({rung for number in range(pruner.brackets) for rung in pruner.rungs(number, epochs)})
 
     def record(self, trial: str) -> TrialRecord:
-        """The trial with this id."""
+        """Return the trial with this id."""
         return next(record for record in self.records if record.id == trial)
 
     def config(self, trial: str) -> Config:
-        """A trial's whole configuration."""
+        """Read a trial's whole configuration."""
         return self.experiment.space.configure(self.experiment.config, self.record(trial).params)
 
     def folder(self, trial: str) -> Path:
-        """Where a trial's files are."""
+        """Return the folder of a trial's files."""
         return self.experiment.trial_folder(trial)
 
     def ranked(self) -> list[TrialRecord]:
-        """Trials with a value, best first; those that ran to the end before all others."""
+        """Return the trials with a value, best first; completed ones before all others."""
         sign = -1 if self.metric.maximize else 1
         valued = [record for record in self.records if record.latest is not None]
         return sorted(valued, key=lambda record: (record.state != State.COMPLETED, sign * (record.latest or 0.0)))
 
     @cached_property
     def trials(self) -> "pd.DataFrame":
-        """A row per trial.
+        """Return a table with one row per trial.
 
         Columns: trial, state, note ("paper" for the paper's setting), epochs, value (the metric at the end or so
         far), best (bool), reason and detail (of a failure), started and finished (local time), seconds; then every
@@ -134,17 +134,17 @@ class Analysis:
 
     @cached_property
     def curves(self) -> "pd.DataFrame":
-        """`val/...`, `train/...` and `perf/...` by epoch: trial, epoch, metric, class ("" for all), value."""
+        """Return `val/...`, `train/...` and `perf/...` by epoch: trial, epoch, metric, class ("" for all), value."""
         return self._long(diagnostics=False)
 
     @cached_property
     def diagnostics(self) -> "pd.DataFrame":
-        """`diag/...` by epoch: trial, epoch, metric, class ("" for all), value."""
+        """Return `diag/...` by epoch: trial, epoch, metric, class ("" for all), value."""
         return self._long(diagnostics=True)
 
     @cached_property
     def histograms(self) -> "pd.DataFrame":
-        """Teacher entropies by epoch: trial, epoch, pixels ("all", "right", "wrong"), low, high (nats), count."""
+        """Return entropies by epoch: trial, epoch, pixels ("all", "right", "wrong"), low, high (nats), count."""
         rows = []
         for trial, reported in self.epochs.items():
             for row in reported:
@@ -170,7 +170,7 @@ class Analysis:
 
 
 def load(name: str, storage_path: str | Path | None = None) -> Analysis:
-    """The experiment `name` as it is now.
+    """Load an experiment in its present state.
 
     Args:
         name: its name, or the path of its folder.
@@ -183,8 +183,8 @@ def load(name: str, storage_path: str | Path | None = None) -> Analysis:
 
 
 def analyse(experiment: Experiment) -> Analysis:
-    """An opened experiment as it is now."""
-    running = experiment.is_running()  # before its trials are read: what ends meanwhile is seen as ended next time
+    """Load an opened experiment in its present state."""
+    running = experiment.is_running()  # asked first: a search that ends meanwhile counts as running
     study = experiment.study()
     records = study.records()
     epochs = {record.id: experiment.epochs(record.id) for record in records}
@@ -192,7 +192,12 @@ def analyse(experiment: Experiment) -> Analysis:
 
 
 def _scalars(row: Mapping[str, Any], classes: tuple[str, ...]) -> Iterable[tuple[str, float, str]]:
-    """(metric, value, class or "") of all numbers of an epoch."""
+    """Yield (metric, value, class or "") for all numbers of an epoch.
+
+    Args:
+        row: metrics of the epoch.
+        classes: class names in label order.
+    """
     for key, value in row.items():
         if isinstance(value, int | float) and not isinstance(value, bool):
             kind = next((name for name in classes if key.endswith(f"/{name}")), "")

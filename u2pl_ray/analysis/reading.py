@@ -1,6 +1,6 @@
-"""What the diagnostics say, in words: each finding names what was seen, in which trials, the likely cause, and a cure.
+"""Interpret the diagnostics in words: each finding names an observation, its trials, the likely cause and a remedy.
 
-A rule looks at one trial: its configuration and what it reported. It speaks only of what it saw there.
+A rule examines the configuration and the reported metrics of one trial, and makes statements about that trial only.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -17,14 +17,14 @@ from u2pl_ray.search.listeners.formatting import number
 
 @dataclass(frozen=True)
 class Finding:
-    """Something a reader should know.
+    """One observation about an experiment.
 
     Attributes:
         kind: a short name of the rule, such as "alpha".
-        title: what is the matter.
-        text: what was seen, the cause, and what to do.
-        trials: where it was seen, the clearest first.
-        severe: whether the trials' values mean little because of it.
+        title: the observation in a few words.
+        text: the observation, the cause, and the remedy.
+        trials: in which it was observed, the clearest first.
+        severe: whether it makes the trials' values unreliable.
     """
 
     kind: str
@@ -36,7 +36,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class _Seen:
-    """One trial's case of a finding; the largest `weight` is told."""
+    """A finding in one trial; of several trials, the one with the largest `weight` is described."""
 
     weight: float
     text: str
@@ -51,17 +51,22 @@ class _Trial:
 
     @property
     def semi_supervised(self) -> list[Mapping[str, Any]]:
-        """Epochs in which the unlabeled images took part."""
+        """Return the epochs in which unlabeled images were used."""
         return [row for row in self.epochs if "diag/alpha" in row]
 
     def by_class(self, row: Mapping[str, Any], group: str) -> dict[str, float]:
-        """A per-class diagnostic, of classes that have it."""
+        """Return a per-class diagnostic by class, for the classes that have it.
+
+        Args:
+            row: metrics of an epoch.
+            group: the metric's name without the class.
+        """
         found = {name: row.get(names.per_class(group, name)) for name in self.classes}
         return {name: value for name, value in found.items() if value is not None}
 
 
 def read(analysis: Analysis) -> list[Finding]:
-    """All findings, severe ones first."""
+    """Apply all rules to an experiment; return the findings, severe ones first."""
     trials = [
         _Trial(record.id, analysis.config(record.id), analysis.epochs[record.id], analysis.classes)
         for record in analysis.records
@@ -77,7 +82,7 @@ def read(analysis: Analysis) -> list[Finding]:
 
 
 def _alpha(trial: _Trial) -> _Seen | None:
-    """Most pixels are thrown away when the unlabeled images come in."""
+    """Find an alpha that discards most pixels at the first epochs with unlabeled images."""
     rows = trial.semi_supervised
     if not rows or rows[0]["diag/reliable_fraction"] > 0.4:
         return None
@@ -94,7 +99,7 @@ def _alpha(trial: _Trial) -> _Seen | None:
 
 
 def _capacity(trial: _Trial) -> _Seen | None:
-    """Fewer keys in a queue than an anchor draws."""
+    """Find queues with fewer keys than an anchor draws negatives."""
     rows, method = trial.semi_supervised, trial.config.method
     fills = trial.by_class(rows[-1], "bank/fill") if rows else {}
     wanted = method.contrastive.negatives
@@ -110,7 +115,7 @@ def _capacity(trial: _Trial) -> _Seen | None:
 
 
 def _rank_window(trial: _Trial) -> _Seen | None:
-    """The rank window leaves few of the classes."""
+    """Find a rank window that leaves few of the classes."""
     classes, ranks = len(trial.classes), trial.config.method.contrastive
     rows = [row for row in trial.semi_supervised if trial.by_class(row, "bank/pushed")]
     low, high = working_ranks(classes)
@@ -130,7 +135,7 @@ def _rank_window(trial: _Trial) -> _Seen | None:
 
 
 def _no_separation(trial: _Trial) -> _Seen | None:
-    """Unreliable pseudo-labels are as good as reliable ones."""
+    """Find an entropy threshold that does not separate right from wrong pseudo-labels."""
     last = trial.semi_supervised[-1] if trial.semi_supervised else {}
     good, bad = (last.get(f"diag/pseudo_label/accuracy_{kind}") for kind in ("reliable", "unreliable"))
     if good is None or bad is None or bad < good - 0.05:
@@ -144,7 +149,7 @@ def _no_separation(trial: _Trial) -> _Seen | None:
 
 
 def _no_negatives(trial: _Trial) -> _Seen | None:
-    """Classes whose queue stays empty."""
+    """Find classes whose queue stays empty."""
     return _missing(
         trial,
         "negatives/missing",
@@ -154,7 +159,7 @@ def _no_negatives(trial: _Trial) -> _Seen | None:
 
 
 def _no_anchors(trial: _Trial) -> _Seen | None:
-    """Classes of which no pixel is sure enough."""
+    """Find classes without anchors, because no pixel is confident enough."""
     return _missing(
         trial,
         "anchors/missing",
@@ -174,7 +179,7 @@ def _missing(trial: _Trial, group: str, what: str, why: str) -> _Seen | None:
 
 
 def _turnover(trial: _Trial) -> _Seen | None:
-    """The queue is replaced in less than a step."""
+    """Find queues whose keys are replaced within less than one step."""
     rows, bank = trial.semi_supervised, trial.config.method.memory_bank
     ages = trial.by_class(rows[-1], "bank/key_age") if rows else {}
     if not ages or median(ages.values()) >= 1 or bank.capacity < trial.config.method.contrastive.negatives:
@@ -188,7 +193,7 @@ def _turnover(trial: _Trial) -> _Seen | None:
 
 
 def _collapse(trial: _Trial) -> _Seen | None:
-    """Worse at the end than when the unlabeled images came in."""
+    """Find a metric that is lower at the end than at the first epochs with unlabeled images."""
     warmup = trial.config.method.warmup_epochs
     if not trial.semi_supervised or not 0 < warmup < len(trial.epochs):
         return None
@@ -203,7 +208,7 @@ def _collapse(trial: _Trial) -> _Seen | None:
 
 
 def _teacher_behind(trial: _Trial) -> _Seen | None:
-    """The moving average has not caught up."""
+    """Find a teacher whose moving average is still behind the student."""
     last = trial.epochs[-1]
     student, teacher = last.get(names.VAL_MIOU), last.get(names.VAL_TEACHER_MIOU)
     if not trial.semi_supervised or student is None or teacher is None or teacher > 0.8 * student:
@@ -229,7 +234,7 @@ _RULES: dict[Callable[[_Trial], _Seen | None], tuple[str, str, bool]] = {
 
 
 def _at_an_edge(analysis: Analysis) -> list[Finding]:
-    """Settings whose best value is at the end of its range: the optimum may lie outside."""
+    """Find settings whose best value is at the end of its range: the optimum may lie outside."""
     if analysis.best is None or len(analysis.ranked()) < 4:
         return []
     best, ends = analysis.best, []

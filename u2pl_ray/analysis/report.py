@@ -1,4 +1,4 @@
-"""An experiment, or several, as one HTML page that needs nothing else: no network, no account, no server."""
+"""Write one or several experiments as a single HTML file that needs no network, account or server."""
 
 from collections.abc import Sequence
 from datetime import datetime, timezone
@@ -31,7 +31,7 @@ from u2pl_ray.system.atomic import write_whole
 
 
 def write_report(analyses: Sequence[Analysis], output: Path | None = None) -> str:
-    """Write the report, whole or not at all; its path or URI.
+    """Write the report, completely or not at all; return its path or URI.
 
     Args:
         analyses: one experiment, or several to compare.
@@ -45,14 +45,14 @@ def write_report(analyses: Sequence[Analysis], output: Path | None = None) -> st
         write_whole(target, render(analyses))
     except OSError as error:
         raise UserError(f"{target}: {error.strerror or error}; choose another file with -o") from None
-    if output is None and not analyses[0].running:  # else its driver alone says what is stored
+    if output is None and not analyses[0].running:  # while the search runs, only its driver may write to the storage
         analyses[0].experiment.place.publish()
         return analyses[0].experiment.place.below(target.name)
     return str(target.absolute())
 
 
 def render(analyses: Sequence[Analysis]) -> str:
-    """The page."""
+    """Render the report of one or several experiments as HTML."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("u2pl_ray.analysis"), autoescape=True, undefined=jinja2.StrictUndefined
     )
@@ -139,7 +139,7 @@ def _asked(analysis: Analysis) -> dict[str, Any]:
 
 
 def _versus(analysis: Analysis) -> list[dict[str, Any]]:
-    """Metrics of the best trial's and the paper's last epochs, side by side."""
+    """Return the last epoch's metrics of the best trial and of the paper's setting, row by row."""
     assert analysis.best is not None
     assert analysis.paper is not None
     best, paper = ((analysis.epochs[record.id] or [{}])[-1] for record in (analysis.best, analysis.paper))
@@ -161,7 +161,7 @@ def _versus(analysis: Analysis) -> list[dict[str, Any]]:
 
 
 def _images(analysis: Analysis) -> list[dict[str, Any]]:
-    """Pictures of the best and the worst trial."""
+    """Load images of the best and the worst trial."""
     shown = []
     for pick in picks(analysis):
         epoch, found = samples(analysis, pick.record.id)
@@ -222,5 +222,5 @@ def _panel(panel: Panel) -> dict[str, Any]:
 
 
 def _embedded(figure: go.Figure) -> Markup:
-    """A figure as JSON that cannot end the script element it stands in."""
+    """Serialize a figure as JSON, escaped so that it cannot close the script element around it."""
     return Markup(figure.to_json().replace("<", "\\u003c"))

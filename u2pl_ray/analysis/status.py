@@ -1,4 +1,4 @@
-"""Where a search stands, for a terminal: once, or again and again until it ends."""
+"""Print the state of a search on the terminal: once, or repeatedly until it ends."""
 
 import time
 from datetime import datetime, timedelta
@@ -19,30 +19,35 @@ from u2pl_ray.search.listeners.formatting import number
 from u2pl_ray.search.study.trial_record import State, TrialRecord
 
 _AGAIN = 2.0
-"""Seconds between two looks."""
+"""Seconds between two updates."""
 
 
 def print_status(experiment: Experiment, console: Console | None = None) -> None:
-    """All trials, rungs, the best so far, what is in use, and the time left; also of a search that nobody runs."""
+    """Print all trials, rungs, the best so far, the resources in use, and the time left.
+
+    Args:
+        experiment: the search; no driver need be running.
+        console: the terminal.
+    """
     (console or Console(soft_wrap=True, highlight=False)).print(picture(analyse(experiment)))
 
 
 def watch(experiment: Experiment, console: Console | None = None, every: float = _AGAIN) -> None:
-    """The same, kept up to date until the search ends or the reader presses Ctrl-C.
+    """Print the state of a search and update it until the search ends or the user presses Ctrl-C.
 
-    Works from any terminal that reaches the experiment's folder: everything is read from there.
+    It works on any machine that reaches the experiment's folder: everything is read from there.
 
     Args:
         experiment: the search.
-        console: where to.
-        every: seconds between two looks, at least.
+        console: the terminal.
+        every: smallest number of seconds between two updates.
     """
     console = console or Console(highlight=False)
     analysis, took = analyse(experiment), 0.0
     with Live(picture(analysis, console.height), console=console, auto_refresh=False) as live:
         try:
             while analysis.running:
-                time.sleep(max(every, 5 * took))  # a large search takes a while to read
+                time.sleep(max(every, 5 * took))  # reading a large search takes some time
                 began = time.monotonic()
                 experiment.place.fetch()
                 analysis = analyse(experiment)
@@ -54,11 +59,11 @@ def watch(experiment: Experiment, console: Console | None = None, every: float =
 
 
 def picture(analysis: Analysis, height: int | None = None) -> RenderableType:
-    """What is printed.
+    """Build the printed state of a search.
 
     Args:
         analysis: the search at this moment.
-        height: lines there are; as many trials are shown as fit. None: all.
+        height: lines of the terminal; as many trials are shown as fit. None: all.
     """
     experiment, metric = analysis.experiment, analysis.metric
     lines = list(_lines(analysis))
@@ -127,13 +132,16 @@ def _in_use(analysis: Analysis, working: list[TrialRecord]) -> str:
 
 
 def time_left(analysis: Analysis, now: datetime | None = None) -> timedelta | None:
-    """How long the trials that are left will take at the pace so far; None if no epoch has been reported.
+    """Estimate how long the remaining trials will take; None if no epoch has been reported.
 
-    Without a limit of trials: how long those that run will take.
+    The remaining epochs are those that running trials may still train, plus the mean number of epochs of ended trials
+    for each trial not yet started (none of these if there is no limit of trials). They are divided by the epochs per
+    second since the first trial began, which includes start-up, waiting and the number of concurrent trials. After an
+    interruption the estimate is too high.
 
-    The epochs that are left: what running trials may still do, and for each further trial the mean of those that
-    ended. At the pace of the whole search since its first trial began, so that starting, waiting and how many run at
-    once are in it; after an interruption it is too high.
+    Args:
+        analysis: the search.
+        now: local time; default: the present.
     """
     epochs, total = analysis.experiment.config.train.epochs, analysis.experiment.options.trials
     done = sum(record.epochs for record in analysis.records)

@@ -1,4 +1,4 @@
-"""What the command line prints of an experiment: trials, the best one, scores, and the command to type next."""
+"""Print an experiment on the command line: trials, the best one, scores, and the next command."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -20,7 +20,13 @@ logger = logging.getLogger(__name__)
 
 
 def print_summary(experiment: Experiment, summary: Summary, console: Console | None = None) -> None:
-    """The end of a run: the table, the best trial, and what to do next."""
+    """Print the end of a search: the table of trials, the best one, and the next commands.
+
+    Args:
+        experiment: the search.
+        summary: result of running it.
+        console: the terminal.
+    """
     console = console or _console()
     console.print()
     objective = experiment.space.metric.name
@@ -48,7 +54,7 @@ def print_summary(experiment: Experiment, summary: Summary, console: Console | N
 
 
 def _report(experiment: Experiment) -> str:
-    """Write the report: its path, or the command that writes it if that failed. It never costs a search."""
+    """Write the report; return its path, or the command that writes it if that failed. Raises no exception."""
     try:
         from u2pl_ray.analysis.load import analyse
         from u2pl_ray.analysis.report import write_report
@@ -60,7 +66,7 @@ def _report(experiment: Experiment) -> str:
 
 
 def best_of(experiment: Experiment) -> dict[str, Any]:
-    """The best trial as plain data: id, state, epochs, params, metrics, checkpoint.
+    """Return the best trial as plain data: id, state, epochs, params, metrics, checkpoint.
 
     Raises:
         UserError: no trial has a value yet.
@@ -76,7 +82,12 @@ def best_of(experiment: Experiment) -> dict[str, Any]:
 
 
 def print_best(experiment: Experiment, console: Console | None = None) -> None:
-    """The best trial: settings, score, checkpoint, and what to do with it."""
+    """Print the best trial: settings, score, checkpoint, and the next commands.
+
+    Args:
+        experiment: the search.
+        console: the terminal.
+    """
     console = console or _console()
     best = best_of(experiment)
     objective = experiment.space.metric.name
@@ -92,11 +103,12 @@ def print_best(experiment: Experiment, console: Console | None = None) -> None:
 
 
 def print_comparison(experiments: Sequence[Experiment], split: str, console: Console | None = None) -> None:
-    """The best trial of each experiment: method, epochs, mIoU of student and teacher.
+    """Print the best trial of each experiment: method, epochs, mIoU of student and teacher.
 
     Args:
         experiments: to compare.
-        split: val takes what the trials reported; test evaluates their newest checkpoints now.
+        split: val: the reported values; test: the newest checkpoints are evaluated now.
+        console: the terminal.
     """
     console = console or _console()
     table = Table("experiment", "trial", "method", title=f"mIoU on the {split} split")
@@ -121,7 +133,13 @@ def _test_scores(best: Mapping[str, Any]) -> dict[str, float]:
 
 
 def print_scores(result: Mapping[str, Any], classes: Sequence[str], console: Console | None = None) -> None:
-    """mIoU and per-class IoU of student and teacher."""
+    """Print mIoU and per-class IoU of student and teacher.
+
+    Args:
+        result: of an evaluation.
+        classes: class names in label order.
+        console: the terminal.
+    """
     console = console or _console()
     metrics = result["metrics"]
     table = Table("class", title=f"IoU on {result['images']} {result['split']} images, after {result['epochs']} epochs")

@@ -1,7 +1,7 @@
-"""The W&B client inside the search's process: only ever offline, so that no server can hold it up.
+"""The W&B client in the process of the search: always in offline mode, so that no server can delay the search.
 
-Every session of a run is one file that tells the run's whole history: a run that continues begins by logging again
-the rows of its earlier files. So the newest file of a run says all there is to upload.
+Each session of a run writes one file with the run's whole history: a run that continues first logs again
+the rows of its earlier files. So only the newest file of a run needs to be uploaded.
 """
 
 import contextlib
@@ -29,17 +29,17 @@ PER_RUN_VARIABLES = (
     "WANDB_SWEEP_PARAM_PATH",
     "WANDB_SERVICE",
 )
-"""Variables that describe one run, or one process. A search has many runs, and says all of this itself."""
+"""Variables that describe one run or one process. A search has many runs and sets these values for each itself."""
 
 FAILED_STATES = ("FAILED", "INFEASIBLE", "INTERRUPTED")
 """Ends of a trial with which W&B shows the run as failed (INTERRUPTED: as preempted)."""
 
 MANY = 100
-"""Finished runs after which their files are checked."""
+"""Number of finished runs after which the client waits until their files are complete."""
 
 
 def clean_environment(environment: "os._Environ[str] | dict[str, str]") -> None:
-    """Remove what would mislead the client: empty WANDB_* variables (it fails on them) and those of a single run."""
+    """Remove empty WANDB_* variables (the client fails on them) and those that describe a single run."""
     for name in [name for name, value in environment.items() if name.startswith("WANDB_") and not value]:
         del environment[name]
     for name in PER_RUN_VARIABLES:
@@ -48,13 +48,13 @@ def clean_environment(environment: "os._Environ[str] | dict[str, str]") -> None:
 
 
 class ExperimentFile:
-    """What is remembered of an experiment in W&B: `<experiment>/wandb/experiment.json`, written atomically."""
+    """Ids of an experiment in W&B (`<experiment>/wandb/experiment.json`): run prefix, sweep, view and report."""
 
     def __init__(self, directory: Path) -> None:
         self.path = directory / "wandb" / "experiment.json"
 
     def read(self) -> dict[str, Any]:
-        """The file's content; empty if there is none yet, or it is damaged."""
+        """Return the file's content; an empty dict if there is no file yet or it is damaged."""
         try:
             return dict(json.loads(self.path.read_text()))
         except (OSError, ValueError):
@@ -65,13 +65,13 @@ class ExperimentFile:
         write_whole(self.path, json.dumps({**self.read(), **values}))
 
     def token(self) -> str:
-        """A random prefix of this experiment's run ids: experiments of one name must not share runs."""
+        """Return the random prefix of this experiment's run ids: experiments of one name must not share runs."""
         if "token" not in self.read():
             self.update(token=secrets.token_hex(4))
         return str(self.read()["token"])
 
     def run_id(self, trial_id: str) -> str:
-        """The id of a trial's run on the server."""
+        """Return the id of a trial's run on the server."""
         return f"{self.token()}-{trial_id}"
 
 
@@ -111,7 +111,7 @@ class Client:
         return bool(wandb.login(prompt=False, verify=False))
 
     def _logged_rows(self, trial_id: str) -> list[dict[str, Any]]:
-        """Rows of the trial's earlier sessions, by step, each with the folder of its pictures under `_files`."""
+        """Return the rows of the trial's earlier sessions by step; `_files` is the folder of a row's images."""
         rows: dict[int, dict[str, Any]] = {}
         for path in run_files(self.directory, self.memory.run_id(trial_id)):
             for row in read_run(path).rows:
@@ -121,7 +121,13 @@ class Client:
     def open(
         self, trial_id: str, name: str, config: dict[str, Any], tags: Sequence[str]
     ) -> tuple[Any, list[dict[str, Any]]]:
-        """A new session of the trial's run.
+        """Open a new session of the trial's run.
+
+        Args:
+            trial_id: The trial's id in the experiment.
+            name: Display name of the run.
+            config: The trial's whole configuration, nested.
+            tags: W&B tags.
 
         Returns:
             The client's run, and the rows of earlier sessions, by step; the run has them already.
@@ -168,7 +174,7 @@ class Client:
         return run, rows
 
     def finish(self, trial_id: str, run: Any, state: str, summary: Mapping[str, Any]) -> None:
-        """End a run. Its file is whole a moment later; see `wait_written`.
+        """End a run. The client completes its file shortly afterwards; see `wait_written`.
 
         Args:
             trial_id: As for `open`.
@@ -185,7 +191,7 @@ class Client:
             self.wait_written()
 
     def wait_written(self, timeout: float = 5.0) -> None:
-        """Wait until the files of finished runs are whole: the service writes their end a moment later."""
+        """Wait at most `timeout` seconds until the files of finished runs are complete."""
         deadline = time.monotonic() + timeout
         for path in self._unsettled.values():
             while time.monotonic() < deadline and read_run(path).exit_code is None:
@@ -193,7 +199,7 @@ class Client:
         self._unsettled.clear()
 
     def kill(self, note: Callable[[str], None]) -> None:
-        """End the background service, so that neither a thread nor the interpreter's exit waits for it."""
+        """End the client's background service; otherwise the interpreter would wait for it at exit."""
         if not self._owns_service:
             return
         try:

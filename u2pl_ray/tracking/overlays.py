@@ -1,4 +1,4 @@
-"""A trial's image files as W&B's own overlays: images with maps of classes that can be switched on and off."""
+"""Turn a trial's image files into W&B images with segmentation masks that can be switched on and off."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,12 +11,17 @@ from u2pl_ray.config.metrics import IMAGE_RELIABLE
 
 
 def labels_of(kind: str, classes: Sequence[str]) -> dict[int, str]:
-    """What the values of a kind of map mean."""
+    """Return the meaning of each value of a map.
+
+    Args:
+        kind: truth, prediction, pseudo_label or reliable.
+        classes: Names in label order.
+    """
     return dict(enumerate(("unreliable", "reliable") if kind == IMAGE_RELIABLE else classes))
 
 
 def image_with_maps(picture: Path, caption: str, maps: Mapping[str, Path], classes: Sequence[str]) -> Any:
-    """A `wandb.Image`.
+    """Build a `wandb.Image` with its segmentation masks.
 
     Args:
         picture: The image's file.
@@ -34,10 +39,10 @@ def image_with_maps(picture: Path, caption: str, maps: Mapping[str, Path], class
 
 
 def overlays(folder: Path, classes: Sequence[str]) -> dict[str, list[Any]]:
-    """An epoch's `wandb.Image`s by split, from files named `<split>.<number>.<image id>.<kind>.<suffix>`.
+    """Build an epoch's `wandb.Image`s by split, from files named `<split>.<number>.<image id>.<kind>.<suffix>`.
 
     Args:
-        folder: Where they are; see docs/metrics.md. A file that is gone or damaged costs its image alone.
+        folder: Where they are; see docs/metrics.md. An image with a missing or damaged file is left out.
         classes: Names in label order.
     """
     found: dict[str, list[Any]] = {}

@@ -1,4 +1,4 @@
-"""Reported metrics in the W&B client's types: histograms from counts, pictures from files and matrices."""
+"""Convert reported metrics to the W&B client's types: histograms from counts, images from files and matrices."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,20 +10,20 @@ from PIL import Image, ImageDraw
 from u2pl_ray.tracking.overlays import image_with_maps, overlays
 
 OBJECTIVE_PREFIX = "best/"
-"""The best value so far of the objective is logged as this prefix + its name."""
+"""Prefix of the metric that holds the best value of the objective so far, such as `best/val/miou`."""
 
 MEDIA_PREFIX = "media/"
-"""Metrics of this prefix are paths of image files."""
+"""Prefix of metrics whose values are paths of image files."""
 
 
 def class_names(config: Mapping[str, Any]) -> Sequence[str]:
-    """The classes of a trial's configuration, in label order; none if it has none."""
+    """Return the class names of a trial's configuration in label order; empty if it names none."""
     data = config.get("data")
     return tuple(data.get("classes") or ()) if isinstance(data, Mapping) else ()
 
 
 def row_for_client(metrics: Mapping[str, Any], directory: Path, classes: Sequence[str] = ()) -> dict[str, Any]:
-    """One row for `run.log`.
+    """Convert one epoch's metrics to a row for `run.log`.
 
     Args:
         metrics: Plain values as read from JSON. Scalars and text stay; a list of counts becomes a histogram; a
@@ -56,17 +56,22 @@ def row_for_client(metrics: Mapping[str, Any], directory: Path, classes: Sequenc
 
 
 def edges(name: str, bins: int, metrics: Mapping[str, Any]) -> np.ndarray:
-    """Edges of a histogram's bins, float64 [bins + 1].
+    """Compute the edges of a histogram's bins, float64 [bins + 1].
 
     They are equally wide from 0 to the metric called `max` beside the counts (`diag/entropy/max` for
     `diag/entropy/hist` and `diag/entropy/hist_right`); without one, each bin is one wide.
+
+    Args:
+        name: Name of the metric with the counts.
+        bins: Number of counts.
+        metrics: All metrics of the epoch.
     """
     upper = metrics.get(f"{name.rpartition('/')[0]}/max")
     return np.linspace(0.0, float(upper) if isinstance(upper, (int, float)) else float(bins), bins + 1)
 
 
 def row_again(row: Mapping[str, Any], files: Path, classes: Sequence[str] = ()) -> dict[str, Any]:
-    """A row read back from a run's file, for logging it to the next session of the same run.
+    """Rebuild a row that was read from a run's file, to log it in the next session of the same run.
 
     Args:
         row: As `reader.read_run` gives it.
@@ -100,20 +105,20 @@ def row_again(row: Mapping[str, Any], files: Path, classes: Sequence[str] = ()) 
 
 
 def _present(maps: Mapping[str, Any], files: Path) -> dict[str, Path]:
-    """The files of an image's maps, as far as they are there."""
+    """Return the files of an image's maps by kind, without those that are missing."""
     return {kind: files / mask["path"] for kind, mask in (maps or {}).items() if (files / mask["path"]).exists()}
 
 
 def matrix_picture(matrix: np.ndarray, classes: Sequence[str] = (), side: int = 320) -> np.ndarray:
-    """A confusion matrix as a picture.
+    """Draw a confusion matrix.
 
     Args:
         matrix: float [n, n], counts; row = true class, column = predicted class.
-        classes: n names, written before the rows and above the columns; others than n are not.
+        classes: Names to write before the rows and above the columns; ignored unless there are n of them.
         side: Approximate width and height of the cells together, in pixels.
 
     Returns:
-        uint8 [h, w, 3]: a cell is white for none, dark blue for all of the row's pixels. Without names h = w = k*n.
+        uint8 [h, w, 3]: cells from white (none of the row's pixels) to dark blue (all). Without names h = w = k*n.
     """
     share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1.0)
     white, dark = np.array([255.0, 255.0, 255.0]), np.array([8.0, 48.0, 107.0])
@@ -124,7 +129,7 @@ def matrix_picture(matrix: np.ndarray, classes: Sequence[str] = (), side: int = 
 
 
 def _named(cells: np.ndarray, classes: Sequence[str], scale: int) -> np.ndarray:
-    """The cells, `scale` pixels each, with names at the left (true) and, upright, above (predicted)."""
+    """Enlarge the cells to `scale` pixels and write the names to the left (true) and above (predicted)."""
     draw = ImageDraw.Draw(Image.new("RGB", (1, 1)))
     line, gap = 12, 4
     width = round(max(draw.textlength(name) for name in classes)) + 2 * gap

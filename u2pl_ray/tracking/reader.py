@@ -1,4 +1,4 @@
-"""What the W&B client's local files say about a run: finished, running, or torn off by a crash."""
+"""Read the W&B client's local files of a run that is finished, still running, or was cut off by a crash."""
 
 import json
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ from u2pl_ray.tracking.records import RecordReader
 
 @dataclass
 class RunFile:
-    """What one file says about its run. A run that was continued has several files; the newest has all its rows."""
+    """Content of one run file. A run that was continued has several files; the newest has all its rows."""
 
     path: Path
     run_id: str = ""
@@ -29,12 +29,12 @@ class RunFile:
 
     @property
     def last_step(self) -> int:
-        """Step of the last row; 0 if there is none."""
+        """Return the step of the last row; 0 if there is none."""
         return int(self.rows[-1]["_step"]) if self.rows else 0
 
 
 def parse(message: bytes) -> Any:
-    """A `wandb.proto` Record from its serialized form."""
+    """Parse the serialized form of a `wandb.proto` Record."""
     from wandb.proto import wandb_internal_pb2
 
     messages: Any = wandb_internal_pb2
@@ -42,7 +42,7 @@ def parse(message: bytes) -> Any:
 
 
 def read_run(path: Path) -> RunFile:
-    """Everything a file holds about its run; of a torn file, what survived."""
+    """Read a run file; of a file that was cut off, the part before the damage."""
     run = RunFile(path)
     for message in RecordReader(path).new():
         record = parse(message)
@@ -68,7 +68,12 @@ def read_run(path: Path) -> RunFile:
 
 
 def run_files(directory: Path, run_id: str) -> list[Path]:
-    """All files of a run under an experiment's directory, oldest session first."""
+    """List all files of a run, oldest session first.
+
+    Args:
+        directory: The experiment's directory.
+        run_id: The run's id on the server.
+    """
     found = directory.glob(f"wandb/offline-run-*-{run_id}*/run-{run_id}.wandb")
     return sorted(found, key=lambda path: (path.parent.name.split("-")[2], len(path.parent.name), path.parent.name))
 
@@ -84,7 +89,7 @@ def _update(target: dict[str, Any], items: Any) -> None:
 
 
 def _value(item: Any) -> Any:
-    """The value of a history, config or summary item, in whichever of the client's encodings."""
+    """Decode the value of a history, config or summary item from any of the client's encodings."""
     if item.value_json:
         return json.loads(item.value_json)
     kind = item.WhichOneof("value") if item.DESCRIPTOR.oneofs else None

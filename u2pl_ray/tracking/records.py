@@ -17,10 +17,10 @@ FULL, FIRST, MIDDLE, LAST = 1, 2, 3, 4
 
 
 class RecordReader:
-    """Reads messages in order, from a file that may still grow or be torn off by a crash.
+    """Reader of a file's messages in order; the file may still grow, or end in a message cut off by a crash.
 
     Args:
-        path: The file; it may be missing yet.
+        path: The file; it need not exist yet.
     """
 
     def __init__(self, path: Path) -> None:
@@ -28,7 +28,7 @@ class RecordReader:
         self._position = FILE_HEADER.size
 
     def new(self) -> Iterator[bytes]:
-        """The whole messages since the last call. Stops before a message that is torn, or not written in full yet."""
+        """Yield the complete messages written since the last call; stop before an incomplete one."""
         try:
             with self.path.open("rb") as file:
                 if FILE_HEADER.unpack(file.read(FILE_HEADER.size))[0] != MAGIC[0]:
@@ -56,7 +56,7 @@ class RecordReader:
 
 
 class RecordWriter:
-    """Writes a new file, message by message, each flushed.
+    """Writer of a new file that flushes each message.
 
     Args:
         path: The file to create.

@@ -1,4 +1,4 @@
-"""The W&B server, as the uploading process needs it: send a run's rows, ask what arrived.
+"""The two requests of the uploading process to the W&B server: send a run's rows, and ask which rows it has.
 
 Sending is what `wandb sync` does, through the client's own service (an internal interface of the client, hence the
 narrow version range of wandb in this package). Because the server appends what it is sent, a file is never sent twice:
@@ -22,23 +22,23 @@ query RunResumeStatus($project: String, $entity: String, $name: String!) {
     model(name: $project, entityName: $entity) { bucket(name: $name, missingOk: true) { historyLineCount historyTail } }
 }
 """
-"""What the client itself asks before it continues a run."""
+"""The query that the client itself sends before it continues a run."""
 
 STEPS_AS_THEY_ARE = json.dumps({"starting_step": 0, "starting_runtime": 0})
 """The client's note beside a file of what to add to its steps. Without it, the client shifts them behind the last step
 in the server's summary, which after a broken upload may be ahead of the history."""
 
 TAIL_INTERVAL = 0.5
-"""Seconds between looks at a growing file."""
+"""Seconds between two reads of a growing file."""
 
 
 @dataclass(frozen=True)
 class Known:
-    """What the server has of a run's history."""
+    """The part of a run's history that the server has."""
 
     rows: int
     last_step: int
-    """0: nothing."""
+    """Step of the last row that the server has; 0: none."""
 
 
 class Server:
@@ -46,11 +46,11 @@ class Server:
 
     Args:
         scratch: Folder for the client's own files and the copies that are sent.
-        timeout: Seconds for the answer to a question.
+        timeout: Seconds to wait for the answer to a query.
     """
 
     def __init__(self, scratch: Path, timeout: float = 20.0) -> None:
-        # The service logs a line per second and run to this folder; where it cannot make it, it does not.
+        # The service logs a line per second and run to this folder, unless it cannot create the folder.
         (scratch / "wandb").mkdir()
         (scratch / "wandb" / "logs").touch()
         os.environ["WANDB_MODE"] = "online"
@@ -80,7 +80,16 @@ class Server:
         self._setup.asyncer.run(main)
 
     def known(self, project: str, entity: str, run_id: str) -> Known:
-        """What the server has of a run."""
+        """Ask the server which part of a run's history it has.
+
+        Args:
+            project: W&B project.
+            entity: W&B user or team.
+            run_id: The run's id on the server.
+
+        Raises:
+            Exception: whatever the client raises if the server cannot be reached in time.
+        """
         variables = {"project": project, "entity": entity or None, "name": run_id}
         answer: dict[str, Any] = self._api.execute_graphql(QUERY, variables)
         bucket = (answer["model"] or {}).get("bucket")
@@ -90,7 +99,7 @@ class Server:
         return Known(int(bucket["historyLineCount"]), int(json.loads(tail[-1])["_step"]) if tail else 0)
 
     async def upload(self, path: Path, live: bool, sweep_id: str | None) -> bool:
-        """Send the rows of a run's file that the server lacks; if live, until the run is finished.
+        """Send the rows of a run's file that the server lacks; if `live`, until the run is finished.
 
         Args:
             path: Written by the client, in offline mode.
@@ -136,7 +145,7 @@ class Server:
             await asyncio.sleep(TAIL_INTERVAL)
 
     async def _send(self, path: Path, live: bool) -> None:
-        """Have the client's service upload a file. Returns even if the server refused it."""
+        """Upload a file by the client's service. Returns normally even if the server refused the file."""
         handle = await self._service.init_sync(
             {path},
             self._setup.settings,

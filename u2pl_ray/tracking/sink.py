@@ -1,12 +1,12 @@
-"""Weights & Biases from the driver of a search: one run per trial.
+"""Report a search to Weights & Biases: one run per trial, written by the driver.
 
-Telemetry must never end, slow or change a search. So there are three steps, each cut off from the next:
+Telemetry must never end, slow or change a search. So there are three steps, each isolated from the next:
 
 1. a call here puts a small JSON text on a queue, bounded in bytes, and returns;
-2. one daemon thread writes it to the trial's run in a local file (`writer`), where it survives a kill;
-3. if a key is known, a process of its own follows these files and uploads them (`uploader`).
+2. one daemon thread writes it to the trial's run in a local file (`writer`), which survives a kill;
+3. if an API key is set, a separate process follows these files and uploads them (`uploader`).
 
-A server that is slow, down, or answers nonsense reaches only the third, which can be killed at any time.
+A server that is slow, down or faulty can disturb only the third step, which can be killed at any time.
 """
 
 import json
@@ -32,14 +32,14 @@ ENVIRONMENT_MODES = {
     "dryrun": "offline",
     "disabled": "disabled",
 }
-"""What WANDB_MODE may say, in our terms."""
+"""Values of WANDB_MODE and the mode of the sink that each selects."""
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class SinkReport:
-    """What became of the rows. If `dropped` or `not_uploaded` is not 0, `notes` says why."""
+    """Counts of rows and runs at the end. If `dropped` or `not_uploaded` is not 0, `notes` says why."""
 
     mode: str
     """online, offline or disabled."""
@@ -55,7 +55,7 @@ class SinkReport:
 
 
 class WandbSink:
-    """Accepts the reports of many trials at once and writes each to its own W&B run.
+    """Writer of concurrent trials' reports, each to its own W&B run.
 
     Args:
         directory: The experiment's directory; the client's files go into `directory/wandb`.
@@ -132,9 +132,9 @@ class WandbSink:
         self._put("finish", run_id, {"state": state, "summary": dict(summary or {})})
 
     def close(self, timeout: float = 20.0) -> SinkReport:
-        """Finish all runs (those still open as interrupted) and wait for their upload, `timeout` seconds at most.
+        """Finish all runs (open ones as interrupted) and wait for their upload, `timeout` seconds at most.
 
-        What is not uploaded by then stays on disk for `u2pl-ray wandb sync`. Further calls do nothing.
+        Runs not uploaded by then stay on disk for `u2pl-ray wandb sync`. Further calls do nothing.
         """
         writer, deadline = self._writer, time.monotonic() + timeout
         if writer is None:
@@ -154,7 +154,7 @@ class WandbSink:
         return SinkReport(mode, counts.rows, counts.repeated, dropped, not_uploaded, tuple(counts.notes))
 
     def _put(self, kind: str, run_id: str, content: Mapping[str, Any]) -> None:
-        """Queue a message as text: a snapshot, of known size. Never blocks, never raises."""
+        """Queue a message as JSON text, so that later changes do not reach it. Never blocks, never raises."""
         writer, row = self._writer, kind == "log"
         if writer is None or self._closed:
             return
@@ -173,7 +173,7 @@ class WandbSink:
 
 
 def _plain(value: Any) -> Any:
-    """JSON for what metrics may hold beside plain values: paths, numpy and torch scalars and arrays, sets."""
+    """Convert values that JSON lacks: paths, numpy and torch scalars and arrays, sets."""
     if isinstance(value, Path):
         return str(value)
     if hasattr(value, "tolist"):

@@ -1,4 +1,4 @@
-"""A search as a native W&B Sweep, so that the Sweep page's parallel coordinates and importance work.
+"""Register a search as a native W&B Sweep, so that the Sweep page's parallel coordinates and importance work.
 
 The method is `custom`: W&B proposes nothing, the trials come from Ray Tune and join by id.
 """
@@ -8,7 +8,7 @@ from typing import Any
 
 
 def sweep_config(space: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """What is registered for a search space.
+    """Build the sweep configuration that is registered for a search space.
 
     Args:
         space: In the W&B sweep grammar: `parameters` (names are dotted configuration paths) and `metric`.

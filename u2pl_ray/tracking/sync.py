@@ -1,4 +1,4 @@
-"""Uploads what an experiment wrote to local files: an offline search, or what an online one could not send."""
+"""Upload an experiment's local run files: of an offline search, or those that an online one could not send."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -14,14 +14,14 @@ from u2pl_ray.tracking.uploader import Uploader
 
 @dataclass(frozen=True)
 class SyncReport:
-    """What `sync` did. Everything is uploaded if `uploaded == runs` and `running == 0`."""
+    """Result of `sync`. Everything is uploaded if `uploaded == runs` and `running == 0`."""
 
     runs: int
     """Runs that were to be uploaded."""
     uploaded: int
-    """Runs whose rows the server says it has, all of them."""
+    """Runs of which the server confirms to have every row."""
     running: int
-    """Runs left alone because their trial is still being trained."""
+    """Runs skipped because their trial is still being trained."""
     notes: tuple[str, ...] = ()
 
 
@@ -38,7 +38,7 @@ def sync(
 ) -> SyncReport:
     """Upload the runs of an experiment that the server lacks, and check that they arrived.
 
-    It may be repeated: only rows that the server does not have are sent. Files that are known to be uploaded get the
+    It can be called again: only rows that the server does not have are sent. Files known to be uploaded get the
     mark by which `wandb sync` skips them.
 
     Args:
@@ -47,9 +47,9 @@ def sync(
         entity: W&B user or team; None: the account's default.
         group: The experiment's name.
         sweep: Its search space in the W&B sweep grammar; registered as a Sweep that the runs join, if it is not yet.
-        running: Whether the search is running now; then its unfinished trials are left to it.
-        timeout: Seconds until it gives up.
-        progress: Called with the runs uploaded so far, and all.
+        running: Whether the search is running now; then its unfinished trials are skipped.
+        timeout: Seconds after which the upload is given up.
+        progress: Called with the number of runs uploaded so far and the number of all.
 
     Returns:
         What was done.
@@ -89,14 +89,14 @@ def sync(
 
 
 def _histories(directory: Path) -> list[list[RunFile]]:
-    """The files of every run under an experiment's directory, each run's oldest first."""
+    """Read the files of every run under an experiment's directory, each run's oldest first."""
     ids = {path.stem.removeprefix("run-") for path in directory.glob("wandb/offline-run-*/run-*.wandb")}
     histories = [[read_run(path) for path in run_files(directory, run_id)] for run_id in sorted(ids)]
     return [history for runs in histories if (history := [run for run in runs if run.run_id])]
 
 
 def _whole(runs: list[RunFile]) -> bool:
-    """Whether the newest file was finished, and holds what the older ones do."""
+    """Tell whether a run's newest file was finished and holds the rows of the older ones."""
     return runs[-1].exit_code is not None and runs[-1].last_step >= max(run.last_step for run in runs)
 
 

@@ -1,11 +1,11 @@
-"""The uploading process: follows run files while they grow and sends them to the W&B server.
+"""The uploading process: follow run files while they grow and send them to the W&B server.
 
 Run as `python -m u2pl_ray.tracking.upload` by `uploader.Uploader`, with one JSON message per line on standard input
 (`order` first, then `follow` a file, at last `close`) and one per line on standard output (`uploaded`, `sweep`,
 `note`). It uses what `wandb sync` uses. A file counts as uploaded when the server says that it has its rows: the
 client marks a file as synced even if the server refused it.
 
-It ends when all files are uploaded after `close`, and by itself when the driver dies.
+It ends when all files are uploaded after `close`, and when the driver dies.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ from u2pl_ray.tracking.server import Server
 from u2pl_ray.tracking.sweep import register
 
 DEATH_GRACE = 5.0
-"""Seconds to send what is on disk after the driver died."""
+"""Seconds after the driver's death in which the files on disk are still sent."""
 
 SWEEP_PATIENCE = 30.0
 """Seconds that uploads wait for the sweep to be registered, so that their runs join it."""
@@ -36,7 +36,7 @@ RETRIES = (2.0, 5.0, 10.0, 20.0, 40.0, 60.0)
 
 
 class Follower:
-    """Everything the process does, on the event loop of the client.
+    """Handler of the driver's messages and of all uploads, on the event loop of the client.
 
     Args:
         server: The connection to the server.
@@ -50,7 +50,7 @@ class Follower:
         self._uploads: list[asyncio.Task[None]] = []
 
     async def run(self, messages: "asyncio.Queue[dict[str, Any] | None]") -> None:
-        """Handle messages until `close` and then until the files are uploaded; None: the driver died."""
+        """Handle messages until `close`, then wait until the files are uploaded; the message None: the driver died."""
         while (message := await messages.get()) is not None:
             if "order" in message:
                 self._sweep = asyncio.ensure_future(self._register(**message["order"]))
@@ -66,7 +66,7 @@ class Follower:
     async def _register(
         self, project: str, entity: str | None, group: str, sweep: dict[str, Any] | None, sweep_id: str | None
     ) -> str | None:
-        """The id of the sweep that runs join; registers it if it has none yet."""
+        """Return the id of the sweep that runs join; register the sweep if it has no id yet."""
         if sweep is None or sweep_id is not None:
             return sweep_id
         try:
@@ -78,7 +78,7 @@ class Follower:
             return None
 
     async def _upload(self, path: Path, live: bool) -> None:
-        """Upload a file until the server has all of it."""
+        """Try to upload a file until the server has all of it."""
         assert self._sweep is not None
         await asyncio.wait([self._sweep], timeout=SWEEP_PATIENCE)
         for pause in itertools.chain(RETRIES, itertools.repeat(RETRIES[-1])):
@@ -96,7 +96,7 @@ class Follower:
 
 
 def main() -> None:
-    """Connect the standard streams to a Follower."""
+    """Run a `Follower` on the messages from standard input."""
     events = os.fdopen(os.dup(1), "w")
     with open(os.devnull, "w") as nowhere:  # the client prints names and addresses of the account
         os.dup2(nowhere.fileno(), 1)

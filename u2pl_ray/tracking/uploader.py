@@ -1,4 +1,4 @@
-"""The uploading process, seen from the driver: start it, tell it which files to follow, hear of it, end it."""
+"""Control the uploading process from the driver: start it, name the files to follow, read its reports, end it."""
 
 import contextlib
 import itertools
@@ -17,9 +17,9 @@ RESTARTS = (1.0, 5.0, 30.0, 60.0)
 
 
 class Uploader:
-    """Uploads the run files of one session in a process of its own (`upload`), live. Idle until `start`.
+    """Uploader of one session's run files in a separate process (`upload`). Idle until `start`.
 
-    A process that ends by itself is started again.
+    A process that ends unexpectedly is started again.
 
     Args:
         memory: Where the experiment's token and sweep id are kept.
@@ -27,7 +27,7 @@ class Uploader:
         entity: W&B user or team, for the sweep.
         group: The experiment's name, also the sweep's.
         sweep: Search space in the W&B sweep grammar, or None.
-        note: Called with what the user should know.
+        note: Called with messages for the user.
     """
 
     def __init__(
@@ -57,23 +57,28 @@ class Uploader:
 
     @property
     def started(self) -> bool:
-        """Whether the session is online."""
+        """Return whether the session is online."""
         return self._thread is not None
 
     def start(self) -> None:
-        """Start the process; it registers the sweep first, if that is still to be done."""
+        """Start the process; it first registers the sweep if there is one without an id."""
         self._thread = threading.Thread(target=self._keep, name="wandb-uploader", daemon=True)
         self._thread.start()
 
     def follow(self, path: Path, live: bool = True) -> None:
-        """Upload a run's file; if live, from now until its run is finished."""
+        """Upload a run's file.
+
+        Args:
+            path: The file.
+            live: Whether to continue until its run is finished.
+        """
         if self.started:
             with self._lock:
                 self._followed[str(path)] = live
                 self._tell({"follow": str(path), "live": live})
 
     def close(self, timeout: float) -> int:
-        """Let the process finish, `timeout` seconds at most, then kill it.
+        """Wait at most `timeout` seconds for the process to finish, then kill it.
 
         Returns:
             Runs that the server does not have in full.
@@ -94,7 +99,7 @@ class Uploader:
         return missing
 
     def _keep(self) -> None:
-        """The thread's body: run the process, and run it again if it ends before it should."""
+        """Run the process, and start it again when it ends before `close` (the thread's body)."""
         for pause in itertools.chain(RESTARTS, itertools.repeat(RESTARTS[-1])):
             with self._lock:
                 if self._closing.is_set():
@@ -118,7 +123,7 @@ class Uploader:
             self._note("the uploading process ended and is started again")
 
     def _listen(self, process: "subprocess.Popen[str]") -> None:
-        """Take in the process's reports, line by line, until it ends."""
+        """Read the process's reports, line by line, until it ends."""
         assert process.stdout is not None
         for line in process.stdout:
             event: dict[str, Any] = json.loads(line)
@@ -131,7 +136,7 @@ class Uploader:
         process.wait()
 
     def _tell(self, message: Mapping[str, Any]) -> None:
-        """Write a line to the process; one that ended is told again after its restart."""
+        """Write a message to the process; after a restart all messages are sent again."""
         process = self._process
         if process is not None and process.stdin is not None:
             with contextlib.suppress(OSError, ValueError):

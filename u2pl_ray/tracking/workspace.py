@@ -1,4 +1,4 @@
-"""An experiment's saved view and report in W&B: which settings matter, how trials went, and why.
+"""Create an experiment's saved view and report in W&B: which settings matter, how trials went, and why.
 
 Needs the optional package wandb-workspaces (`pip install 'u2pl_ray[wandb]'`) and runs on the server.
 """
@@ -17,7 +17,7 @@ EPOCH_AXIS = "training_iteration"
 
 @dataclass(frozen=True)
 class View:
-    """What to show.
+    """Content of a view and a report.
 
     Attributes:
         group: The experiment's name, also the view's and the report's.
@@ -99,7 +99,7 @@ def save(directory: Path, project: str, entity: str | None, view: View) -> None:
 
 
 def _panels(reports: Any, view: View) -> dict[str, list[Any]]:
-    """The panels of view and report, by title of their section."""
+    """Build the panels of view and report, by title of their section."""
     best = OBJECTIVE_PREFIX + view.objective
 
     def line(title: str, metrics: Sequence[str] = (), regex: str | None = None, **options: Any) -> Any:
@@ -150,7 +150,7 @@ def _panels(reports: Any, view: View) -> dict[str, list[Any]]:
 
 
 def _blocks(reports: Any, client: Client, owner: str, project: str, view: View) -> list[Any]:
-    """The report: the same panels under headings, then the best trial against the paper's setting."""
+    """Build the report: the view's panels under headings, then the best trial against the paper's setting."""
 
     def runs(name: str, filters: str) -> Any:
         return reports.Runset(entity=owner, project=project, name=name, filters=filters)

@@ -1,6 +1,6 @@
-"""The thread behind the sink: takes messages in order and keeps the life of every run.
+"""The thread behind the sink: take messages in order; open, log to and finish each trial's run.
 
-It only ever writes local files, so nothing it does waits for a server. If the session is online, another process
+It writes local files only, so it never waits for a server. If the session is online, another process
 follows those files and uploads them (`uploader.Uploader`).
 """
 
@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass
 class Counts:
-    """Rows by what became of them, and what went wrong (each reason once)."""
+    """Rows written, repeated and dropped, and what went wrong (each reason once)."""
 
     rows: int = 0
     repeated: int = 0
@@ -33,7 +33,7 @@ class Counts:
     notes: list[str] = field(default_factory=list)
 
     def note(self, text: str) -> None:
-        """Remember and print a reason, once."""
+        """Store and log a reason, each text once, at most 20 texts."""
         if text not in self.notes and len(self.notes) < 20:
             self.notes.append(text)
             logger.warning("W&B: %s", text)
@@ -53,7 +53,7 @@ class OpenRun:
 
 
 class Writer(threading.Thread):
-    """Works off the sink's queue.
+    """Thread that writes the messages of the sink's queue to run files.
 
     Args:
         queue: Messages from the sink.
@@ -90,13 +90,18 @@ class Writer(threading.Thread):
         self.done = threading.Event()
 
     def expect(self, rows: int, size: int) -> None:
-        """Account for text on its way to a run (negative: it arrived or was dropped)."""
+        """Add to the rows and bytes that wait for the thread.
+
+        Args:
+            rows: Number of rows; negative if they were written or dropped.
+            size: Bytes of their text; likewise negative.
+        """
         with self._pending_lock:
             self.pending_rows += rows
             self.pending_bytes += size
 
     def run(self) -> None:
-        """The thread's body, until `close`."""
+        """Handle messages until `close` (the thread's body)."""
         try:
             online = self.client.connect(self._mode)
             if online:

@@ -1,1 +1,1 @@
-"""Plots of an experiment, each a panel: a title, a caption, and a plotly figure."""
+"""Plots of an experiment as panels: a title, a caption, and a plotly figure each."""

@@ -1,4 +1,4 @@
-"""Several experiments side by side."""
+"""Plots that compare several experiments."""
 
 from collections.abc import Sequence
 
@@ -13,7 +13,7 @@ from u2pl_ray.config import metrics as names
 
 
 def comparison_panels(analyses: Sequence[Analysis]) -> list[Panel]:
-    """The best trials' curves, the distribution of all values, the best trials' IoU class by class."""
+    """Plot the best trials' curves, the distribution of all values, and the best trials' IoU by class."""
     coloured = [(analysis, SERIES[index % len(SERIES)]) for index, analysis in enumerate(analyses)]
     metric, panels = analyses[0].metric.name, []
     curves = go.Figure()

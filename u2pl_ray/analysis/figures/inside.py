@@ -1,4 +1,4 @@
-"""What the method did: threshold and entropies, the memory bank, the pseudo-labels, class by class."""
+"""Plots of the method's diagnostics: threshold and entropies, memory bank, pseudo-labels, by class."""
 
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
@@ -11,7 +11,7 @@ _RIGHT, _WRONG = "#2f9e44", "#e03131"
 
 
 def inside_panels(analysis: Analysis) -> list[Panel]:
-    """Threshold, entropies, pseudo-labels, bank and classes; only what the trials reported."""
+    """Plot threshold, entropies, pseudo-labels, bank and classes; metrics that no trial reported are left out."""
     chosen = picks(analysis)
     panels = _thresholds(analysis, chosen) + [
         panel for pick in chosen if (panel := _entropies(analysis, pick)) is not None
@@ -126,7 +126,12 @@ def _bank(analysis: Analysis, pick: Pick) -> list[Panel]:
 
 
 def _classes(analysis: Analysis, pick: Pick) -> list[Panel]:
-    """IoU by class after the last epoch, beside the paper's setting."""
+    """Plot the IoU by class after the last epoch, beside the paper's setting.
+
+    Args:
+        analysis: the experiment.
+        pick: the trial.
+    """
     figure = go.Figure()
     trials = [(pick.label, pick.record, BEST)]
     if analysis.paper is not None and analysis.paper.id != pick.record.id:
@@ -144,7 +149,12 @@ def _classes(analysis: Analysis, pick: Pick) -> list[Panel]:
 
 
 def _confusion(analysis: Analysis, pick: Pick) -> list[Panel]:
-    """Which classes are taken for which, as shares of the true class."""
+    """Plot the confusion matrix as shares of the true class.
+
+    Args:
+        analysis: the experiment.
+        pick: the trial.
+    """
     rows = [row for row in analysis.epochs[pick.record.id] if row.get("val/confusion")]
     if not rows:
         return []

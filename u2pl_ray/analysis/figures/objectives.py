@@ -1,4 +1,4 @@
-"""Several objectives: the Pareto front, in Optuna's own plot of the completed trials."""
+"""Plots of several objectives: the Pareto front in Optuna's plot of the completed trials."""
 
 from collections.abc import Sequence
 from itertools import combinations
@@ -14,7 +14,7 @@ from u2pl_ray.search.space.space import Metric
 
 
 def objective_panels(analysis: Analysis) -> list[Panel]:
-    """Every two objectives against each other; none if there is only one, or if no trial is complete."""
+    """Plot each pair of objectives; no plot if there is only one objective, or if no trial is complete."""
     objectives = analysis.experiment.space.objectives
     if not analysis.front:
         return []
@@ -25,7 +25,7 @@ def _panel(analysis: Analysis, objectives: Sequence[Metric], pair: tuple[int, in
     one, other = (objectives[index] for index in pair)
     figure = plots.plot_pareto_front(_copy(analysis, (one, other), pair), target_names=[one.name, other.name])
     for trace in figure.data:
-        leads = "Best Trial" in trace.hovertemplate  # Optuna's word for the front
+        leads = "Best Trial" in trace.hovertemplate  # Optuna's label of the front
         trace.marker = {"color": BEST if leads else WORST, "size": 11 if leads else 7}
         trace.update(name="not beaten" if leads else "beaten in both", showlegend=True)
     front = analysis.front
@@ -41,7 +41,13 @@ def _panel(analysis: Analysis, objectives: Sequence[Metric], pair: tuple[int, in
 
 
 def _copy(analysis: Analysis, objectives: Sequence[Metric], pair: tuple[int, int]) -> optuna.Study:
-    """A study in memory of two objectives alone, in which trials keep their numbers."""
+    """Copy the completed trials to a study in memory with two of the objectives; trials keep their numbers.
+
+    Args:
+        analysis: the experiment.
+        objectives: all of its objectives.
+        pair: indices of the two.
+    """
     copy = optuna.create_study(directions=[metric.goal for metric in objectives])
     for record, trial in zip(analysis.records, analysis.study.study.get_trials(deepcopy=False), strict=False):
         values = [record.objectives[index] for index in pair] if record.objectives else None

@@ -1,4 +1,4 @@
-"""What a plot is here, and the colours all of them share."""
+"""The panel, which holds one plot, and colours and helpers that all plots share."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -23,19 +23,19 @@ SERIES = (
     *("#1c7ed6", "#e8590c", "#2f9e44", "#e03131", "#7048e8", "#f08c00", "#0c8599", "#c2255c", "#66a80f", "#a5673f"),
     *("#4dabf7", "#ffa94d", "#69db7c", "#ff8787", "#9775fa", "#ffd43b", "#3bc9db", "#f783ac", "#a9e34b", "#868e96"),
 )
-"""For what has no colour of its own, classes for example; readable on light and dark ground."""
+"""Colours of series without one of their own, such as classes; readable on light and dark background."""
 
 
 @dataclass(frozen=True)
 class Panel:
-    """A plot with its words.
+    """A plot with title and caption.
 
     Attributes:
-        title: what is seen.
-        caption: how to read it, and of which trials it is.
+        title: what the plot shows.
+        caption: how to read it, and which trials it shows.
         figure: the plot.
         height: in pixels.
-        wide: whether it takes the page's whole width.
+        wide: whether it takes the whole width of the page.
     """
 
     title: str
@@ -47,7 +47,7 @@ class Panel:
 
 @dataclass(frozen=True)
 class Pick:
-    """A trial that stands for others: the best, the median, the worst."""
+    """One of three representative trials: the best, the median, the worst."""
 
     role: str
     record: TrialRecord
@@ -55,12 +55,12 @@ class Pick:
 
     @property
     def label(self) -> str:
-        """`best 0004`."""
+        """Return the label, such as `best 0004`."""
         return f"{self.role} {self.record.id}"
 
 
 def picks(analysis: Analysis) -> list[Pick]:
-    """Best, median and worst of the trials with a value (fewer if there are fewer), in this order."""
+    """Return the best, median and worst of the trials with a value, in this order; fewer if there are fewer trials."""
     ranked = analysis.ranked()
     if not ranked:
         return []
@@ -74,13 +74,27 @@ def picks(analysis: Analysis) -> list[Pick]:
 
 
 def series(analysis: Analysis, trial: str, metric: str) -> tuple[list[int], list[float]]:
-    """Epochs and values of a metric of a trial, where it was reported."""
+    """Return the epochs in which a trial reported a metric, and its values.
+
+    Args:
+        analysis: the experiment.
+        trial: id of the trial.
+        metric: its name.
+    """
     pairs = [(row["training_iteration"], row[metric]) for row in analysis.epochs[trial] if row.get(metric) is not None]
     return [epoch for epoch, _ in pairs], [value for _, value in pairs]
 
 
 def line(x: Sequence[Any], y: Sequence[Any], name: str, colour: str, **options: Any) -> go.Scatter:
-    """A line with small markers, so that one point is seen too."""
+    """Build a line with small markers, so that a single point is visible too.
+
+    Args:
+        x: positions.
+        y: values.
+        name: in the legend.
+        colour: in CSS notation.
+        **options: of `plotly.graph_objects.Scatter`.
+    """
     style = {"color": colour, "width": 2, **options.pop("style", {})}
     return go.Scatter(
         x=x, y=y, name=name, mode="lines+markers", line=style, marker={"size": 5, "color": colour}, **options
@@ -88,25 +102,35 @@ def line(x: Sequence[Any], y: Sequence[Any], name: str, colour: str, **options: 
 
 
 def titled(record: TrialRecord, metric: str) -> str:
-    """`0004 (val/miou 0.668)`."""
+    """Format a trial with its value, as `0004 (val/miou 0.668)`.
+
+    Args:
+        record: the trial.
+        metric: name of the objective.
+    """
     return f"{record.id} ({metric} {number(record.latest)})"
 
 
 def polish(figure: go.Figure, **layout: Any) -> go.Figure:
-    """Leave colours of ground and text to the page, which has a light and a dark side; no ticks between epochs."""
+    """Remove the figure's colours of background and text, which the page sets, and the ticks between epochs.
+
+    Args:
+        figure: changed in place.
+        **layout: further options of `plotly.graph_objects.Layout`.
+    """
     figure.update_layout(title=None, template=None, width=None, height=None, **layout)
     figure.for_each_xaxis(lambda axis: axis.update(dtick=_whole(figure)) if axis.title.text == "epoch" else None)
     return figure
 
 
 def _whole(figure: go.Figure) -> int | None:
-    """A step of 1 where few epochs would be cut into fractions."""
+    """Return a tick step of 1 if plotly would put ticks between the few epochs, else None."""
     epochs = [epoch for trace in figure.data for epoch in trace.x or () if isinstance(epoch, int)]
     return 1 if epochs and max(epochs) - min(epochs) < 8 else None
 
 
 def fill_rows(panels: Sequence[Panel]) -> list[Panel]:
-    """The panels, with each that would stand alone in a row of two made wide."""
+    """Return the panels in order; one that would be alone in a row of two becomes wide."""
     result: list[Panel] = []
     alone = False
     for panel in panels:

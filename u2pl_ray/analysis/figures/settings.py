@@ -1,4 +1,4 @@
-"""What the settings did to the metric: Optuna's own plots, of a copy of the study."""
+"""Plots of the metric over the settings: Optuna's plots of a copy of the study."""
 
 import math
 import warnings
@@ -16,11 +16,11 @@ from u2pl_ray.search.listeners.formatting import short_names
 from u2pl_ray.search.study.trial_record import trial_id
 
 _LEAST = 4
-"""Trials below which an importance would be made up."""
+"""Smallest number of trials for importances."""
 
 
 def comparable(analysis: Analysis, epoch: int | None = None) -> optuna.Study:
-    """A copy in memory for plots: short names, numbers kept, every trial with a value counts as complete.
+    """Copy the study in memory for plots: short names, same numbers, each trial with a value as complete.
 
     Args:
         analysis: the experiment.
@@ -45,24 +45,24 @@ def comparable(analysis: Analysis, epoch: int | None = None) -> optuna.Study:
 
 
 def importances(study: optuna.Study) -> dict[str, float]:
-    """fANOVA's share of the metric's variance by setting, largest first; none if there are too few trials."""
+    """Compute fANOVA's share of the metric's variance by setting, largest first; none if there are too few trials."""
     done = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     if len(done) < _LEAST or len({trial.value for trial in done}) < 2:
         return {}
     try:
         found = get_param_importances(study, evaluator=FanovaImportanceEvaluator(seed=0))
-    except (ValueError, RuntimeError):  # a setting that never varied
+    except (ValueError, RuntimeError):  # a setting has the same value in all trials
         return {}
     return {name: share for name, share in found.items() if math.isfinite(share)}
 
 
 def common_epoch(analysis: Analysis) -> int | None:
-    """The last epoch that all trials with a value have reached."""
+    """Return the last epoch that all trials with a value have reached."""
     return min((record.epochs for record in analysis.records if record.latest is not None), default=None)
 
 
 def settings_panels(analysis: Analysis) -> list[Panel]:
-    """Parallel coordinates, importances, contour of the two settings that matter most, slices, history."""
+    """Plot parallel coordinates, importances, a contour of the two most important settings, slices, history."""
     study = comparable(analysis)
     done = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     varied = [name for name in _names(analysis) if len({trial.params.get(name) for trial in done}) > 1]
@@ -136,7 +136,14 @@ def _importance(analysis: Analysis, study: optuna.Study, shares: dict[str, float
 
 
 def _parallel(study: optuna.Study, params: list[str], metric: str, maximize: bool) -> go.Figure:
-    """Optuna's plot, in colours that are seen on light and on dark ground, and with each line's trial."""
+    """Build Optuna's parallel coordinates in colours for light and dark background, with each line's trial.
+
+    Args:
+        study: from `comparable`.
+        params: names of the settings.
+        metric: label of the objective.
+        maximize: whether larger is better.
+    """
     figure = plots.plot_parallel_coordinate(study, params=params or None, target_name=metric)
     values = {trial.number: trial.value for trial in study.get_trials(deepcopy=False) if trial.value is not None}
     low, high = min(values.values()), max(values.values())
@@ -150,14 +157,14 @@ def _parallel(study: optuna.Study, params: list[str], metric: str, maximize: boo
             opacity=0.8,
             hovertemplate=f"{trial_id(number)}: %{{customdata[0]}} %{{customdata[1]}}<extra></extra>",
         )
-    figure.data = lines  # its colour bar says what the first axis does
+    figure.data = lines  # its colour bar repeats the first axis
     for note in figure.layout.annotations:
         note.update(text=_plain(note.text), font={"size": 10, "color": WORST})
     return polish(figure, plot_bgcolor=None, margin={"l": 52, "r": 40, "t": 24, "b": 30})
 
 
 def _plain(text: str) -> str:
-    """`3e+04` as `30000`."""
+    """Rewrite a number such as `3e+04` as `30000`."""
     return f"{float(text):.0f}" if "e+" in text else text
 
 

@@ -1,4 +1,4 @@
-"""How the trainings went: curves with the places where they were stopped, when each ran, what that took."""
+"""Plots of the trainings: curves with the epochs of stops, times of each trial, speed and memory."""
 
 from datetime import datetime
 
@@ -15,7 +15,7 @@ _PARTS = ("supervised", "unsupervised", "contrastive")
 
 
 def training_panels(analysis: Analysis) -> list[Panel]:
-    """Curves, student and teacher, losses, timeline, workers over time."""
+    """Plot curves, student and teacher, losses, timeline, and workers over time."""
     panels = []
     if any(record.values for record in analysis.records):
         panels.append(_curves(analysis))
@@ -41,7 +41,7 @@ def _curves(analysis: Analysis) -> Panel:
             showlegend=leads or is_paper,
             hovertemplate=f"{record.id} epoch %{{x}}: %{{y:.4f}}<extra></extra>",
         )
-    figure.data = sorted(figure.data, key=lambda trace: bool(trace.showlegend))  # what matters is drawn last
+    figure.data = sorted(figure.data, key=lambda trace: bool(trace.showlegend))  # highlighted trials on top
     for state, word in ((State.STOPPED, "stopped"), (State.FAILED, "failed")):
         ended = [record for record in analysis.records if record.state == state and record.values]
         if ended:
@@ -135,7 +135,12 @@ def _workers(analysis: Analysis) -> Panel:
 
 
 def _memory(analysis: Analysis, metric: str) -> tuple[list[object], list[float]] | None:
-    """When trials ended, and the most GPU memory a worker of theirs had used; None if nobody reported any."""
+    """Return the ends of trials and their workers' largest GPU memory; None if no trial reported it.
+
+    Args:
+        analysis: the experiment.
+        metric: GPU memory per worker in GiB.
+    """
     points = []
     for record in analysis.records:
         used = series(analysis, record.id, metric)[1]

@@ -1,1 +1,1 @@
-"""The Ray cluster: connecting to it, and how many trials it holds."""
+"""The Ray cluster: the connection to it, and how many trials it can run at once."""

@@ -1,4 +1,4 @@
-"""How many trials a cluster holds at once, and why: the arithmetic that `--dry-run` prints and that refusals show."""
+"""Compute how many trials a cluster runs at once, with the arithmetic that `--dry-run` and refusals print."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -17,17 +17,17 @@ measured at 1.1 GB together. They get no CPU or GPU, as the workers may need the
 _EPS = 1e-9
 _ASK_SECONDS = 5.0
 _ROOM_SECONDS = 5.0
-"""Until what a lost process held is seen to be free."""
+"""Seconds until Ray reports the resources of a lost process as free."""
 
 
 @dataclass(frozen=True)
 class Fit:
-    """How trials fit a cluster.
+    """Result of `fit`.
 
     Attributes:
-        concurrent: trials at once.
+        concurrent: number of trials at once.
         gpu: whether workers get GPUs.
-        arithmetic: one line that shows how `concurrent` came about.
+        arithmetic: one line that shows how `concurrent` was computed.
     """
 
     concurrent: int
@@ -36,17 +36,21 @@ class Fit:
 
 
 def nodes() -> list[Mapping[str, float]]:
-    """Total resources of every living node of the connected cluster."""
+    """Return the total resources of every living node of the connected cluster."""
     import ray
 
     return [node["Resources"] for node in ray.nodes() if node["Alive"]]
 
 
 def check_growth(config: Config, max_concurrent: int | None) -> None:
-    """What a search must say to begin on a cluster that has yet to grow.
+    """Check the settings that a search needs on a cluster that adds nodes on demand.
+
+    Args:
+        config: must say whether workers need GPUs.
+        max_concurrent: must be given: it limits how far the cluster grows.
 
     Raises:
-        UserError: how far, or whether workers need GPUs, is left open.
+        UserError: one of the two is missing.
     """
     if max_concurrent is None:
         raise UserError("--autoscale: say with --max-concurrent for how many trials at once the cluster shall grow")
@@ -60,10 +64,10 @@ def fit(
     max_concurrent: int | None = None,
     autoscale: bool = False,
 ) -> Fit:
-    """How many trials of `config` the cluster holds at once.
+    """Compute how many trials of `config` the cluster runs at once.
 
     Args:
-        config: every trial has its workers and resources.
+        config: names the workers of every trial and their resources.
         cluster: total resources of each node, from `nodes`.
         max_concurrent: upper limit, or None.
         autoscale: the cluster adds nodes on demand: `max_concurrent` trials are started whatever fits now, and what
@@ -114,11 +118,11 @@ def fit(
 
 
 def workers_with_room(config: Config, ceiling: int | None = None) -> int:
-    """With how many workers a training starts: the most that its configuration allows and the cluster has room for.
+    """Choose the number of workers of a training: the most that its configuration allows and the cluster has free.
 
     Args:
         config: the training's.
-        ceiling: a count that found no room; the next smaller one is taken, or after the fewest the most again.
+        ceiling: a count that did not fit; the next smaller one is taken, and after the smallest the largest again.
     """
     import ray
 
@@ -137,17 +141,17 @@ def workers_with_room(config: Config, ceiling: int | None = None) -> int:
 
 
 class Slots:
-    """How many trials the connected cluster holds at present: asked again as nodes come and go.
+    """Number of trials that the connected cluster can run at present; it changes as nodes join and leave.
 
     Args:
         config, max_concurrent, autoscale: see `fit`.
-        tell: called with a line for people when the number changes.
+        tell: called with a line for the user when the number changes.
 
     Attributes:
         gpu: whether workers get GPUs.
 
     Raises:
-        UserError: not one trial fits (at first; a cluster that shrinks below that is waited for).
+        UserError: no trial fits at the start. (A cluster that becomes too small later is waited for.)
     """
 
     def __init__(
@@ -163,11 +167,11 @@ class Slots:
         self._asked = time.monotonic()
 
     def __getstate__(self) -> dict[str, Any]:
-        """Nothing: Tune pickles its searcher into a snapshot of its own, which is never used."""
+        """Return an empty state: Tune pickles its searcher into a snapshot that is never used."""
         return {}
 
     def __call__(self) -> int:
-        """The number; at least 1."""
+        """Return the number of trials, at least 1."""
         if time.monotonic() - self._asked > _ASK_SECONDS:
             self._asked = time.monotonic()
             try:
@@ -182,12 +186,17 @@ class Slots:
 
 
 def _times(offered: float, amount: float) -> int:
-    """How often a node holds an amount of a resource. Parts of a GPU are of one GPU."""
+    """Compute how often an amount of a resource fits a node. A fraction of a GPU must come from one GPU."""
     if amount < 1:
         return int(offered + _EPS) * int(1 / amount + _EPS) + int(offered % 1 / amount + _EPS)
     return int(offered / amount + _EPS)
 
 
 def devices(config: Config, gpu: bool) -> float:
-    """What a trial takes of what `--gpu-hours` counts: GPUs, or on CPU its workers."""
+    """Return the devices of a trial that `--gpu-hours` counts.
+
+    Args:
+        config: of the trial.
+        gpu: whether to count GPUs; otherwise each worker counts as one.
+    """
     return config.most_workers * (config.resources.gpus_per_worker if gpu else 1.0)

@@ -1,6 +1,6 @@
-"""Connecting to Ray: the cluster that RAY_ADDRESS names, or one started on this machine.
+"""Connect to Ray: to the cluster that RAY_ADDRESS names, or to one started on this machine.
 
-An address is tried before Ray is told: Ray itself tries for minutes and ends in a stack trace.
+An address is checked before `ray.init`, which would retry for minutes and end in a stack trace.
 """
 
 import logging
@@ -25,7 +25,7 @@ _ENVIRONMENT = {
 }
 
 _PATIENCE = 10.0
-"""Seconds a head may take to come up."""
+"""Seconds to wait for a Ray head to start."""
 _ANSWER = 5.0
 
 # An HTTP/2 client's first bytes, with empty settings; whoever speaks it (gRPC does) answers with a settings frame.
@@ -37,7 +37,7 @@ def connect() -> None:
     """Connect to the Ray cluster that RAY_ADDRESS names, or start one on this machine; quiet either way.
 
     Raises:
-        UserError: the named cluster does not answer, or does not take this program.
+        UserError: the named cluster does not answer, or refuses this program (version of Ray or Python, token).
     """
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
@@ -48,7 +48,7 @@ def connect() -> None:
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if (address := os.environ.get("RAY_ADDRESS") or "local") != "local":
         check_address(address)
-        # Processes of a cluster that runs already do not see our environment.
+        # Processes of a cluster that runs already do not inherit our environment.
         options["runtime_env"] = {"env_vars": {name: os.environ[name] for name in _ENVIRONMENT}}
         try:
             ray.init(**options)
@@ -69,7 +69,7 @@ def check_address(address: str) -> None:
         address: as in RAY_ADDRESS: host:port, or `auto`.
 
     Raises:
-        UserError: what is wrong with it, and what to give instead.
+        UserError: no head answers; it says what to give instead.
     """
     from ray._private.services import canonicalize_bootstrap_address_or_die
 
@@ -101,7 +101,12 @@ def check_address(address: str) -> None:
 
 
 def refusal(address: str, error: BaseException) -> UserError:
-    """What to tell of an error of `ray.init`: another version of Ray or Python there, or no token for it."""
+    """Convert an error of `ray.init` to a `UserError`: other version of Ray or Python, or a missing token.
+
+    Args:
+        address: of the cluster.
+        error: raised by `ray.init`.
+    """
     said = f"{error} {error.__cause__ or error.__context__ or ''}"
     if "token" in said.lower():
         why = "the cluster asks for another token, or for one: set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH"
@@ -111,7 +116,7 @@ def refusal(address: str, error: BaseException) -> UserError:
 
 
 def _line(error: BaseException) -> str:
-    """The first line of an error, without its full stop."""
+    """Return the first line of an error, without its full stop."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0].removesuffix(".")
 
 

@@ -1,1 +1,1 @@
-"""The loop of a search without Ray: what runs next, what a report means, budgets, several drivers on one study."""
+"""The decisions of a search, without Ray: the next trial, the effect of a report, budgets, several drivers."""

@@ -1,4 +1,4 @@
-"""What a search may cost, and what it has cost so far over all of its sessions and drivers."""
+"""Limits of a search, and its use so far over all of its sessions and drivers."""
 
 import time
 import uuid
@@ -11,18 +11,18 @@ from u2pl_ray.search.study.trial_record import State, TrialRecord
 
 _SESSION = "session/"
 _SAVE_SECONDS = 30.0
-"""A kill loses at most so much of the account."""
+"""Seconds between two writes of the use to the study; a kill loses at most the use since the last one."""
 
 
 @dataclass(frozen=True)
 class Budget:
-    """Where a search ends beside its number of trials; None: nowhere.
+    """Limits of a search beside its number of trials; None: no limit.
 
     Attributes:
         hours: of wall time in which a driver ran.
         device_hours: GPUs (on CPU: workers) of a trial times the wall time of its processes, over all trials.
-        patience: results in a row that are no improvement.
-        patience_from: results before this one do not count for the patience; `extend` starts it anew.
+        patience: number of results in a row without improvement after which the search ends.
+        patience_from: index of the first result that counts for `patience`; `extend` sets it to the next result.
 
     Raises:
         UserError: (from `check`) a limit that is not positive.
@@ -34,18 +34,25 @@ class Budget:
     patience_from: int = 0
 
     def check(self) -> None:
-        """Refuse limits under which nothing would run."""
+        """Check the limits.
+
+        Raises:
+            UserError: one is not a positive finite number.
+        """
         for flag, value in (("--hours", self.hours), ("--gpu-hours", self.device_hours), ("--patience", self.patience)):
             if value is not None and not 0 < value < float("inf"):
                 raise UserError(f"{flag} {value:g}: give a number above 0")
 
     @property
     def limited(self) -> bool:
-        """Whether it ends a search at all."""
+        """Return whether any limit is set."""
         return (self.hours, self.device_hours, self.patience) != (None, None, None)
 
     def words(self, gpu: bool) -> list[str]:
-        """The limits for people."""
+        """Describe the limits for the user.
+
+        `gpu`: whether `device_hours` counts GPUs; otherwise workers.
+        """
         device = "GPU-hours" if gpu else "worker-hours (there is no GPU: a worker counts as one)"
         return [
             *([f"{self.hours:g} hours"] if self.hours is not None else []),
@@ -58,15 +65,15 @@ NO_LIMIT = Budget()
 
 
 class Meter:
-    """Counts what this session uses, on top of what earlier ones and other drivers have used.
+    """Counter of what this session uses, added to the use of earlier sessions and other drivers.
 
-    The account is in the study: per session its start, its end so far, and its device-seconds.
+    The study stores per session its start, its end so far, and its device-seconds.
 
     Args:
-        study: where the account is kept.
-        budget: what may be used.
-        devices: of one trial.
-        clock: seconds since the epoch.
+        study: where the use is stored.
+        budget: the limits.
+        devices: number of devices of one trial.
+        clock: returns seconds since 1970.
     """
 
     def __init__(
@@ -80,7 +87,7 @@ class Meter:
         self.spent = ""
 
     def tick(self, live: int) -> None:
-        """Some time has passed, in which `live` trials had their processes."""
+        """Count the time since the last call, in which `live` trials had their processes."""
         now = self._clock()
         self._device_seconds += max(0.0, now - self._latest) * live * self._devices
         self._latest = now
@@ -93,14 +100,14 @@ class Meter:
             self.spent = f"{device_hours:.3g} of {self._budget.device_hours:g} device-hours are used"
 
     def look(self, study: TrialStudy) -> None:
-        """A trial has ended, or the session begins."""
+        """Update the results that count for the patience, when a trial has ended or the session begins."""
         if self._budget.patience is not None:
             idle = without_improvement(results(study.records()), study.better, self._budget.patience_from)
             if idle >= self._budget.patience:
                 self.spent = f"the best has not moved for {idle} results"
 
     def save(self) -> None:
-        """Write the account, and look what other drivers used meanwhile."""
+        """Write this session's use to the study, and read the use of the others."""
         self._saved = self._latest
         self._study.study.set_user_attr(self._key, self._mine())
         self._others = self._read_others()
@@ -113,7 +120,7 @@ class Meter:
 
 
 def used(sessions: Iterable[Sequence[float]]) -> tuple[float, float]:
-    """Hours in which at least one session ran, and device-hours of all, of [start, end, device-seconds] each."""
+    """Compute hours in which at least one session ran, and device-hours of all: [start, end, device-seconds] each."""
     wall, covered, devices = 0.0, float("-inf"), 0.0
     for start, end, device_seconds in sorted(sessions, key=lambda session: session[0]):
         wall += max(0.0, end - max(start, covered))
@@ -123,7 +130,12 @@ def used(sessions: Iterable[Sequence[float]]) -> tuple[float, float]:
 
 
 def spent(study: TrialStudy, budget: Budget) -> str:
-    """Which limit a search has reached so far, in words; empty if none."""
+    """Describe which limit a search has reached; an empty string if none.
+
+    Args:
+        study: of the search.
+        budget: its limits.
+    """
     meter = Meter(study, budget, 0.0)
     meter.tick(0)
     meter.look(study)
@@ -131,12 +143,12 @@ def spent(study: TrialStudy, budget: Budget) -> str:
 
 
 def used_by(study: TrialStudy) -> tuple[float, float]:
-    """Hours and device-hours a search has used so far, by its study."""
+    """Return the hours and device-hours a search has used so far, as stored in its study."""
     return used(session for _, session in _sessions(study))
 
 
 def results(records: Sequence[TrialRecord]) -> list[TrialRecord]:
-    """Trials with a result, in the order in which they ended."""
+    """Return the trials with a result, in the order in which they ended."""
     ended = [record for record in records if record.state in (State.COMPLETED, State.STOPPED) and record.finished]
     return sorted(ended, key=lambda record: (record.finished, record.number))
 
@@ -144,9 +156,14 @@ def results(records: Sequence[TrialRecord]) -> list[TrialRecord]:
 def without_improvement(
     ended: Sequence[TrialRecord], better: Callable[[TrialRecord, TrialRecord], bool], start: int = 0
 ) -> int:
-    """Results since the last one that was better than all before it; those before index `start` are not counted.
+    """Count the results since the last improvement.
 
-    A trial that was stopped early is none: it was stopped because others were better.
+    A trial that was stopped early is no improvement: it was stopped because others were better.
+
+    Args:
+        ended: trials with a result, in the order in which they ended.
+        better: tells whether its first trial is better than its second.
+        start: index of the first result that is counted.
     """
     complete = [index for index, record in enumerate(ended) if record.state == State.COMPLETED]
     moved = [

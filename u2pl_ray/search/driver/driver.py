@@ -1,7 +1,7 @@
-"""The search's decisions and book-keeping: what runs next, what a report means, how a trial ended. Knows no Ray.
+"""The driver: decide which trial runs next and what follows from its reports, and record both. Without Ray.
 
-Every epoch goes to the trial's `epochs.jsonl` first and to the study next, then the scheduler decides. Whatever a kill
-cuts off is redone from the former when the search continues, with the same result.
+Every epoch is written to the trial's `epochs.jsonl` first and to the study next; then the scheduler decides. The steps
+that a kill prevented are repeated from `epochs.jsonl` when the search continues, with the same result.
 """
 
 import json
@@ -40,8 +40,8 @@ class Assignment:
     Attributes:
         trial: its id.
         config: its whole configuration.
-        reported_epochs: epochs whose metrics are on record.
-        start: folder below the trial's with the checkpoint of another training that it goes on with, or None.
+        reported_epochs: number of epochs whose metrics are in `epochs.jsonl`.
+        start: folder below the trial's with the checkpoint of another training that it continues, or None.
     """
 
     trial: str
@@ -52,7 +52,7 @@ class Assignment:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a training ended.
+    """End of a training.
 
     Attributes:
         state: COMPLETED, FAILED or INFEASIBLE.
@@ -66,7 +66,7 @@ class Outcome:
 
 
 class Driver:
-    """Runs a study: hands out trials, takes their reports.
+    """Driver of a study: starts trials and handles their reports.
 
     Args:
         study: the trials.
@@ -74,12 +74,12 @@ class Driver:
         trials: how many trials the study shall hold in all, None for no limit; combinations found invalid before they
             start do not count.
         folder: `trials/` of the experiment.
-        listeners: told of every event.
-        commit: stores what was written; called before anything is done by it.
+        listeners: receive every event.
+        commit: stores the written files; called before the driver acts on them.
 
     Attributes:
-        meter: counts what the search uses, if it has further limits.
-        presence: this driver among others, if there can be several.
+        meter: counts hours, device-hours and patience, if the search has such limits.
+        presence: tells which other drivers live, if there can be several.
     """
 
     def __init__(
@@ -103,26 +103,26 @@ class Driver:
         self._interrupted = [record.number for record in study.records() if record.state == State.RUNNING]
 
     def __getstate__(self) -> dict[str, Any]:
-        """Nothing: Tune pickles its searcher into a snapshot of its own, which is never used."""
+        """Return an empty state: Tune pickles its searcher into a snapshot that is never used."""
         return {}
 
     @property
     def spent(self) -> str:
-        """Which limit of the budget is reached, in words; empty if none is."""
+        """Describe which limit of the budget is reached; an empty string if none is."""
         return self.meter.spent if self.meter is not None else ""
 
     def use(self, meter: Meter) -> None:
-        """Keep to a budget from now on."""
+        """Observe the limits of `meter` from now on."""
         self.meter = meter
         meter.tick(0)
         meter.look(self.study)
 
     def share(self, presence: Presence) -> None:
-        """Leave other drivers their trials; from now on those of dead ones count as interrupted."""
+        """Leave the trials of living drivers to them; trials of dead drivers count as interrupted from now on."""
         self.presence, self.study.driver = presence, presence.name
 
     def next(self) -> Assignment | None:
-        """The next trial to run: interrupted ones first, then queued ones, then new ones; None if there is none."""
+        """Return the next trial to run, in this order: interrupted, queued, new; None if there is none."""
         with self.study.exclusively():
             return self._next()
 
@@ -147,13 +147,13 @@ class Driver:
         return None
 
     def interrupted(self) -> list[int]:
-        """Running trials that nobody runs: this search's from before, or those of drivers that are dead."""
+        """Return the numbers of trials marked RUNNING in the study that no live driver owns."""
         if self.presence is None:
             return self._interrupted
         return [record.number for record in self.presence.others() if self.presence.dead(record.driver)]
 
     def waits(self) -> bool:
-        """Whether other drivers run trials, which might become this one's."""
+        """Return whether other drivers run trials, which this one would continue if they died."""
         return self.presence is not None and bool(self.presence.others())
 
     def _mine(self, record: TrialRecord) -> bool:
@@ -163,13 +163,18 @@ class Driver:
         if self.presence is None:
             self._interrupted.remove(number)
         self.study.take(number)
-        self._logs.pop(number, None)  # another driver may have written more
+        self._logs.pop(number, None)  # another driver may have appended epochs meanwhile
         return self._catch_up(self.study.complete_proposal(number))
 
     def report(self, trial: str, metrics: Mapping[str, Any]) -> bool:
-        """Take an epoch's metrics; whether to stop the trial. Epochs on record already are passed over."""
+        """Record an epoch's metrics; return whether to stop the trial. An epoch recorded before is ignored.
+
+        Args:
+            trial: its id.
+            metrics: of the epoch.
+        """
         record = self.study.record(int(trial))
-        if not self._mine(record):  # this driver was silent for so long that another took the trial up
+        if not self._mine(record):  # another driver took over the trial, as this one did not count for too long
             return True
         metrics = store_images(self.folder / record.id, metrics)
         if record.state == State.RUNNING and self._log(record).append(metrics):
@@ -180,7 +185,12 @@ class Driver:
         return record.state.finished and record.state != State.COMPLETED
 
     def finish(self, trial: str, outcome: Outcome) -> None:
-        """Take a training's end; nothing happens if the trial has an end already."""
+        """Record a training's end; nothing happens if the trial has ended before.
+
+        Args:
+            trial: its id.
+            outcome: how it ended.
+        """
         record = self.study.record(int(trial))
         if record.state != State.RUNNING or not self._mine(record):
             return
@@ -200,9 +210,10 @@ class Driver:
         return remaining(self.study.records(), self.trials, len(self.forks.due()))
 
     def retry_errored(self) -> list[str]:
-        """Queue every trial that broke (not those that diverged or did not fit) once more; the ids of these.
+        """Queue a repetition of every trial that failed by an error or a lost process; return the failed trials' ids.
 
-        The failed trial stays as it is. The new one continues from its last checkpoint, and counts in its place.
+        Trials that diverged or ran out of memory are not repeated. The failed trial stays as it is. The new one
+        continues from its last checkpoint, and counts in its place.
         """
         records = self.study.records()
         again = {record.retries for record in records}
@@ -216,26 +227,26 @@ class Driver:
         return [record.id for record in broken]
 
     def left(self) -> int:
-        """Trials still to be run or finished by this driver, if no other dies."""
+        """Return how many trials are still to be run or finished by this driver, if no other driver dies."""
         return self.unfinished() - (0 if self.presence is None else len(self.presence.others()))
 
     def config(self, record: TrialRecord) -> Config:
         """Return the configuration of a trial.
 
         Raises:
-            UserError: its settings are not valid (any more).
+            UserError: its settings are not valid, or no longer.
         """
         return self._configure(record.params)
 
     def _configure(self, settings: Mapping[str, Any]) -> Config:
-        """Validate a proposal's configuration, once."""
+        """Build a proposal's configuration and cache it, so that each is validated once."""
         key = json.dumps(settings, sort_keys=True, default=str)
         if key not in self._configs:
             self._configs[key] = self.study.space.configure(self.base, settings)
         return self._configs[key]
 
     def _catch_up(self, record: TrialRecord) -> TrialRecord:
-        """Tell the study what was on disk but not in it, and take the decisions a kill prevented."""
+        """Add epochs to the study that only `epochs.jsonl` has, and repeat the decisions that a kill prevented."""
         record = self._introduce(record)
         if record.state == State.RUNNING and record.reason:
             self.study.fail(record.number, record.reason, record.detail)
@@ -248,7 +259,7 @@ class Driver:
         return record
 
     def _introduce(self, record: TrialRecord) -> TrialRecord:
-        """Write the trial's configuration and announce it; infeasible if its settings are not valid (any more)."""
+        """Write the trial's configuration and report its start; mark it infeasible if its settings are not valid."""
         try:
             config = self.config(record)
         except UserError as error:
@@ -268,7 +279,12 @@ class Driver:
         return record
 
     def _account(self, record: TrialRecord, again: bool = False) -> TrialRecord:
-        """Tell the study of epochs it does not know, and decide; `again`: also if it knows them all."""
+        """Add the epochs that the study lacks, and decide about the trial after each.
+
+        Args:
+            record: the trial.
+            again: decide about the latest epoch also if the study lacks none.
+        """
         rows = self._log(record).epochs
         for metrics in rows:
             unknown = metrics[names.EPOCH] > record.epochs
@@ -277,9 +293,13 @@ class Driver:
         return record
 
     def _decide(self, record: TrialRecord, metrics: Mapping[str, Any], latest: bool) -> TrialRecord:
-        """What becomes of a trial after an epoch: it goes on, is complete, is stopped, or has failed.
+        """Decide after an epoch whether a trial goes on, is complete, is stopped, or has failed; write it to the study.
 
-        It is not stopped after an epoch that was followed by another: that it went on is on record.
+        Args:
+            record: the trial.
+            metrics: of the epoch.
+            latest: whether it is the last recorded epoch. After an earlier one the trial is not stopped: the next epoch
+                shows that it went on.
         """
         study, number, epoch = self.study, record.number, metrics[names.EPOCH]
         at_end = epoch >= self.config(record).train.epochs
@@ -305,7 +325,7 @@ class Driver:
                 self.meter.look(self.study)
 
     def _new(self) -> TrialRecord | None:
-        """A new proposal that is valid and not known to be infeasible; None if the trials are used up."""
+        """Start a new proposal that is valid and not known to be infeasible; None if no trial is left."""
         records = self.study.records()
         if self.trials is not None and len(counted(records)) >= self.trials:
             return None
@@ -329,7 +349,7 @@ class Driver:
         return None
 
     def _hopeless(self) -> bool:
-        """Whether all that ran so far failed before its first epoch, for the same reason: the setup is at fault."""
+        """Tell whether all trials so far failed before their first epoch for the same reason: the setup is at fault."""
         ended = [record for record in counted(self.study.records()) if record.state.finished]
         causes = {(record.reason, record.detail) for record in ended if record.reason and not record.epochs}
         alike = len(causes) == 1 and not any(record.epochs for record in ended)

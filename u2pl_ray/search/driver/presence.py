@@ -1,7 +1,7 @@
-"""Several drivers on one study: which of them live, and which trial is whose.
+"""Several drivers on one study: which of them live, and which trials each of them runs.
 
-Every driver keeps counting in the study. One whose count stands still, or that took its leave, has no trials any more:
-another takes them up. All hand out trials one at a time, see `database.exclusively`.
+Every driver increments a counter in the study. A driver whose counter stands still, or that signed off, has lost its
+trials: another driver continues them. Only one driver at a time starts a trial, see `database.exclusively`.
 """
 
 import contextlib
@@ -16,21 +16,21 @@ from u2pl_ray.search.study.trial_record import State, TrialRecord
 from u2pl_ray.system.periodic import every
 
 BEAT = 5.0
-"""Seconds between two counts."""
+"""Seconds between two increments."""
 STALE = 30.0
-"""Seconds a count stands still before its driver is taken for dead; longer than a busy database delays one."""
+"""Seconds without an increment after which a driver counts as dead; longer than a busy database delays one."""
 
 _PREFIX = "driver/"
 _GONE = -1
 
 
 class Presence:
-    """This driver among those of a study; counts while entered.
+    """Presence of this driver on a shared study: a context in which its counter is incremented.
 
     Args:
         study: the study.
         beat, stale: see `BEAT` and `STALE`.
-        clock: seconds.
+        clock: returns seconds.
     """
 
     def __init__(
@@ -51,23 +51,26 @@ class Presence:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._beating.close()
-        with contextlib.suppress(Exception):  # others will see the count stand still
+        with contextlib.suppress(Exception):  # the others see that the counter stands still
             self._study.study.set_user_attr(_PREFIX + self.name, _GONE)
 
     def beat(self) -> None:
-        """Count once."""
+        """Increment the counter."""
         self._count += 1
         self._study.study.set_user_attr(_PREFIX + self.name, self._count)
 
     def others(self) -> list[TrialRecord]:
-        """Running trials that are not this driver's."""
+        """Return the running trials of other drivers."""
         records = self._study.records()
         return [record for record in records if record.state == State.RUNNING and record.driver != self.name]
 
     def dead(self, driver: str) -> bool:
-        """Whether another driver (or none, if the name is empty) is known not to run its trials any more.
+        """Tell whether a driver is known to be dead.
 
-        A driver that was not seen before is given the time in which it would have counted.
+        A driver that was not seen before counts as alive until its counter has stood still for `stale` seconds.
+
+        Args:
+            driver: its name; the empty name is no driver, and counts as dead after `stale` seconds.
         """
         if driver == self.name:
             return False
@@ -82,7 +85,12 @@ class Presence:
 
 
 def running(study: TrialStudy, beat: float = BEAT) -> bool:
-    """Whether any driver works on the study: watches for one to count."""
+    """Tell whether any driver works on the study, by watching the counters for a while.
+
+    Args:
+        study: the study.
+        beat: seconds between two increments.
+    """
     before = _counts(study)
     if all(count == _GONE for count in before.values()):
         return False

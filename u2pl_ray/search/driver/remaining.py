@@ -1,4 +1,4 @@
-"""Which trials count against the number asked for, and how many are still to be run: one rule for all who ask."""
+"""Count trials against the requested number, and those still to be run: one rule for driver, status and report."""
 
 from collections.abc import Sequence
 
@@ -24,7 +24,7 @@ def remaining(records: Sequence[TrialRecord], trials: int | None, forks_due: int
 
     Args:
         records: all trials of the study.
-        trials: how many are asked for; None: no limit, so there is always one more.
+        trials: the requested number; None: no limit, so there is always one more.
         forks_due: ended trials of a population whose fork has not started.
     """
     open_trials = sum(not record.state.finished for record in records) + forks_due

@@ -1,1 +1,1 @@
-"""Running trials on Ray: Tune's searcher and scheduler, the process of a trial, failures and interrupts."""
+"""Execution of trials on Ray: Tune's searcher and scheduler, the process of a trial, failures, interrupts."""

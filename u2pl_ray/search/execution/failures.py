@@ -1,7 +1,8 @@
-"""When a training is started again within its trial: when it lost a process or a machine, never when it raised.
+"""Decide whether a failed training is restarted within its trial, and classify its end.
 
-A lost process is no verdict on the setting. It goes on from its newest checkpoint, so that an epoch at most is done
-again; a bounded number of times without an epoch in between, as a training may be what kills its processes.
+A training that lost a process or a machine is restarted, one that raised an exception is not: a lost process says
+nothing about the setting. A restart continues from the newest checkpoint, so at most one epoch is repeated. The number
+of restarts without a finished epoch in between is limited, as the training itself may kill its processes.
 """
 
 from collections.abc import Iterator
@@ -13,12 +14,12 @@ from u2pl_ray.search.driver.driver import Outcome
 from u2pl_ray.search.study.trial_record import State
 
 RESTARTS = 3
-"""Losses in a row without an epoch in between that a training survives."""
+"""Largest number of restarts in a row without a finished epoch in between."""
 
 _PREEMPTED = {"PreemptionError", "Preempted"}
 _NO_ROOM = {"WorkerGroupStartupTimeoutError"}
 _LOST = {
-    "RayActorError",  # and its kinds: a process, or a node, is gone
+    "RayActorError",  # and its subclasses: a process, or a node, is gone
     "NodeDiedError",
     "WorkerCrashedError",
     "WorkerGroupStartupFailedError",
@@ -31,13 +32,13 @@ _SEVERED = (
     "NCCL communicator was aborted",
     "Broken pipe",
 )
-"""What the other workers say when one is gone, which may be heard first."""
+"""Messages of the other workers when one is gone; they may arrive before Ray reports the loss."""
 _OUTAGES = tuple(
     f"AWS Error {kind}"
     for kind in ("NETWORK_CONNECTION", "SERVICE_UNAVAILABLE", "SLOW_DOWN", "INTERNAL_FAILURE", "REQUEST_TIMEOUT",
                  "THROTTLING")
 )  # fmt: skip
-"""What pyarrow says of a store that does not answer now and may do so later."""
+"""Messages of pyarrow for a store that does not answer at present."""
 _OUTAGE_SECONDS = 10.0
 
 
@@ -53,13 +54,13 @@ _OUT_OF_MEMORY = (
 
 @dataclass(frozen=True)
 class Interruption:
-    """Why a training did not end by itself.
+    """Reason why a training was interrupted from outside.
 
     Attributes:
-        what: in a few words.
-        counts: whether it may be the training's own fault.
+        what: the reason in a few words.
+        counts: whether it counts towards `RESTARTS`, as the training may have caused it.
         no_room: whether the cluster had no room for it.
-        pause: seconds to wait before it is worth trying again.
+        pause: seconds to wait before the restart.
     """
 
     what: str
@@ -69,7 +70,7 @@ class Interruption:
 
 
 def interruption(error: BaseException) -> Interruption | None:
-    """What interrupted a training that failed with `error`; None if it failed by itself."""
+    """Tell what interrupted a training that failed with `error`; None if the training itself raised it."""
     causes = list(causes_of(error))
     kinds = {kind.__name__ for cause in causes for kind in type(cause).__mro__}
     if kinds & _PREEMPTED or any(getattr(cause, "preempted", False) for cause in causes):
@@ -86,13 +87,18 @@ def interruption(error: BaseException) -> Interruption | None:
 
 
 class Restarts:
-    """Counts a training's interruptions."""
+    """Counter of a training's restarts."""
 
     def __init__(self) -> None:
         self._losses, self._epochs = 0, -1
 
     def allow(self, why: Interruption, epochs: int) -> bool:
-        """Whether the training, interrupted after `epochs` epochs, is started again."""
+        """Decide whether an interrupted training is restarted.
+
+        Args:
+            why: the interruption.
+            epochs: epochs done.
+        """
         if epochs > self._epochs:
             self._losses, self._epochs = 0, epochs
         self._losses += why.counts
@@ -100,7 +106,7 @@ class Restarts:
 
 
 def causes_of(error: BaseException) -> Iterator[BaseException]:
-    """Yield the exception and those it stands for, each once, innermost last; causes may go round in a circle."""
+    """Yield the exception and its causes, each once, innermost last; also if the chain of causes is cyclic."""
     seen: set[int] = set()
     pending = [error]
     while pending:
@@ -113,14 +119,14 @@ def causes_of(error: BaseException) -> Iterator[BaseException]:
 
 
 def _inner(error: BaseException) -> list[Any]:
-    """Return what an exception names as its causes: Ray's own attributes, then Python's."""
+    """Return the exceptions that an exception names as its causes: in Ray's attributes, then in Python's."""
     failures = getattr(error, "worker_failures", None)
     names = ("controller_failure", "health_check_failure", "_base_exc", "cause", "__cause__")
     return [*(failures.values() if isinstance(failures, dict) else ()), *(getattr(error, name, None) for name in names)]
 
 
 def classify(error: BaseException) -> Outcome:
-    """What an exception out of a training means for the search."""
+    """Convert an exception of a training to the trial's outcome."""
     causes = list(causes_of(error))
     kinds = {kind.__name__ for cause in causes for kind in type(cause).__mro__}
     text = "\n".join(str(cause) for cause in causes)

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: once to stop so that `resume` continues, twice to stop at once."""
+"""Handle Ctrl-C and SIGTERM: the first stops the search such that `resume` continues, the second at once."""
 
 import os
 import signal
@@ -12,20 +12,20 @@ _STOPPED = "stopped at once; `u2pl-ray resume` goes on from the last checkpoints
 
 
 def end_softly() -> None:
-    """What a first Ctrl-C does, without its line. Tune listens in the main thread only; elsewhere its trials end."""
+    """Stop the search as a first Ctrl-C does, without its message. Outside the main thread only the trials end."""
     if threading.current_thread() is threading.main_thread():
         signal.raise_signal(signal.SIGUSR1)
 
 
 @contextmanager
 def stop_softly(say: Callable[[str], None]) -> Iterator[Callable[[], None]]:
-    """Within: a first SIGINT or SIGTERM is passed to Ray Tune as its soft stop (SIGUSR1).
+    """Pass a first SIGINT or SIGTERM to Ray Tune as its soft stop (SIGUSR1) while the context is entered.
 
     Args:
-        say: called with a line for people when that happens.
+        say: called with a message for the user when that happens.
 
     Yields:
-        A function to call when Tune listens; before, the signals do what they always do.
+        A function to call once Tune handles the signal; until then the signals have their usual effect.
     """
     handled = (signal.SIGINT, signal.SIGTERM)
     in_main_thread = threading.current_thread() is threading.main_thread()
@@ -33,7 +33,7 @@ def stop_softly(say: Callable[[str], None]) -> Iterator[Callable[[], None]]:
 
     def stop_at_once(number: int, frame: FrameType | None) -> None:
         say(_STOPPED)
-        os._exit(128 + number)  # no clean-up that could wait for something: nothing depends on one
+        os._exit(128 + number)  # no clean-up, which could wait for something: resume needs none
 
     def stop(number: int, frame: FrameType | None) -> None:
         for kind in handled:

@@ -1,4 +1,4 @@
-"""Within epochs: what the workers say, on its way to whoever watches the search."""
+"""Progress within epochs: lines of text from the workers to the driver's listeners."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -12,31 +12,31 @@ _LISTEN_SECONDS = 2.0
 
 
 class Progress:
-    """Lines that workers say within their epochs; they find it by the name `PROGRESS_ACTOR`."""
+    """Actor that collects the workers' lines; they find it by the name `PROGRESS_ACTOR`."""
 
     def __init__(self) -> None:
         self._lines: list[str] = []
 
     async def say(self, line: str) -> None:
-        """Note a line for whoever watches the search."""
+        """Store a line until `heard` fetches it."""
         self._lines.append(line)
 
     async def heard(self) -> list[str]:
-        """What was said since this was last asked."""
+        """Return the lines since the last call."""
         lines, self._lines = self._lines, []
         return lines
 
 
 def say(line: str) -> None:
-    """From any process of the search: tell whoever watches it, if anyone does."""
+    """Send a line to the driver's listeners from any process of the search; without a listener nothing happens."""
     with suppress(Exception):
         ray.get_actor(PROGRESS_ACTOR).say.remote(line)
 
 
 @contextmanager
 def hear_progress(tell: Callable[[str], None]) -> Iterator[None]:
-    """Meanwhile, tell every line that workers say, from a thread. What fails here costs lines and nothing else."""
-    # The name is this driver's own: each has a namespace. An earlier search of the same process may still have one.
+    """Pass every line of the workers to `tell`, from a thread; a failure here only loses lines."""
+    # The name is unique per driver, which has its own namespace. An earlier search of this process may still hold it.
     actor = ray.remote(num_cpus=0)(Progress).options(name=PROGRESS_ACTOR, get_if_exists=True).remote()
 
     def listen() -> None:

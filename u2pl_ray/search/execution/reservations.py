@@ -1,10 +1,10 @@
-"""Gives back what a training holds of the cluster when its trial ends, however it ends.
+"""Free the placement groups of a training when its trial ends, however it ends.
 
 Ray Train reserves its workers' resources in a placement group that belongs to the job, not to the trial: when the
 trial's process dies, the reservation stays and the next trial waits for it for ever. Ray's own remedy is a process per
 training that asks the dashboard whether the training's controller lives; without a dashboard (Ray installed without
-its `default` extra) it asks in vain, frees nothing, and never ends. Seen with Ray 2.60. So every training tells the
-search's `Claims` what it reserves, when it does, and the driver frees it when the trial ends.
+its `default` extra) it gets no answer, frees nothing, and never ends (observed with Ray 2.60). So every training
+registers its placement groups with the search's `Claims` actor, and the driver frees them when the trial ends.
 """
 
 import logging
@@ -18,22 +18,27 @@ logger = logging.getLogger(__name__)
 
 
 class Claims:
-    """What the trials' trainings hold of the cluster."""
+    """Actor that stores the placement groups of all trials' trainings."""
 
     def __init__(self) -> None:
         self._claims: dict[str, list[Any]] = defaultdict(list)
 
     def add(self, trial: str, group: Any) -> None:
-        """Note a placement group of a trial."""
+        """Store a placement group.
+
+        Args:
+            trial: id of its trial.
+            group: the placement group.
+        """
         self._claims[trial].append(group)
 
     def take(self, trial: str) -> list[Any]:
-        """The trial's placement groups since this was last asked."""
+        """Return the trial's placement groups and forget them."""
         return self._claims.pop(trial, [])
 
 
 def start_claims() -> Any:
-    """The actor for a search, on this process's node: it outlives the trials' processes."""
+    """Start the actor of a search on this process's node, where it outlives the trials' processes."""
     node = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(
         ray.get_runtime_context().get_node_id(), soft=False
     )
@@ -41,7 +46,12 @@ def start_claims() -> Any:
 
 
 def reclaim(claims: Any, trial: str) -> None:
-    """Free what the trial's trainings still hold. Never raises."""
+    """Free the placement groups that a trial's trainings still hold. Never raises.
+
+    Args:
+        claims: from `start_claims`.
+        trial: its id.
+    """
     try:
         for group in ray.get(claims.take.remote(trial), timeout=10):
             remove_placement_group(group)

@@ -1,4 +1,4 @@
-"""Ray Tune, started for a driver: its processes and placement are used, its files, output and snapshots are not."""
+"""Run Ray Tune for a driver: its processes and placement are used, its files, output and snapshots are not."""
 
 import logging
 import shutil
@@ -17,11 +17,11 @@ logger = logging.getLogger(__name__)
 
 
 def run_tune(driver: Driver, slots: Callable[[], int], place: Place, trainer: str) -> str:
-    """Run the driver's trials to the end, `slots()` at once; why it ended early, or an empty string.
+    """Run the driver's trials to the end; return why it ended early, or an empty string.
 
     Args:
-        driver: decides what runs.
-        slots: how many trials may run at present.
+        driver: decides which trial runs.
+        slots: returns how many trials may run at present.
         place: the experiment's.
         trainer: `module:function`, see `TrialRunner`.
     """
@@ -51,7 +51,7 @@ def run_tune(driver: Driver, slots: Callable[[], int], place: Place, trainer: st
     )
 
     def watch(live: int) -> None:
-        """Count what is used; stop softly when a limit is reached, so that a larger budget can go on."""
+        """Count the use; at a limit stop such that a larger budget can continue."""
         if driver.meter is None:
             return
         try:
@@ -111,7 +111,7 @@ def run_tune(driver: Driver, slots: Callable[[], int], place: Place, trainer: st
             for trial in searcher.live:  # interrupted
                 free(trial)
             if driver.meter is not None:
-                with suppress(Exception):  # the account of the last seconds is not worth the search's end
+                with suppress(Exception):  # an unsaved use of some seconds must not end the search with an error
                     driver.meter.save()
     shutil.rmtree(scratch, ignore_errors=True)
     if searcher.error is not None:

@@ -1,4 +1,4 @@
-"""Ray Train's controller, run in the trial's process instead of one of its own: a process less to start per trial.
+"""Run Ray Train's controller in the trial's process, not in one of its own: one process less to start per trial.
 
 Ray offers no setting for it: `TorchTrainer.fit` hands the controller's arguments to one method, which is replaced here.
 """
@@ -15,14 +15,14 @@ from ray.train.v2._internal.execution.controller import TrainController
 from ray.train.v2._internal.execution.worker_group import WorkerGroup
 
 _UNUSED = (
-    DatasetsCallback,  # serves Ray's data sets, of which there are none
+    DatasetsCallback,  # serves Ray's data sets, which are not used
     PlacementGroupCleanerCallback,  # see `reclaim`
 )
 """Parts of Ray Train that start a process for every training."""
 
 
 class LocalController:
-    """Runs one trainer's controller in the thread that calls `fit`, until it ends or another thread calls `stop`.
+    """Controller of one trainer, run in the thread that calls `fit` until it ends or another thread calls `stop`.
 
     Args:
         reserved: called with every placement group the training reserves.
@@ -35,7 +35,7 @@ class LocalController:
         self._cancel: Callable[[], Any] | None = None
 
     def fit(self, trainer: Any) -> None:
-        """The trainer's `fit`.
+        """Run the trainer as its own `fit` would.
 
         Raises:
             asyncio.CancelledError: `stop` was called.
@@ -44,7 +44,7 @@ class LocalController:
         trainer.fit()
 
     def stop(self) -> None:
-        """End the training at once, its workers with it; `fit` raises when that is done."""
+        """End the training and its workers at once; `fit` raises when that is done."""
         with self._lock:
             self._stopped = True
             if self._cancel is not None:

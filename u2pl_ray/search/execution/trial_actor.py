@@ -1,6 +1,6 @@
-"""A trial's process: trains the configurations it is given, one after the other, and tells the driver how each ends.
+"""The process of a trial: run trainings one after the other, and report each epoch and each end to the driver.
 
-The process stays from trial to trial, as importing Ray and torch takes longer than anything else it does.
+The process is kept from trial to trial, as importing Ray and torch takes longer than all else it does.
 """
 
 import importlib
@@ -34,7 +34,7 @@ _STOP_SECONDS = 20.0
 
 
 class TrialRunner(tune.Trainable):
-    """What Ray Tune runs. Every step is an epoch's report, or the training's end."""
+    """The Tune trainable. Each step returns the report of one epoch, or the end of the training."""
 
     _epoch: int
 
@@ -51,7 +51,7 @@ class TrialRunner(tune.Trainable):
         self._training = self._start(config)
 
     def step(self) -> dict[str, Any]:
-        """Wait for the next report, or the end."""
+        """Wait for the next report or the end of the training, and return it."""
         item = self._training.next()
         if isinstance(item, Outcome):
             return {names.EPOCH: self._epoch, OUTCOME: [item.state.value, item.reason, item.detail]}
@@ -59,7 +59,7 @@ class TrialRunner(tune.Trainable):
         return {names.EPOCH: self._epoch, REPORT: [item]}
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Go on with another trial. False if the previous one's training does not end: then this process must."""
+        """Start another trial's training; False if the previous one does not end, so that Tune ends this process."""
         if not self._training.stop():
             return False
         self._training = self._start(new_config)
@@ -86,11 +86,11 @@ class TrialRunner(tune.Trainable):
 
 
 class Training:
-    """A training in a thread of this process, so that each report waits for the scheduler's decision on the last one.
+    """A training in a thread of this process; each report waits for the scheduler's decision on the previous one.
 
     Args:
         reserved: called with every placement group it reserves.
-        free: frees them.
+        free: frees these placement groups.
         trainer: `module:function`.
         arguments: for the trainer.
     """
@@ -104,18 +104,18 @@ class Training:
         self._thread.start()
 
     def next(self) -> Metrics | Outcome:
-        """The next report, as soon as there is one; after the last, the outcome."""
+        """Wait for the next report and return it; after the last one, the outcome."""
         return self._items.get()
 
     def stop(self) -> bool:
-        """End the training if it runs; whether it has ended."""
+        """End the training if it runs; return whether it has ended."""
         self._reports.stop()
         self._controller.stop()
         self._thread.join(_STOP_SECONDS)
         return not self._thread.is_alive()
 
     def _train(self, trainer: str, arguments: dict[str, Any]) -> None:
-        """Put an outcome last, whatever happens: a thread that ends without one leaves its trial waiting for ever."""
+        """Train, and queue an outcome whatever happens: without one the trial would wait for ever."""
         try:
             outcome = self._run(trainer, arguments)
         except BaseException as error:
@@ -139,7 +139,16 @@ class Training:
     def _attempt(
         self, trainer: str, arguments: dict[str, Any], ceiling: int | None
     ) -> tuple[Outcome, int, Interruption | None]:
-        """Train from the newest checkpoint; how it ended, with how many workers, and whether it was interrupted."""
+        """Train once, from the newest checkpoint.
+
+        Args:
+            trainer: `module:function`.
+            arguments: for the trainer.
+            ceiling: a number of workers that did not fit, or None.
+
+        Returns:
+            How it ended, the number of workers, and what interrupted it (None: nothing).
+        """
         workers = 0
         try:
             config = arguments["config"]
@@ -156,26 +165,32 @@ class Training:
 
 
 class ReportCallback(UserCallback):
-    """Passes on what rank 0 reports, with the checkpoint's folder.
+    """Ray Train callback that passes on the reports of rank 0, with the checkpoint's folder.
 
     Args:
-        put: takes a report.
-        root: folder name that checkpoint paths are cut at, so that a record stays true when the storage moves.
+        put: called with each report.
+        root: folder name after which checkpoint paths begin, so that they stay valid when the storage moves.
     """
 
     def __init__(self, put: Any, root: str) -> None:
         self._put, self._root, self.stopped, self.epochs = put, root, False, 0
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Workers get their run's settings with its callbacks, and have no use for this one."""
+        """Pickle as an empty callback: workers receive their run's callbacks, and do not use this one."""
         return (UserCallback, ())
 
     def stop(self) -> None:
-        """Refuse further reports, which ends a training without workers of its own."""
+        """Raise on further reports, which ends a training that runs in this process."""
         self.stopped = True
 
     def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any) -> None:
-        """Called by Ray Train when all workers have reported an epoch."""
+        """Pass on an epoch; Ray Train calls this when all workers have reported it.
+
+        Args:
+            run_context: unused.
+            metrics: of each worker; those of rank 0 are passed on.
+            checkpoint: of this epoch, or None.
+        """
         if self.stopped:
             raise RuntimeError("the trial has been stopped")
         report = dict(metrics[0])
@@ -186,6 +201,6 @@ class ReportCallback(UserCallback):
 
 
 def load_callable(path: str) -> Any:
-    """The function named by `module:function`."""
+    """Import the function named by `module:function`."""
     module, _, function = path.partition(":")
     return getattr(importlib.import_module(module), function)

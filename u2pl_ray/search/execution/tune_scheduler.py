@@ -1,4 +1,4 @@
-"""Ray Tune's view of early stopping: passes every report to the driver, and its decision back."""
+"""Ray Tune's scheduler: pass every report to the driver, and return its decision."""
 
 import logging
 from typing import Any
@@ -18,14 +18,20 @@ OUTCOME = "outcome"
 
 
 class StudyScheduler(FIFOScheduler):
-    """Runs trials in the order they come; the study's pruner stops them. No exception leaves its hooks."""
+    """Tune scheduler that runs trials in order; the study's pruner stops them. Its hooks raise no exception."""
 
     def __init__(self, driver: Driver) -> None:
         super().__init__()
         self._driver = driver
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
-        """Record an epoch or an end, and say whether the trial goes on."""
+        """Record an epoch or an end; return whether the trial goes on, as one of Tune's constants.
+
+        Args:
+            tune_controller: unused.
+            trial: Tune's trial.
+            result: an epoch's metrics under `REPORT`, or an end under `OUTCOME`.
+        """
         name = trial.config["trial"]
         decision = TrialScheduler.STOP if OUTCOME in result else TrialScheduler.CONTINUE
         try:

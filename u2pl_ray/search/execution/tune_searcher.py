@@ -1,4 +1,4 @@
-"""Ray Tune's view of the study: its searcher. An exception here would end the whole search, so none leaves."""
+"""Ray Tune's searcher, which takes trials from the driver. It raises no exception: one would end the search."""
 
 import logging
 from collections.abc import Callable
@@ -13,12 +13,12 @@ logger = logging.getLogger(__name__)
 
 
 class StudySearcher(Searcher):
-    """Hands Tune the driver's trials, at most `slots()` at a time.
+    """Tune searcher that returns the driver's trials, at most `slots()` at a time.
 
     Args:
-        driver: decides.
-        slots: how many trials may run at present.
-        ended: called with the id of a trial whose process will not go on.
+        driver: decides which trial runs.
+        slots: returns how many trials may run at present.
+        ended: called with the id of a trial whose process has ended or been given to another trial.
     """
 
     def __init__(self, driver: Driver, slots: Callable[[], int], ended: Callable[[str], None]) -> None:
@@ -29,11 +29,11 @@ class StudySearcher(Searcher):
 
     @property
     def live(self) -> list[str]:
-        """Ids of the trials that were handed out and have not ended."""
+        """Return the ids of the trials that were started and have not ended."""
         return list(self._live.values())
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        """The next trial; None while all slots are taken."""
+        """Return the next trial's settings for `TrialRunner`; None while all slots are taken."""
         if len(self._live) >= self._slots():
             return None
         try:
@@ -53,7 +53,13 @@ class StudySearcher(Searcher):
         }
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """A Tune trial is over. Its outcome was reported before; one that has none has lost its process."""
+        """Handle the end of a Tune trial; one that reported no outcome has lost its process.
+
+        Args:
+            trial_id: Tune's id.
+            result: unused.
+            error: unused.
+        """
         trial = self._live.pop(trial_id, None)
         if trial is None:
             return
@@ -65,7 +71,7 @@ class StudySearcher(Searcher):
             self.error = problem
 
     def save(self, checkpoint_path: str) -> None:
-        """Nothing to save: the study is the state."""
+        """Do nothing: the study is the state."""
 
     def restore(self, checkpoint_path: str) -> None:
-        """Nothing to restore: the study is the state."""
+        """Do nothing: the study is the state."""

@@ -1,1 +1,1 @@
-"""Experiments as users know them: planned, run, resumed, extended, confirmed, repaired."""
+"""Experiments: plan, run, resume, extend, confirm and repair a search."""

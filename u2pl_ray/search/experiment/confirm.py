@@ -1,7 +1,7 @@
-"""Confirmation: the leaders of a search and the paper's setting again, at full length and on new seeds.
+"""Confirmation: train the best settings of a search and the paper's setting again, at full length on new seeds.
 
-An experiment of its own, `<name>-confirm`, whose trials are fixed: every setting with every seed. Their notes say which
-setting they are of: "paper", or the number of the trial in the search.
+It is an experiment of its own, `<name>-confirm`, with fixed trials: every setting with every seed. The note of a trial
+names its setting: "paper", or the number of the trial in the search.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,7 +21,7 @@ PAPER = "paper"
 
 
 def confirmation_name(name: str) -> str:
-    """What the confirmation of the experiment `name` is called."""
+    """Return the name of the confirmation of the experiment `name`."""
     return f"{name}-confirm"
 
 
@@ -31,11 +31,11 @@ def plan_confirmation(experiment: Experiment, top: int, seeds: int, max_concurre
     Args:
         experiment: the search.
         top: how many of its completed trials, best first.
-        seeds: trainings of each setting; the seeds follow the largest that the search used.
+        seeds: number of trainings per setting; their seeds follow the largest that the search used.
         max_concurrent: upper limit of trials at once; default: the search's.
 
     Raises:
-        UserError: too little is asked for, or no trial is complete.
+        UserError: `top` or `seeds` is too small, or no trial is complete.
     """
     for flag, value in (("--top", top), ("--seeds", seeds)):
         if value < 1:
@@ -63,7 +63,7 @@ def plan_confirmation(experiment: Experiment, top: int, seeds: int, max_concurre
 
 
 def _settings(experiment: Experiment, top: int) -> dict[str, dict[str, Any]]:
-    """The paper's setting (as the search tried it) and the leaders', by label."""
+    """Return the paper's setting (as the search tried it) and those of the `top` best trials, by label."""
     records = experiment.study().records()
     paper = next((record.params for record in records if record.note == PAPER), None)
     if paper is None:
@@ -84,7 +84,13 @@ def _settings(experiment: Experiment, top: int) -> dict[str, dict[str, Any]]:
 
 
 def _space(experiment: Experiment, settings: Mapping[str, Mapping[str, Any]], seeds: Sequence[int]) -> str:
-    """A space file that holds these settings and seeds, and nothing else."""
+    """Write the text of a space file with these settings and seeds only.
+
+    Args:
+        experiment: the search, for its objectives.
+        settings: by label, each by dotted path.
+        seeds: of the trainings.
+    """
     parameters: dict[str, Any] = {path: {"value": value} for path, value in experiment.space.constants.items()}
     for path in experiment.space.parameters:
         values: list[Any] = []

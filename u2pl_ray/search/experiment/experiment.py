@@ -1,4 +1,4 @@
-"""Experiments: a search with everything it needs to be continued, in one folder. See `storage.layout` for its files."""
+"""An experiment: a search with all that is needed to continue it, in one folder (files: `storage.layout`)."""
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -35,17 +35,17 @@ from u2pl_ray.system.atomic import write_whole
 from u2pl_ray.train.run_files import newest
 
 _WAIT = 1.0
-"""Seconds between two looks at other drivers."""
+"""Seconds between two checks of other drivers."""
 
 
 @dataclass(frozen=True)
 class Summary:
-    """What a run of a search came to.
+    """Result of running a search.
 
     Attributes:
         trials: all trials, in the order of their creation.
         best: the best one, None if none reported a value.
-        finished: whether nothing is left to do within the budget; else `resume` continues.
+        finished: whether no trial is left within the budget; else `resume` continues.
         reason: why it ended before the last trial, if it did.
     """
 
@@ -57,12 +57,12 @@ class Summary:
 
 @dataclass
 class Experiment:
-    """An experiment where it is kept.
+    """An experiment at its place in the storage.
 
     Attributes:
-        created: when (UTC).
-        versions: of what results depend on, at the start.
-        notes: lines about its files that people should see.
+        created: time of creation (UTC).
+        versions: of the packages that results depend on, at the start.
+        notes: lines for the user about its files.
     """
 
     name: str
@@ -76,21 +76,25 @@ class Experiment:
 
     @property
     def folder(self) -> Path:
-        """Its files but the checkpoints; for an experiment on an object store, a copy of what was there."""
+        """Return the folder of its files; for an experiment on an object store, a local copy without checkpoints."""
         return self.place.folder
 
     @property
     def argument(self) -> str:
-        """How a command names it."""
+        """Return the argument by which a command names it."""
         there = self.place.storage == default_storage()
         return self.name if there else f"{self.name} --storage-path {self.place.storage}"
 
     @classmethod
     def open(cls, name: str, storage_path: str | Path | None = None) -> "Experiment":
-        """The existing experiment `name`; `name` may be its folder or URI instead.
+        """Open an existing experiment.
+
+        Args:
+            name: its name, folder or URI.
+            storage_path: folder or URI in which a name is looked up; None: the default storage.
 
         Raises:
-            UserError: there is none, or one of its files is gone or damaged.
+            UserError: there is none, or one of its files is missing or damaged.
         """
         place = find(name, storage_path)
         place.fetch()
@@ -120,14 +124,14 @@ class Experiment:
         return study
 
     def run(self, listeners: Sequence[Listener] = (), force: bool = False, retry_errored: bool = False) -> Summary:
-        """Run what is left of the search on the Ray cluster, then write best.yaml.
+        """Run the remaining trials on the Ray cluster, then write best.yaml.
 
-        Also how an interrupted search goes on: running trials continue from their checkpoints.
+        This also continues an interrupted search: running trials continue from their checkpoints.
 
         Args:
-            listeners: told of every event, and closed at the end.
-            force: go on although the experiment's files were edited since the start.
-            retry_errored: run trials that broke once more, see `Driver.retry_errored`.
+            listeners: receive every event, and are closed at the end.
+            force: continue although the experiment's files were edited since the start.
+            retry_errored: repeat trials that failed by an error, see `Driver.retry_errored`.
 
         Raises:
             UserError: another process runs this experiment, its files were edited, or a trial does not fit the cluster.
@@ -149,7 +153,7 @@ class Experiment:
                     slots = Slots(self.config, limit, lambda line: told.note(line), autoscale)
                     driver.use(Meter(study, self.options.budget, devices(self.config, slots.gpu)))
                     reason = driver.spent or run_tune(driver, slots, self.place, self.options.trainer)
-                    while not reason and driver.waits():  # for other drivers' trials, to take them up if one dies
+                    while not reason and driver.waits():  # to continue trials of a driver that dies
                         time.sleep(_WAIT)
                         if driver.interrupted():
                             reason = run_tune(driver, slots, self.place, self.options.trainer)
@@ -160,23 +164,31 @@ class Experiment:
         return Summary(study.records(), study.best(), finished, driver.given_up or reason)
 
     def is_finished(self, study: TrialStudy) -> bool:
-        """Tell whether a driver would find nothing left to run within the budget."""
+        """Tell whether no trial is left to run within the budget."""
         forks = Forks(study, self.config, self.options.trials or 0, self.folder / layout.TRIALS)
         left = remaining(study.records(), self.options.trials, len(forks.due()))
         return not left or bool(spent(study, self.options.budget))
 
     def is_running(self) -> bool:
-        """Whether a driver works on it at this moment."""
+        """Tell whether a driver works on it at this moment."""
         return running(self.study()) if self._shared else self.place.running()
 
     @property
     def _shared(self) -> bool:
-        """Whether several drivers may run it at once: on a database, and all in one folder."""
+        """Return whether several drivers may run it at once: the study is in a database, the files in a folder."""
         return bool(self.options.study_url) and isinstance(self.place, Folder) and self.study().shared
 
     @contextmanager
     def _session(self, told: Listeners, force: bool) -> Iterator[tuple[TrialStudy, Presence | None]]:
-        """The study while this process runs the experiment: alone, or as one of several drivers."""
+        """Hold the experiment while this process runs it, alone or as one of several drivers.
+
+        Args:
+            told: receive lines about repaired files.
+            force: accept edited files.
+
+        Yields:
+            The study, and this driver's presence on a shared one (else None).
+        """
         if self._shared:
             self._prepare(told, force)
             study = self.study()
@@ -188,7 +200,7 @@ class Experiment:
                 yield self.study(), None
 
     def repair(self, force: bool = False) -> list[str]:
-        """Repair damaged files; return lines for people about what was not as it should be.
+        """Repair damaged files; return lines for the user about each repair.
 
         Args:
             force: accept files that were edited since the start.
@@ -206,7 +218,7 @@ class Experiment:
             told.note(line)
 
     def write_best(self, study: TrialStudy | None = None) -> Path | None:
-        """Write best.yaml: the best trial's whole configuration. None if no trial has a value."""
+        """Write best.yaml, the best trial's whole configuration; return None if no trial has a value."""
         best = (study or self.study()).best()
         if best is None:
             return None
@@ -215,7 +227,7 @@ class Experiment:
         return target
 
     def export(self, trial: TrialRecord) -> str:
-        """A trial's whole configuration as YAML that `train` accepts, with a line on what it reached."""
+        """Return a trial's whole configuration as YAML that `train` accepts, with a comment on its result."""
         told = f"{self.space.metric.name} {trial.latest} after {trial.epochs} epochs"
         pairs = list(zip(self.space.objectives, trial.objectives, strict=False))[1:]
         told += "".join(f", {metric.name} {value}" for metric, value in pairs)
@@ -227,16 +239,16 @@ class Experiment:
         return self.folder / layout.TRIALS / trial
 
     def epochs(self, trial: str) -> list[dict[str, Any]]:
-        """What a trial reported after each epoch."""
+        """Read the metrics that a trial reported after each epoch."""
         return read_epochs(self.trial_folder(trial) / layout.EPOCHS)
 
     def checkpoint(self, trial: str) -> str | None:
-        """Path or URI of a trial's newest checkpoint, None if none is stored."""
+        """Return the path or URI of a trial's newest checkpoint, None if none is stored."""
         stored = newest(self.place.below(f"{layout.TRIALS}/{trial}/{layout.RUN}"))
         return None if stored is None else self.place.below(f"{layout.TRIALS}/{trial}/{layout.RUN}/{stored}")
 
     def status(self) -> dict[str, Any]:
-        """The experiment as plain data: name, best (an id), trials (id, state, epochs, params, metrics)."""
+        """Return the experiment as plain data: name, best (an id), trials (id, state, epochs, params, metrics)."""
         study = self.study()
         best = study.best()
         return {

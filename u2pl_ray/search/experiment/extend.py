@@ -1,4 +1,4 @@
-"""More of a search: further trials, a larger budget, other ranges, on the same study."""
+"""Extend a search: more trials, a larger budget or other ranges, on the same study."""
 
 import json
 from dataclasses import asdict, replace
@@ -27,17 +27,21 @@ def extend(
     patience: int | None = None,
     space: Space | None = None,
 ) -> tuple[Experiment, list[str]]:
-    """The experiment with more to do, and sentences about what that means; `Experiment.run` then does it.
+    """Extend an experiment; `Experiment.run` then runs the added trials.
 
     Args:
-        experiment: to be extended.
-        trials: more trials.
-        hours, device_hours: more of them, on top of the limit so far, or of what was used if there was none.
-        patience: the new limit; counting starts anew with any extension.
+        experiment: the search.
+        trials: number of trials to add.
+        hours: wall hours to add to the present limit, or to the use so far if there was no limit.
+        device_hours: the same for GPU-hours (on CPU: worker-hours).
+        patience: the new limit; any extension restarts its count.
         space: other ranges for the same settings.
 
+    Returns:
+        The extended experiment, and sentences for the user about the changes.
+
     Raises:
-        UserError: nothing more is asked for, or the space is not one of the same settings.
+        UserError: no extension is given, or the space has other settings.
     """
     for flag, more in (("--trials", trials), ("--hours", hours), ("--gpu-hours", device_hours)):
         if more < 0:
@@ -63,7 +67,7 @@ def extend(
     extended = replace(experiment, options=replace(options, trials=total, budget=budget))
     if space is not None:
         kept = experiment.folder / f"space-{len(list(experiment.folder.glob('space-*.yaml'))) + 1}.yaml"
-        write_whole(kept, experiment.space.text)  # the ranges until now
+        write_whole(kept, experiment.space.text)  # the previous ranges
         snapshot.write(experiment.folder, layout.SPACE, space.text)
         extended = replace(extended, space=space)
     tree = json.loads((experiment.folder / layout.EXPERIMENT).read_text("utf-8"))
@@ -78,7 +82,16 @@ def _more(limit: float | None, so_far: float, more: float) -> float | None:
 
 
 def _rerange(experiment: Experiment, study: TrialStudy, space: Space) -> list[str]:
-    """Check that the study can go on with `space`; what no longer fits, in words."""
+    """Check that the study can continue with other ranges; describe the changes and the trials outside them.
+
+    Args:
+        experiment: the search.
+        study: its study.
+        space: the new ranges.
+
+    Raises:
+        UserError: the space differs in more than its bounds, or excludes a queued trial.
+    """
     before = experiment.space
     for path in {**before.parameters, **space.parameters}:
         if path not in before.parameters or path not in space.parameters:

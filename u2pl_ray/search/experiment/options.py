@@ -1,4 +1,4 @@
-"""How an experiment searches, and how that is written down."""
+"""Options of a search, and their form in experiment.json."""
 
 import platform
 from collections.abc import Mapping
@@ -23,18 +23,18 @@ _VERSIONS = ("u2pl_ray", "ray", "optuna", "torch")
 
 @dataclass(frozen=True)
 class Options:
-    """How an experiment searches.
+    """Options of a search.
 
     Attributes:
-        trials: trials in all, None for no limit.
-        sampler, scheduler: what proposes, and what stops early.
-        max_concurrent: upper limit of trials at once, or None for what the cluster holds.
+        trials: number of trials, None for no limit.
+        sampler, scheduler: which propose trials, and stop them early.
+        max_concurrent: upper limit of trials at once; None: as many as the cluster holds.
         trainer: `module:function` that builds a trial's trainer.
-        budget: where the search ends beside its number of trials.
+        budget: further limits at which the search ends.
         study_url: the database that holds the study, or an empty string for a journal file in the experiment's folder.
         confirms: the experiment that this one is the confirmation of, or an empty string.
-        keep: finished trials that keep their checkpoints, the best ones.
-        autoscale: the cluster adds nodes on demand: ask for room for `max_concurrent` trials.
+        keep: number of finished trials (the best) that keep their checkpoints.
+        autoscale: the cluster adds nodes on demand: request resources for `max_concurrent` trials.
     """
 
     trials: int | None
@@ -49,17 +49,22 @@ class Options:
     autoscale: bool = False
 
     def choices(self, epochs: int) -> tuple[SamplerChoice, BasePruner]:
-        """What a `TrialStudy` of trials of at most `epochs` epochs proposes with, and stops by."""
+        """Return the sampler and build the pruner of a study whose trials have at most `epochs` epochs."""
         return self.sampler, self.scheduler.build(epochs)
 
 
 def versions() -> dict[str, str]:
-    """What results depend on beside the settings, as installed here."""
+    """Return the installed versions of the packages that results depend on."""
     return {"python": platform.python_version(), **{name: metadata.version(name) for name in _VERSIONS}}
 
 
 def describe(name: str, options: Options) -> dict[str, Any]:
-    """What experiment.json holds."""
+    """Build the content of experiment.json.
+
+    Args:
+        name: the experiment's.
+        options: of the search.
+    """
     return {
         "format": FORMAT,
         "name": name,
@@ -85,10 +90,10 @@ def describe(name: str, options: Options) -> dict[str, Any]:
 
 
 def read_options(tree: Mapping[str, Any]) -> Options:
-    """The options in what `describe` made, under `options`.
+    """Read the options back from the value of `options` in experiment.json.
 
     Raises:
-        KeyError, TypeError: something is missing or unknown.
+        KeyError, TypeError: a key is missing or unknown.
     """
     return Options(
         tree["trials"],
@@ -96,7 +101,7 @@ def read_options(tree: Mapping[str, Any]) -> Options:
         SchedulerChoice(**tree["scheduler"]),
         tree["max_concurrent"],
         tree["trainer"],
-        Budget(**tree.get("budget", {})),  # experiments of earlier versions have none
+        Budget(**tree.get("budget", {})),  # experiments of earlier versions have no budget
         tree.get("study_url", ""),
         tree.get("confirms", ""),
         tree.get("keep", KEEP),
@@ -105,10 +110,14 @@ def read_options(tree: Mapping[str, Any]) -> Options:
 
 
 def parse_description(text: str, name: str) -> dict[str, Any]:
-    """What `describe` made, as JSON; not looked into if it is of another format.
+    """Parse experiment.json; the options are checked only if its format is this version's.
+
+    Args:
+        text: the file's content.
+        name: of the file in messages.
 
     Raises:
-        UserError: it is damaged.
+        UserError: the file is damaged.
     """
     tree = parse_json(text, name)
     if tree.get("format", FORMAT) != FORMAT:

@@ -1,4 +1,4 @@
-"""Plans: searches that have been checked against configuration, storage and cluster, and not been started."""
+"""Plan a search: check it against configuration, storage and cluster before it is started."""
 
 import json
 import shutil
@@ -36,7 +36,7 @@ from u2pl_ray.search.trials.retention import KEEP
 
 @dataclass(frozen=True)
 class Plan:
-    """A search that has been checked and not been started; nothing is written yet."""
+    """A checked search that is not started: nothing is written before `create`."""
 
     name: str
     place: Place
@@ -50,7 +50,7 @@ class Plan:
     queue: Sequence[tuple[Mapping[str, Any], str]] = ()
 
     def lines(self) -> list[str]:
-        """The plan for people."""
+        """Describe the plan for the user, line by line."""
         epochs = self.config.train.epochs
         pruner = self.options.scheduler.build(epochs)
         rungs = pruner.rungs(0, epochs) if isinstance(pruner, RungPruner) else []
@@ -80,7 +80,7 @@ class Plan:
         ]
 
     def _checkpoints(self) -> list[str]:
-        """How much room checkpoints take at most; nothing if the classes are not known yet."""
+        """Describe the largest disk use of checkpoints; no line if the number of classes is not known yet."""
         if not self.config.data.classes:
             return []
         capacity = "method.memory_bank.capacity"
@@ -92,16 +92,16 @@ class Plan:
 
         size, each = checkpoint_bytes(config), config.train.keep_checkpoints
         finished = min(self.options.keep, self.options.trials or self.options.keep)
-        # One more trial than run at once: the one that has just ended; one more checkpoint: the one being written.
+        # One trial more than run at once, as one has just ended; one checkpoint more, as one is being written.
         most = finished * each + (self.fit.concurrent + 1) * (each + 1)
         kept = f"{each} of each running trial and of the best {finished} finished"
         return [f"checkpoints  {size / 1e9:.2g} GB each, at most about {most * size / 1e9:.2g} GB at a time ({kept})"]
 
     def create(self) -> Experiment:
-        """Write the experiment: all of it, or nothing.
+        """Write the experiment, completely or not at all.
 
         Raises:
-            UserError: the name was taken meanwhile, or the storage cannot be written.
+            UserError: the name was used meanwhile, or the storage cannot be written.
         """
         folder = self.place.folder
         partial = folder.with_name(f".{self.name}.{uuid.uuid4().hex[:8]}")
@@ -157,24 +157,26 @@ def plan_search(
 
     Args:
         config: resolved configuration the trials start from.
-        space: what is searched.
+        space: the searched settings.
         name: the experiment's; must be new in the storage.
-        trials: how many, None for no limit but the budget's.
-        budget: where the search ends before that.
+        trials: number of trials, None for no limit but the budget's.
+        budget: further limits at which the search ends.
         storage_path: folder that every node reaches, or a URI (s3://bucket/prefix); default: `default_storage()`.
-        sampler, sampler_options: default: what the space's `method` says, else TPE.
-        scheduler, scheduler_options: default: what the space's `early_terminate` says, else ASHA.
+        sampler: default: by the space's `method`, else TPE.
+        sampler_options: arguments of the sampler.
+        scheduler: default: by the space's `early_terminate`, else ASHA.
+        scheduler_options: arguments of the scheduler.
         seed: of the proposals.
-        warm_start: earlier experiments whose trials the sampler is told of.
-        queue: settings to begin with instead of the paper's, each with a note that says whence.
+        warm_start: earlier experiments whose trials the sampler learns from.
+        queue: first settings, instead of the paper's, each with a note on their origin.
         study_url: keep the study in this database, where several drivers can share it.
         max_concurrent: upper limit of trials at once.
         trainer: `module:function`, see `Options`.
-        keep: finished trials that keep their checkpoints, the best ones; default: `KEEP`.
-        autoscale: the cluster adds nodes on demand: ask for room for `max_concurrent` trials.
+        keep: number of finished trials (the best) that keep their checkpoints; default: `KEEP`.
+        autoscale: the cluster adds nodes on demand: request resources for `max_concurrent` trials.
 
     Raises:
-        UserError: one line naming what is wrong.
+        UserError: one line that names the setting, file or option that is wrong.
     """
     if trials is not None and trials < 1:
         raise UserError(f"--trials {trials}: give at least 1")
@@ -224,7 +226,13 @@ def plan_search(
 
 
 def plan_training(config: Config, *, name: str, storage_path: str | Path | None = None) -> Plan:
-    """Check a single training of `config` against storage and cluster; see `plan_search`."""
+    """Check a single training against storage and cluster; see `plan_search`.
+
+    Args:
+        config: the training's.
+        name: the experiment's; must be new in the storage.
+        storage_path: folder or URI; default: `default_storage()`.
+    """
     space = parse_space(f"parameters:\n  seed: {{values: [{config.seed}]}}\n", "one training")
     return plan_search(
         config, space, name=name, trials=1, storage_path=storage_path, sampler="random", scheduler="none"
@@ -232,7 +240,7 @@ def plan_training(config: Config, *, name: str, storage_path: str | Path | None 
 
 
 def _warmup(config: Config) -> int:
-    """Epochs in which trials that differ in the method do not differ yet."""
+    """Return the number of first epochs in which trials with different method settings train identically."""
     return 0 if config.method.name == "supervised" else config.method.warmup_epochs
 
 

@@ -1,6 +1,6 @@
-"""Repair an experiment before it goes on: its files from their copies, study and trials from each other.
+"""Repair an experiment before it continues: its files from their copies, study and trials from each other.
 
-After a kill there is nothing to do: every write leaves a state that loads. This is for files that were cut,
+After a kill no repair is needed: every write leaves a readable state. This is for files that were truncated,
 overwritten, deleted or edited.
 """
 
@@ -31,12 +31,12 @@ _LOST = "the study was lost, and so was this trial's own record"
 
 
 def restore_files(folder: Path, started_with: Mapping[str, str], force: bool = False) -> list[str]:
-    """Restore an experiment's own files from their copies; return lines for people about what had changed.
+    """Restore an experiment's own files from their copies; return lines for the user about the changes.
 
     Args:
         folder: the experiment's; its lease is held.
-        started_with: versions of what results depend on, at the start.
-        force: go on although files were edited.
+        started_with: versions of the packages that results depend on, at the start.
+        force: continue although files were edited.
 
     Raises:
         UserError: files were edited such that results would not be comparable.
@@ -53,12 +53,12 @@ def restore_files(folder: Path, started_with: Mapping[str, str], force: bool = F
 
 
 def mend_study(folder: Path, config: Config, open_study: Callable[[bool], TrialStudy]) -> list[str]:
-    """Restore study and trials' files from each other; return lines for people about what was not whole.
+    """Restore study and trials' files from each other; return lines for the user about each repair.
 
     Args:
         folder: the experiment's; its study is a journal file.
         config: the configuration the trials start from.
-        open_study: opens the study, or makes it anew if told True.
+        open_study: opens the study; called with True it creates the study again.
     """
     journal, trials = folder / layout.STUDY, folder / layout.TRIALS
     trials.mkdir(exist_ok=True)
@@ -76,7 +76,12 @@ def mend_study(folder: Path, config: Config, open_study: Callable[[bool], TrialS
 
 
 def _adopt_trials(study: TrialStudy, trials: Path) -> list[str]:
-    """Enter trials that have a folder and are not in the study, and ends of trials that are; ids of both."""
+    """Add trials to the study that only their folders show, and missing ends of trials; return the ids of both.
+
+    Args:
+        study: of the experiment.
+        trials: folder of its trials.
+    """
     known = len(study.records())
     numbers = [int(folder.name) for folder in trials.glob("[0-9]*") if folder.name.isdigit()]
     adopted = []
@@ -102,7 +107,13 @@ def _adopt_trials(study: TrialStudy, trials: Path) -> list[str]:
 
 
 def _restore_records(study: TrialStudy, trials: Path, configure: Callable[[TrialRecord], Config]) -> list[str]:
-    """Put back what is missing of finished trials' files, as far as study and checkpoints have it; lines about that."""
+    """Restore missing files of finished trials from study and checkpoints; return lines for the user.
+
+    Args:
+        study: of the experiment.
+        trials: folder of its trials.
+        configure: builds a trial's configuration.
+    """
     notes = []
     for record in study.records():
         folder = trials / record.id
@@ -130,7 +141,12 @@ def _restore_records(study: TrialStudy, trials: Path, configure: Callable[[Trial
 
 
 def _trial_file(study: TrialStudy, folder: Path) -> TrialFile | None:
-    """What a trial's folder says of it: trial.json, else the settings in config.yaml."""
+    """Read a trial's file: trial.json, else the searched settings from config.yaml; None if neither is readable.
+
+    Args:
+        study: for the searched settings.
+        folder: the trial's.
+    """
     file = TrialFile.read(folder)
     if file is not None:
         return file
@@ -154,7 +170,7 @@ def _settle(study: TrialStudy, record: TrialRecord, told: TrialFile, epochs: lis
 
 
 def _history(run: Path) -> list[dict[str, Any]]:
-    """The epochs that a training's newest whole checkpoint knows of."""
+    """Return the metrics of the epochs stored in a training's newest complete checkpoint."""
     for folder in sorted(run.glob("epoch_*"), reverse=True):
         try:
             return list(checkpoint.load(folder)["history"])
@@ -164,7 +180,7 @@ def _history(run: Path) -> list[dict[str, Any]]:
 
 
 def _config(folder: Path) -> Config | None:
-    """A trial's configuration as its folder has it; None if that is gone or damaged."""
+    """Read a trial's configuration from its folder; None if the file is missing or damaged."""
     try:
         return parse_config((folder / layout.CONFIG).read_text("utf-8"), layout.CONFIG)
     except (OSError, UnicodeDecodeError, UserError):

@@ -1,7 +1,7 @@
 """Pristine copies of experiment.json, config.yaml and space.yaml, used to repair a damaged file and to detect edits.
 
-They lie in `start/` of the experiment's folder. A file that cannot be read is restored from there. One that reads well
-and differs was edited: going on with it would mix trials of two different searches.
+They are in `start/` of the experiment's folder. A file that cannot be read is restored from there. A readable file
+that differs was edited: continuing with it would mix trials of two different searches.
 """
 
 import json
@@ -16,22 +16,36 @@ from u2pl_ray.search.storage import layout
 from u2pl_ray.system.atomic import write_whole
 
 _HARMLESS = ("tracking.", "resources.", "data.loader_workers", "train.keep_checkpoints")
-"""Settings that change where a trial runs and what is kept of it, and not its result."""
+"""Settings that change where a trial runs or which of its files are kept, but not its result."""
 
 T = TypeVar("T")
 
 
 def write(folder: Path, file: str, text: str) -> None:
-    """Write one of the three files, and its copy."""
+    """Write one of the three files and its copy.
+
+    Args:
+        folder: the experiment's.
+        file: name of the file.
+        text: its content.
+    """
     write_whole(folder / layout.START / file, text)
     write_whole(folder / file, text)
 
 
 def read(folder: Path, file: str, parse: Callable[[str, str], T]) -> tuple[T, str]:
-    """What `parse(text, name)` makes of a file, or of its copy; and a line for people in the latter case.
+    """Parse one of the three files, or its copy if the file is missing or damaged.
+
+    Args:
+        folder: the experiment's.
+        file: name of the file.
+        parse: called with the text and the file's name; raises UserError if the text is damaged.
+
+    Returns:
+        The parsed content, and a line for the user if it comes from the copy, else an empty string.
 
     Raises:
-        UserError: neither can be read.
+        UserError: neither the file nor its copy can be read.
     """
     try:
         return _parsed(folder / file, parse), ""
@@ -47,7 +61,7 @@ def read(folder: Path, file: str, parse: Callable[[str, str], T]) -> tuple[T, st
 
 
 def restore(folder: Path) -> None:
-    """Put back the copies of files that are gone or damaged."""
+    """Replace files that are missing or damaged by their copies."""
     for file, parse in ((layout.EXPERIMENT, parse_json), (layout.CONFIG, parse_config), (layout.SPACE, parse_text)):
         _, restored = read(folder, file, parse)
         if restored:
@@ -55,7 +69,7 @@ def restore(folder: Path) -> None:
 
 
 def changes(folder: Path) -> tuple[list[str], list[str]]:
-    """What was edited since the start, and matters to results; and what does not. Each as `file: key old -> new`."""
+    """List edits since the start, as `file: key old -> new`: those that matter to results, and the others."""
     serious: list[str] = []
     harmless: list[str] = []
     if not (folder / layout.START).is_dir():
@@ -81,15 +95,24 @@ def changes(folder: Path) -> tuple[list[str], list[str]]:
 
 
 def version_changes(then: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
-    """`torch 2.5.0 -> 2.6.0`, for what is installed in another version than at the start."""
+    """List packages whose version changed, as `torch 2.5.0 -> 2.6.0`.
+
+    Args:
+        then: versions at the start, by package.
+        now: installed versions.
+    """
     return [f"{name} {then[name]} -> {now[name]}" for name in now if name in then and then[name] != now[name]]
 
 
 def parse_json(text: str, name: str) -> dict[str, Any]:
-    """A JSON object.
+    """Parse a JSON object.
+
+    Args:
+        text: the file's content.
+        name: of the file in messages.
 
     Raises:
-        UserError: it is none.
+        UserError: the text is no JSON object.
     """
     try:
         tree = json.loads(text)
@@ -101,10 +124,14 @@ def parse_json(text: str, name: str) -> dict[str, Any]:
 
 
 def parse_config(text: str, name: str) -> Config:
-    """A whole configuration, as `overrides.dump` writes it.
+    """Parse a whole configuration, as `overrides.dump` writes it.
+
+    Args:
+        text: the file's content.
+        name: of the file in messages.
 
     Raises:
-        UserError: it is none, or has been cut.
+        UserError: the text is no configuration, or is truncated.
     """
     import yaml
 
@@ -118,10 +145,14 @@ def parse_config(text: str, name: str) -> Config:
 
 
 def parse_text(text: str, name: str) -> str:
-    """A text that is not empty.
+    """Return a text that is not empty.
+
+    Args:
+        text: the file's content.
+        name: of the file in messages.
 
     Raises:
-        UserError: it is.
+        UserError: the text is empty.
     """
     if not text.strip("\0 \n"):
         raise UserError(f"{name}: damaged (empty)")

@@ -1,4 +1,4 @@
-"""`--warm-start`: which trials of earlier experiments mean something to a new one."""
+"""Collect the trials of earlier experiments that a new one can learn from (`--warm-start`)."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -14,20 +14,26 @@ from u2pl_ray.search.study.prior_trials import Earlier
 from u2pl_ray.search.study.trial_record import State, TrialRecord
 
 LEARNS = ("tpe", "gp")
-"""Samplers to which trials that they did not propose mean something."""
+"""Samplers that learn from trials which they did not propose."""
 
 _BESIDE = ("seed", "workers", "resources", "tracking")
 """Settings that may differ between comparable trials."""
 
 
 def gather(names: Sequence[str], space: Space, base: Config, storage_path: str | Path | None = None) -> Earlier:
-    """The finished trials of the named experiments, as far as `space` could have proposed them.
+    """Collect the finished trials of earlier experiments that `space` could have proposed.
 
-    A setting that is searched now and was not then has the value it had then. A trial is left out if a value lies
-    outside today's range, or if a setting that is not searched now had another value than it has now.
+    A setting that is searched now, but was not then, counts with its fixed value of then. A trial is left out if a
+    value lies outside the present range, or if a setting that is not searched now had another value.
+
+    Args:
+        names: names, folders or URIs of the experiments.
+        space: of the new experiment.
+        base: configuration the new trials start from.
+        storage_path: where names are looked up.
 
     Raises:
-        UserError: no such experiment, or one whose trials were compared by another metric.
+        UserError: there is no such experiment, or it has another objective.
     """
     trials: list[Mapping[str, Any]] = []
     notes: list[str] = []
@@ -55,7 +61,7 @@ def _sort(experiment: Experiment, space: Space, base: Config) -> tuple[list[Mapp
         if not record.state.finished:
             continue
         if record.state == State.FAILED and record.reason != "nan":
-            left_out["that failed"] += 1  # by no fault of their settings
+            left_out["that failed"] += 1  # for reasons other than their settings
             continue
         try:
             config = experiment.space.configure(experiment.config, record.params)
@@ -85,7 +91,13 @@ def _row(experiment: str, record: TrialRecord, params: Mapping[str, Any]) -> Map
 
 
 def _differences(experiment: Experiment, space: Space, base: Config) -> list[str]:
-    """Settings that neither search varies and that differ, such as `train.epochs=40`; at most three."""
+    """List at most three settings that differ and that neither search varies, such as `train.epochs=40`.
+
+    Args:
+        experiment: the earlier one.
+        space: of the new one.
+        base: configuration of the new one.
+    """
     then, now = overrides.apply(experiment.config, experiment.space.constants), overrides.apply(base, space.constants)
     varied = {*space.parameters, *experiment.space.parameters}
     found = [

@@ -1,1 +1,1 @@
-"""Those who watch a search: the console, Weights & Biases. Watching never changes a result."""
+"""Listeners of a search: the console, Weights & Biases. A listener never changes a result."""

@@ -1,4 +1,4 @@
-"""What happens in a search, for whoever watches: the console, W&B. Watching never changes or ends a search."""
+"""Events of a search and who receives them: console, W&B. A listener never changes or ends a search."""
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
@@ -11,32 +11,48 @@ logger = logging.getLogger(__name__)
 
 
 class Listener:
-    """Told of every event; the defaults do nothing."""
+    """Receiver of a search's events; every method does nothing by default."""
 
     def trial_started(self, trial: TrialRecord, config: Config) -> None:
-        """A trial was handed to the cluster; `trial.epochs` is above 0 if it continues."""
+        """Handle the start of a trial on the cluster.
+
+        Args:
+            trial: `trial.epochs` is above 0 if it continues.
+            config: its whole configuration.
+        """
 
     def epoch_known(self, trial: TrialRecord, metrics: Mapping[str, Any]) -> None:
-        """An epoch that an earlier session recorded, of a trial that continues."""
+        """Handle an epoch that an earlier session recorded, of a trial that continues.
+
+        Args:
+            trial: the trial.
+            metrics: of that epoch.
+        """
 
     def epoch_done(self, trial: TrialRecord, metrics: Mapping[str, Any], best: TrialRecord | None) -> None:
-        """A trial reported an epoch; `best` is the best trial of the search so far."""
+        """Handle an epoch that a trial reported.
+
+        Args:
+            trial: the trial, with this epoch.
+            metrics: of this epoch.
+            best: the best trial of the search so far, if any.
+        """
 
     def trial_finished(self, trial: TrialRecord) -> None:
-        """A trial reached one of the finished states."""
+        """Handle the end of a trial, in one of the finished states."""
 
     def note(self, text: str) -> None:
-        """One line that people should see."""
+        """Handle a line of text for the user."""
 
     def close(self) -> None:
-        """The search ended or was interrupted."""
+        """Handle the end or the interruption of the search."""
 
 
 class Listeners(Listener):
-    """Passes every event to each listener; one that raises is reported once and does no harm.
+    """Dispatcher of every event to each listener; an exception in one is reported once and ignored.
 
     Args:
-        listeners: told in this order.
+        listeners: called in this order.
     """
 
     def __init__(self, listeners: Sequence[Listener] = ()) -> None:
@@ -44,7 +60,7 @@ class Listeners(Listener):
         self._complained: set[int] = set()
 
     def add(self, listener: Listener) -> None:
-        """Tell one more listener from now on."""
+        """Add a listener, which receives all later events."""
         self._listeners.append(listener)
 
     def trial_started(self, trial: TrialRecord, config: Config) -> None:

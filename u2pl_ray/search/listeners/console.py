@@ -1,4 +1,4 @@
-"""A search on the terminal: one line per event, and the table at the end."""
+"""Print a search on the terminal: one line per event, and the table at the end."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -24,10 +24,10 @@ _COLOURS = {
 
 
 class ConsoleListener(Listener):
-    """Prints what happens.
+    """Listener that prints one line per event.
 
     Args:
-        console: where to.
+        console: the terminal.
         objective: name of the metric trials are compared by.
     """
 
@@ -36,21 +36,21 @@ class ConsoleListener(Listener):
         self._epochs: dict[str, int] = {}
 
     def trial_started(self, trial: TrialRecord, config: Config) -> None:
-        """`0003 starts  temperature=0.31 capacity=2048`."""
+        """Print `0003 starts  temperature=0.31 capacity=2048`."""
         self._epochs[trial.id] = config.train.epochs
         verb = f"continues after epoch {trial.epochs}" if trial.epochs else "starts"
         note = f" ({trial.note})" if trial.note else ""
         self._line(trial, f"{verb}{note}  [dim]{escape(settings(trial.params))}[/dim]")
 
     def epoch_done(self, trial: TrialRecord, metrics: Mapping[str, Any], best: TrialRecord | None) -> None:
-        """`0003 epoch 4/9  val/miou 0.4123  best 0.5530 (0001)`."""
+        """Print `0003 epoch 4/9  val/miou 0.4123  best 0.5530 (0001)`."""
         total = self._epochs.get(trial.id, "?")
         leader = "" if best is None else f"  [dim]best {number(best.latest)} ({best.id})[/dim]"
         value = number(metrics.get(self._objective))
         self._line(trial, f"epoch {metrics['training_iteration']}/{total}  {self._objective} {value}{leader}")
 
     def trial_finished(self, trial: TrialRecord) -> None:
-        """`0003 stopped after 2 epochs  val/miou 0.4123`."""
+        """Print `0003 stopped after 2 epochs  val/miou 0.4123`."""
         word = f"[{_COLOURS[trial.state]}]{trial.state.value.lower()}[/]"
         if trial.state in (State.COMPLETED, State.STOPPED):
             self._line(trial, f"{word} after {trial.epochs} epochs  {self._objective} {number(trial.latest)}")
@@ -58,7 +58,7 @@ class ConsoleListener(Listener):
             self._line(trial, f"{word} ({trial.reason}): {escape(trial.detail)}")
 
     def note(self, text: str) -> None:
-        """The line as it is."""
+        """Print the line unchanged."""
         self._console.print(escape(text), highlight=False, soft_wrap=True)
 
     def _line(self, trial: TrialRecord, text: str) -> None:
@@ -68,13 +68,13 @@ class ConsoleListener(Listener):
 def results_table(
     trials: Sequence[TrialRecord], best: TrialRecord | None, objective: str, top: int = 20, maximize: bool = True
 ) -> Table:
-    """The trials: the best, then completed ones, then others, each by value; those without a value last.
+    """Build the table of trials: the best, then completed ones, then others, by value; those without one last.
 
     Args:
         trials: all of them.
-        best: the leader, set in bold.
-        objective: name of the metric in the head line.
-        top: rows shown.
+        best: the best trial, set in bold.
+        objective: name of the metric in the table's head.
+        top: number of rows.
         maximize: whether larger is better.
     """
     leader = None if best is None else best.id

@@ -1,17 +1,17 @@
-"""Settings and numbers as people read them."""
+"""Format settings and numbers for display."""
 
 from collections.abc import Collection, Mapping
 from typing import Any
 
 
 def settings(params: Mapping[str, Any]) -> str:
-    """`temperature=0.31 capacity=2048`."""
+    """Format settings as `temperature=0.31 capacity=2048`."""
     names = short_names(params)
     return " ".join(f"{names[path]}={number(value)}" for path, value in params.items())
 
 
 def short_names(paths: Collection[str]) -> dict[str, str]:
-    """Each dotted path's shortest ending that is unique among them."""
+    """Map each dotted path to its shortest ending that no other of the paths has."""
     result = {}
     for path in paths:
         parts = path.split(".")
@@ -24,7 +24,7 @@ def short_names(paths: Collection[str]) -> dict[str, str]:
 
 
 def number(value: Any) -> str:
-    """Four significant digits for fractions, all digits for whole numbers; `-` for none."""
+    """Format fractions with four significant digits, whole numbers with all digits, None as `-`."""
     if value is None:
         return "-"
     return f"{value:.4g}" if isinstance(value, float) else str(value)

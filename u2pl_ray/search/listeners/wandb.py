@@ -1,4 +1,4 @@
-"""A search in Weights & Biases: one run a trial, written by the driver."""
+"""Report a search to Weights & Biases: one run per trial, written by the driver."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -13,15 +13,15 @@ from u2pl_ray.search.study.trial_record import TrialRecord
 from u2pl_ray.tracking.sink import WandbSink
 
 _IMAGES = "media/images"
-"""Images in W&B, followed by their split; the sink wants paths relative to the experiment's folder."""
+"""Metric of the images in W&B, followed by their split; its values are paths relative to the experiment's folder."""
 
 
 class WandbListener(Listener):
-    """Passes a search's events to W&B.
+    """Listener that passes a search's events to W&B.
 
     Args:
         sink: writes the runs.
-        say: called with what people should see when the sink is closed.
+        say: called with messages for the user when the sink is closed.
     """
 
     def __init__(self, sink: WandbSink, say: Callable[[str], None] = lambda line: None) -> None:
@@ -33,7 +33,7 @@ class WandbListener(Listener):
         self._sink.start(trial.id, trial.id, config.model_dump(mode="json"), tags)
 
     def epoch_known(self, trial: TrialRecord, metrics: Mapping[str, Any]) -> None:
-        """Log what an earlier session may not have; the sink skips steps it has."""
+        """Log an epoch that W&B may lack; the sink skips steps that it has written before."""
         self._log(trial, metrics)
 
     def epoch_done(self, trial: TrialRecord, metrics: Mapping[str, Any], best: TrialRecord | None) -> None:
@@ -54,16 +54,16 @@ class WandbListener(Listener):
         self._sink.finish(trial.id, trial.state.value, summary)
 
     def close(self) -> None:
-        """Wait for the sink. It warns by itself of what went wrong; only losses are said again."""
+        """Close the sink and report lost rows; other problems were reported when they occurred."""
         report = self._sink.close()
         if report.dropped:
             self._say(f"W&B: {report.dropped} rows were lost")
 
 
 def sweep_of(space_text: str) -> dict[str, Any]:
-    """A space file as the W&B Sweep it can be registered as: stopping trials is not W&B's business here.
+    """Convert a space file to a W&B Sweep, without `early_terminate`: the driver stops trials, not W&B.
 
-    A sweep has one metric: of several objectives it gets the first.
+    A sweep has one metric, the first of several objectives.
     """
     tree = dict(yaml.safe_load(space_text))
     if isinstance(tree.get("metric"), list):

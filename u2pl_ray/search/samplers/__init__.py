@@ -1,1 +1,1 @@
-"""What proposes trials: samplers by name, and what of the study each of them is shown."""
+"""Samplers by name, and the trials of the study that each of them is shown."""

@@ -1,4 +1,4 @@
-"""Samplers by name: what proposes the next trial. Each is an Optuna sampler; options are its own arguments."""
+"""Samplers by name, which propose trials. Each is an Optuna sampler; its options are that class's arguments."""
 
 import hashlib
 import inspect
@@ -16,7 +16,7 @@ from u2pl_ray.config.errors import UserError, nearest
 
 
 class NumberedQMC(samplers.QMCSampler):
-    """Quasi-random points taken by trial number, so that an interrupted proposal skips no point of the sequence.
+    """Quasi-random sampler that takes points by trial number, so that an interrupted proposal skips no point.
 
     Optuna counts points in the study instead (https://optuna.readthedocs.io, QMCSampler).
     """
@@ -61,10 +61,10 @@ SAMPLERS: dict[str, tuple[Callable[..., samplers.BaseSampler], type[samplers.Bas
 """Name to (factory, class whose arguments are the options)."""
 
 COMPLETED_ONLY = ("gp", "cmaes", "nsga2")
-"""Learn nothing from trials that were stopped early (cmaes: unless consider_pruned_trials=true)."""
+"""Samplers that learn nothing from trials stopped early (cmaes: unless consider_pruned_trials=true)."""
 
 ONE_OBJECTIVE = ("cmaes",)
-"""Cannot weigh several objectives; tpe is multi-objective TPE where there are several."""
+"""Samplers that cannot handle several objectives; with several, tpe is multi-objective TPE."""
 
 _PLAIN: dict[str, tuple[type, ...]] = {
     "int": (int,),
@@ -77,18 +77,18 @@ _PLAIN: dict[str, tuple[type, ...]] = {
 
 @dataclass(frozen=True)
 class SamplerChoice:
-    """A sampler by name, with its options and the search's seed.
-
-    Raises:
-        UserError: (from `check`) an unknown name or option, or a value the sampler refuses.
-    """
+    """A sampler by name, with its options and the search's seed. Call `check` before `build`."""
 
     name: str = "tpe"
     seed: int = 0
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def check(self, objectives: int = 1) -> None:
-        """Refuse what cannot be built, or cannot weigh so many objectives."""
+        """Check that the sampler can be built and can handle the number of objectives.
+
+        Raises:
+            UserError: an unknown name or option, a refused value, or several objectives for a sampler of one.
+        """
         if self.name not in SAMPLERS:
             raise UserError(f"sampler {self.name!r}: there are {', '.join(SAMPLERS)}{nearest(self.name, SAMPLERS)}")
         if objectives > 1 and self.name in ONE_OBJECTIVE:
@@ -107,12 +107,12 @@ class SamplerChoice:
             raise UserError(f"sampler {self.name}: {error}") from None
 
     def build(self, number: int) -> samplers.BaseSampler:
-        """The sampler that proposes trial `number`: freshly seeded, so that nothing of it needs to be saved."""
+        """Build the sampler of trial `number`, with a seed of its own, so that no sampler state needs to be saved."""
         return SAMPLERS[self.name][0](self.seed, number, self.options)
 
 
 def _options(kind: type[samplers.BaseSampler]) -> dict[str, list[str]]:
-    """Arguments of a sampler that can be written on a command line, and the words for their types."""
+    """Return the sampler's arguments that can be given on a command line, each with the names of its types."""
     found = {}
     for name, parameter in inspect.signature(kind).parameters.items():
         words = re.findall(r"\w+", str(parameter.annotation))
@@ -122,5 +122,10 @@ def _options(kind: type[samplers.BaseSampler]) -> dict[str, list[str]]:
 
 
 def trial_seed(seed: int, number: int) -> int:
-    """A 32-bit seed for one trial of a search."""
+    """Compute the 32-bit seed of one trial: the first four bytes of SHA-256 of `<seed>/<number>`.
+
+    Args:
+        seed: of the search.
+        number: of the trial.
+    """
     return int.from_bytes(hashlib.sha256(f"{seed}/{number}".encode()).digest()[:4], "big")

@@ -1,4 +1,4 @@
-"""What a sampler is shown of a study: the trials in the ranges of today, and those to keep away from."""
+"""Select the trials of a study that a sampler sees: those inside the current ranges, and failures to avoid."""
 
 import copy
 from collections.abc import Mapping, Sequence
@@ -22,16 +22,16 @@ def shown(
     sampler: str,
     directions: Sequence[StudyDirection],
 ) -> list[FrozenTrial]:
-    """The trials as the sampler should see them.
+    """Convert a study's trials to the form in which the sampler should see them.
 
-    Samplers pass over failed trials, and would propose the like again; those that failed by their settings' fault
-    (infeasible, NaN) are shown as ones that violate a constraint, or, to samplers that do not learn from trials
-    without a value, as ones with the worst value so far. A trial that was drawn from other ranges appears as drawn
-    from today's, or not at all if it lies outside them: samplers use common ranges only.
+    A sampler ignores failed trials and would propose similar settings again. So a trial that failed because of its
+    settings (infeasible, NaN) is shown as one that violates a constraint, or, to a sampler without constraints, as one
+    with the worst value so far. A trial that was drawn from other ranges is shown as drawn from the current ranges,
+    and left out if it lies outside them: samplers only use trials that share their ranges.
 
     Args:
-        trials: of the study; queued ones are passed over.
-        distributions: today's ranges by parameter.
+        trials: of the study; queued ones are left out.
+        distributions: current ranges by parameter.
         sampler: its name.
         directions: of the study's objectives.
     """
@@ -39,7 +39,7 @@ def shown(
     completed = [trial.values for trial in seen if trial.state == TrialState.COMPLETE and trial.values]
     useful = sum(trial.state in (TrialState.COMPLETE, TrialState.PRUNED) for trial in seen)
     to_blame = [trial for trial in seen if trial.user_attrs.get("reason") in _BLAMED]
-    # TPE takes the best tenth for good ones: there must be enough others to fill it.
+    # TPE takes the best tenth of the trials as good: there must be enough others to fill it.
     warned = {trial.number for trial in to_blame[max(0, len(to_blame) - 9 * useful) :]}
     result = []
     for trial in seen:
@@ -56,7 +56,7 @@ def shown(
 
 
 def _in_range(trial: FrozenTrial, distributions: Mapping[str, BaseDistribution]) -> FrozenTrial | None:
-    """The trial as drawn from `distributions`; None if it is queued or does not fit."""
+    """Return the trial as drawn from `distributions`; None if it is queued or lies outside them."""
     if trial.state == TrialState.WAITING:
         return None
     if all(trial.distributions[path] == distributions.get(path) for path in trial.params):
@@ -69,7 +69,13 @@ def _in_range(trial: FrozenTrial, distributions: Mapping[str, BaseDistribution])
 
 
 def fits(distributions: Mapping[str, BaseDistribution], path: str, value: Any) -> bool:
-    """Whether a study's value of the parameter lies in its range."""
+    """Tell whether a value lies in the current range of its parameter.
+
+    Args:
+        distributions: current ranges by dotted path.
+        path: the parameter; False if it has no range now.
+        value: as the study stores it.
+    """
     distribution = distributions.get(path)
     try:
         return distribution is not None and distribution._contains(distribution.to_internal_repr(value))

@@ -1,1 +1,1 @@
-"""What stops trials early: schedulers by name, successive halving, population-based training."""
+"""Schedulers, which stop trials early: the registry, successive halving, population-based training."""

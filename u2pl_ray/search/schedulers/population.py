@@ -1,7 +1,8 @@
 """Population-based training: the worst trials end, and copies of the best ones go on in their place.
 
-A copy, a fork, is a trial of its own (`forks`): its parent's settings, perturbed, from its parent's checkpoint. Who
-ends, who is copied and how it is perturbed are functions of the reported values and the seed, as with `RungPruner`.
+A copy, called a fork, is a trial of its own (`forks`): it starts from its parent's checkpoint with its parent's
+settings, perturbed. Which trials end, which are copied and how settings are perturbed depends only on the reported
+values and the seed, as with `RungPruner`.
 """
 
 import math
@@ -21,7 +22,7 @@ from u2pl_ray.search.study.trial_record import FORK
 class PopulationPruner(BasePruner):
     """PBT (Jaderberg et al., 2017), truncation selection, asynchronous: a trial in the last `quantile` ends.
 
-    A trial is judged after `warmup + k * interval` epochs, k = 1, 2, ..., against all that have come that far. Among
+    A trial is judged after `warmup + k * interval` epochs, k = 1, 2, ..., against all that reached that epoch. Among
     fewer than 1 / quantile trials none ends.
 
     Args:
@@ -35,11 +36,16 @@ class PopulationPruner(BasePruner):
         self.interval, self.quantile, self.perturbation, self.warmup = interval, quantile, perturbation, warmup
 
     def decides(self, epoch: int) -> bool:
-        """Whether trials are judged after `epoch` epochs."""
+        """Return whether trials are judged after `epoch` epochs."""
         return epoch > self.warmup and (epoch - self.warmup) % self.interval == 0
 
     def prune(self, study: Study, trial: FrozenTrial) -> bool:
-        """Whether `trial` ends after its latest reported epoch."""
+        """Return whether a trial ends after its latest reported epoch.
+
+        Args:
+            study: the study, with one objective.
+            trial: the trial.
+        """
         epoch = trial.last_step
         if epoch is None or not self.decides(epoch):
             return False
@@ -47,7 +53,12 @@ class PopulationPruner(BasePruner):
         return trial.number in numbers[len(numbers) - int(len(numbers) * self.quantile) :]
 
     def ranking(self, study: Study, epoch: int) -> list[int]:
-        """Numbers of the trials that trained epoch `epoch` themselves, the best first."""
+        """Return the numbers of the trials that trained an epoch themselves, best first.
+
+        Args:
+            study: the study, with one objective.
+            epoch: from 1; a fork did not train the epochs of its parent.
+        """
         sign = -1.0 if study.direction == StudyDirection.MAXIMIZE else 1.0
         values = {
             trial.number: sign * trial.intermediate_values[epoch]
@@ -58,7 +69,14 @@ class PopulationPruner(BasePruner):
         return sorted(finite, key=lambda number: (values[number], number))
 
     def leaders(self, study: Study, epoch: int, population: int | None = None) -> list[int]:
-        """The trials that are copied after `epoch`, the best first; given a population, those that may still be."""
+        """Return the numbers of the trials that are copied after `epoch`, best first.
+
+        Args:
+            study: the study, with one objective.
+            epoch: number of epochs done.
+            population: size of the whole population; given, trials are included that may still be copied when the
+                others have reached the epoch. None: of the trials that have reached it.
+        """
         numbers = self.ranking(study, epoch)
         return numbers[: max(1, int((population or len(numbers)) * self.quantile))]
 
@@ -66,9 +84,15 @@ class PopulationPruner(BasePruner):
 def perturb(
     settings: Mapping[str, Any], distributions: Mapping[str, BaseDistribution], share: float, seed: int
 ) -> dict[str, Any]:
-    """Settings (as a study stores them) whose numbers are moved up or down by `share` of their ranges.
+    """Move each number among a trial's settings up or down by a share of its range.
 
-    On the range's own scale (linear or logarithmic), and not beyond its ends. Choices stay.
+    Moves are on the range's own scale (linear or logarithmic) and end at its bounds. Choices stay.
+
+    Args:
+        settings: by dotted path, as the study stores them.
+        distributions: range of each setting.
+        share: size of the move as a fraction of the range.
+        seed: decides the direction of each move.
     """
     generator = random.Random(seed)
     return {path: _moved(value, distributions[path], share, generator) for path, value in settings.items()}

@@ -1,4 +1,4 @@
-"""Schedulers by name: what stops trials early. Each is an Optuna pruner that looks at the values reported per epoch."""
+"""Schedulers by name, which stop trials early. Each is an Optuna pruner over the values reported per epoch."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -16,7 +16,7 @@ GRACE = 0.5
 paper's settings, the ranking at a fifth of them says nothing of the ranking at the end, and a search that stops trials
 there loses the best setting in 10 of 30 runs (`benchmarks/search_efficiency.py`)."""
 EARLY = 0.2
-"""The same for schedulers that do not rest on one rung."""
+"""First decision of schedulers that decide again at later epochs, as the same fraction."""
 FACTOR = 3
 
 
@@ -58,7 +58,7 @@ SCHEDULERS: dict[str, tuple[Callable[..., BasePruner], tuple[str, ...]]] = {
 
 _LEAST = {"factor": 2, "startup_trials": 0, "warmup": 0}
 _SHARES = {"quantile": 0.5, "perturbation": 1.0}
-"""Options that are fractions, with the largest."""
+"""Options that are fractions above 0, with their largest allowed value."""
 
 
 @dataclass(frozen=True)
@@ -69,13 +69,18 @@ class SchedulerChoice:
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def after(self, warmup: int, epochs: int) -> "SchedulerChoice":
-        """Counting budgets from the end of `warmup` epochs that say nothing of a trial, unless told otherwise."""
+        """Return the choice with its `warmup` option set to `warmup` epochs, unless the user set the option.
+
+        Args:
+            warmup: epochs in which trials do not differ; budgets are counted from their end.
+            epochs: length of a training.
+        """
         if self.name == "none" or "warmup" in self.options or not 0 < warmup < epochs:
             return self
         return SchedulerChoice(self.name, {**self.options, "warmup": warmup})
 
     def build(self, epochs: int) -> BasePruner:
-        """The pruner for trainings of `epochs` epochs.
+        """Build the pruner for trainings of `epochs` epochs.
 
         Raises:
             UserError: an unknown name or option, or a value that makes no sense.
@@ -102,9 +107,14 @@ class SchedulerChoice:
 
 
 def from_early_terminate(body: Mapping[str, Any], epochs: int, source: str) -> SchedulerChoice:
-    """The scheduler that W&B's `early_terminate` describes: its `hyperband` is successive halving with one bracket.
+    """Convert W&B's `early_terminate` to a scheduler: its `hyperband` is successive halving with one bracket.
 
     `min_iter`, `eta`: rungs at min_iter, min_iter * eta, ...; `max_iter`, `s`, `eta`: the first at max_iter / eta**s.
+
+    Args:
+        body: the mapping below `early_terminate`.
+        epochs: length of a training.
+        source: name of the space file in messages.
 
     Raises:
         UserError: another type, an unknown key, or values that give no rung.

@@ -1,8 +1,8 @@
-"""Asynchronous successive halving whose rungs are the trials' intermediate values and nothing else.
+"""Asynchronous successive halving that decides from the trials' intermediate values alone.
 
-Optuna's `SuccessiveHalvingPruner` notes in the study that a trial has passed a rung before it says whether the trial
-goes on. A driver killed in between never learns the answer, and the trial is never asked again. Here a decision is a
-function of the reported values: asked again after any interruption, it comes out the same.
+Optuna's `SuccessiveHalvingPruner` writes to the study that a trial has passed a rung before it returns whether the
+trial goes on. If the driver is killed in between, the answer is lost and is never computed again. Here a decision is a
+function of the reported values: repeated after any interruption, it comes out the same.
 """
 
 import math
@@ -17,7 +17,7 @@ class RungPruner(BasePruner):
     """ASHA (Li et al., MLSys 2020), stopping variant: a trial at a rung goes on if it is in the top 1/factor there.
 
     Rungs lie at `warmup + grace * factor**(bracket + k)` epochs, k = 0, 1, .... Among fewer than `factor` trials the
-    best goes on. Of several brackets a trial belongs to the one of its number modulo `brackets`; trials compete within
+    best goes on. With several brackets, a trial belongs to bracket `number % brackets`; trials compete within
     theirs.
 
     Args:
@@ -31,7 +31,12 @@ class RungPruner(BasePruner):
         self.grace, self.factor, self.brackets, self.warmup = grace, factor, brackets, warmup
 
     def rungs(self, number: int, epochs: int) -> list[int]:
-        """Epochs at which trial `number` of a training of `epochs` can be stopped."""
+        """List the epochs at which a trial can be stopped.
+
+        Args:
+            number: the trial's number, which decides its bracket.
+            epochs: length of a training.
+        """
         budget, result = self.grace * self.factor ** (number % self.brackets), []
         while self.warmup + budget < epochs:
             result.append(self.warmup + budget)
@@ -39,7 +44,12 @@ class RungPruner(BasePruner):
         return result
 
     def prune(self, study: Study, trial: FrozenTrial) -> bool:
-        """Whether to stop `trial` after its latest reported epoch."""
+        """Return whether to stop a trial after its latest reported epoch.
+
+        Args:
+            study: the study, with one objective.
+            trial: the trial.
+        """
         epoch = trial.last_step
         if epoch is None or epoch not in self.rungs(trial.number, epoch + 1):
             return False

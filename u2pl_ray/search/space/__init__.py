@@ -1,1 +1,1 @@
-"""What is searched: space files, their distributions, and the paper's setting as a point of a space."""
+"""Search spaces: their files, their distributions, and the paper's setting as a point of a space."""

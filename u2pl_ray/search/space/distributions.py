@@ -1,4 +1,4 @@
-"""One parameter of a W&B sweep as an Optuna distribution.
+"""Convert one parameter of a W&B sweep to an Optuna distribution.
 
 W&B's meaning is kept (https://docs.wandb.ai/models/sweeps/sweep-config-keys): a `log_uniform` bound is an exponent of
 e, a `log_uniform_values` bound is a value, a quantised value is a multiple of `q` (ours stays between the bounds).
@@ -40,7 +40,7 @@ _UNBOUNDED = {
 
 
 def parse_parameter(path: str, body: Mapping[str, Any], whole: bool, where: str) -> Parameter | tuple[Any]:
-    """A parameter of a sweep; a constant comes back as a tuple of its value.
+    """Parse a parameter of a sweep; a constant is returned as a tuple of its value.
 
     Args:
         path: dotted path of the setting.
@@ -71,7 +71,7 @@ def parse_parameter(path: str, body: Mapping[str, Any], whole: bool, where: str)
 
 
 def _kind(body: Mapping[str, Any], where: str) -> str:
-    """The distribution's name: given, or implied by the other keys as in W&B."""
+    """Return the distribution's name: given, or implied by the other keys as in W&B."""
     kind = body.get("distribution")
     if kind is None:
         if "values" in body:
@@ -96,13 +96,13 @@ def _categorical(path: str, values: Any, where: str) -> Parameter:
     repeated = [value for index, value in enumerate(values) if any(same(value, other) for other in values[:index])]
     if repeated:
         raise UserError(f"{where}: values holds {repeated[0]!r} twice")
-    # The study stores plain values only: anything else by its JSON text.
+    # The study stores plain values only: any other value is stored as its JSON text.
     plain = [value if isinstance(value, str | int | float | None) else json.dumps(value) for value in values]
     return Parameter(path, CategoricalDistribution(plain), choices=tuple(values))
 
 
 def _numbers(kind: str, body: Mapping[str, Any], whole: bool, where: str) -> tuple[float, float, float | None]:
-    """Lowest and highest value, and the quantum, in the setting's own scale."""
+    """Return lowest value, highest value and quantum (None: no quantum), in the setting's own scale."""
     read: dict[str, Any] = {}
     for key in (*_RANGE, "q"):
         if key not in body:

@@ -24,7 +24,7 @@ def load_space(path: str | Path, base: Config | None = None) -> Space:
 
     Args:
         path: the file.
-        base: the configuration the trials start from; given, every bound is checked by validating it with the bound.
+        base: configuration the trials start from; given, each bound is checked by validating the configuration with it.
 
     Raises:
         UserError: one line that names the file and the parameter.
@@ -42,7 +42,11 @@ def load_space(path: str | Path, base: Config | None = None) -> Space:
 
 
 def parse_space(text: str, source: str) -> Space:
-    """The space written in `text`; `source` names it in messages.
+    """Parse the text of a space file.
+
+    Args:
+        text: the file's content.
+        source: name of the file in messages.
 
     Raises:
         UserError: not YAML, an unknown key, parameter or distribution, or a range that cannot be.
@@ -76,7 +80,11 @@ def parse_space(text: str, source: str) -> Space:
 
 
 def with_objectives(space: Space, further: Sequence[Metric]) -> Space:
-    """The space with objectives beside the ones it names.
+    """Return the space with more objectives.
+
+    Args:
+        space: the space, with the objectives of its file.
+        further: the objectives to add, in order.
 
     Raises:
         UserError: one is named twice.
@@ -89,7 +97,7 @@ def with_objectives(space: Space, further: Sequence[Metric]) -> Space:
 
 
 def _objectives(body: Any, source: str) -> list[Metric]:
-    """One metric as W&B writes it, or a list of them."""
+    """Parse `metric`: one metric as W&B writes it, or a list of them."""
     if not isinstance(body, list):
         return [_metric(body, source)]
     if not body:
@@ -142,7 +150,7 @@ def _collect(body: Mapping[Any, Any], prefix: str, source: str, found: dict[str,
 
 
 def _field(path: str, where: str) -> TypeAdapter[Any]:
-    """Validates values of the setting at `path`."""
+    """Return the validator of the setting at `path`."""
     node: type[BaseModel] = Config
     parts = path.split(".")
     for index, part in enumerate(parts):
@@ -157,7 +165,7 @@ def _field(path: str, where: str) -> TypeAdapter[Any]:
             raise UserError(f"{where}: is the same for all trials of a search: set it in the configuration instead")
         if index == len(parts) - 1:
             return TypeAdapter(_annotated(kind, field.metadata))
-        if field.default == {}:  # free-form options: their values are checked by whoever takes them
+        if field.default == {}:  # free-form options: their values are checked by the code that uses them
             return TypeAdapter(Any)
         break
     known = [known for known in overrides.paths() if known.startswith(f"{path}.")]
@@ -173,7 +181,7 @@ def _annotated(kind: Any, metadata: list[Any]) -> Any:
 
 
 def _takes_whole_numbers(field: TypeAdapter[Any]) -> bool:
-    """Whether the setting is an integer: takes whole numbers and refuses fractions."""
+    """Tell whether the setting is an integer: accepts whole numbers and refuses fractions."""
 
     def fractional_problem(value: float) -> bool:
         try:

@@ -1,4 +1,4 @@
-"""The first trial of a search: the paper's own setting, as far as the space allows it."""
+"""Build the first trial of a search: the paper's own setting, as far as the space allows it."""
 
 from typing import Any
 
@@ -9,15 +9,15 @@ from u2pl_ray.search.space.space import Space
 
 
 def paper_setting(space: Space, base: Config) -> tuple[dict[str, Any], list[str]]:
-    """The paper's value of every searched setting (the schema's default), moved into the range where it is outside.
+    """Take the paper's value (the schema's default) of each searched setting; move it into its range if outside.
 
     Args:
         space: what is searched.
         base: the configuration the trials start from; its value stands in where no choice is near the paper's.
 
     Returns:
-        The settings by dotted path, and one sentence for each that is not the paper's. No settings if there is nothing
-        to choose, or if the moved ones are not valid together; a sentence then says why.
+        The settings by dotted path, and one sentence for each that differs from the paper's value. No settings if
+        nothing is searched, or if the moved values are not valid together; a sentence then says why.
     """
     if all(parameter.distribution.single() for parameter in space.parameters.values()):
         return {}, []  # nothing to choose

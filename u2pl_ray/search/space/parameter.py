@@ -1,4 +1,4 @@
-"""A searched setting: its range in the study, and its values in the configuration."""
+"""A searched setting: its distribution in the study, and its values in the configuration."""
 
 import math
 from collections.abc import Callable
@@ -16,7 +16,7 @@ class Parameter:
         path: dotted path into the configuration.
         distribution: what the sampler draws from.
         quantum: drawn values are moved to the nearest multiple of it (log scales; a linear scale has it as its step).
-        choices: the configuration's values of a categorical, in the order of `distribution.choices`.
+        choices: values in the configuration of a categorical setting, in the order of `distribution.choices`.
     """
 
     path: str
@@ -25,14 +25,14 @@ class Parameter:
     choices: tuple[Any, ...] | None = None
 
     def decode(self, stored: Any) -> Any:
-        """The configuration's value of a value in the study."""
+        """Convert a value in the study to the value in the configuration."""
         if self.choices is None:
             return stored
         assert isinstance(self.distribution, CategoricalDistribution)
         return self.choices[int(self.distribution.to_internal_repr(stored))]
 
     def encode(self, value: Any) -> Any:
-        """The study's value of a configuration's value.
+        """Convert a value in the configuration to the value in the study.
 
         Raises:
             ValueError: the value is not in the range or among the choices.
@@ -52,7 +52,7 @@ class Parameter:
         return self.distribution.to_external_repr(internal)
 
     def holds(self, value: Any) -> bool:
-        """Whether a configuration's value is in the range or among the choices."""
+        """Tell whether a configuration's value is in the range or among the choices."""
         try:
             self.encode(value)
         except ValueError:
@@ -60,14 +60,14 @@ class Parameter:
         return True
 
     def snap(self, stored: Any) -> Any:
-        """A drawn value, moved to the nearest multiple of the quantum."""
+        """Move a drawn value to the nearest multiple of the quantum."""
         if self.quantum is None:
             return stored
         low, high = bounds(self.distribution)
         return min(max(multiple(stored, self.quantum, round), low), high)
 
     def clip(self, value: Any) -> Any:
-        """The nearest value that the range allows; of choices, the nearest number, else the value's own if present.
+        """Return the allowed value nearest to `value`; of choices that are not numbers, `value` itself if present.
 
         Raises:
             ValueError: nothing in the range is near (choices that are not numbers).
@@ -93,7 +93,7 @@ class Parameter:
         return self.snap(near)
 
     def position(self, value: Any) -> float | None:
-        """Where in the range a value lies, from 0 to 1 on the scale it is drawn on; None for choices."""
+        """Return the position of a value in its range, 0 to 1 on the scale it is drawn on; None for choices."""
         if self.choices is not None:
             return None
         low, high = bounds(self.distribution)
@@ -104,7 +104,7 @@ class Parameter:
         return float((value - low) / (high - low))
 
     def extent(self) -> str:
-        """The range for people: `0.1 .. 1 (log)`, `linear | cosine`."""
+        """Format the range for display: `0.1 .. 1 (log)`, `linear | cosine`."""
         if self.choices is not None:
             return " | ".join("null" if choice is None else str(choice) for choice in self.choices)
         low, high = bounds(self.distribution)
@@ -118,13 +118,19 @@ class Parameter:
 
 
 def bounds(distribution: BaseDistribution) -> tuple[Any, Any]:
-    """Lowest and highest value of a numeric distribution."""
+    """Return the lowest and highest value of a numeric distribution."""
     assert isinstance(distribution, IntDistribution | FloatDistribution)
     return distribution.low, distribution.high
 
 
 def multiple(value: float, quantum: float, rounding: Callable[[float], int]) -> float:
-    """The multiple of `quantum` nearest to `value` in the sense of `rounding`, free of binary noise."""
+    """Round to a multiple of `quantum`, without binary rounding noise (0.3, not 0.30000000000000004).
+
+    Args:
+        value: the number to round.
+        quantum: above 0.
+        rounding: `round`, `math.floor` or `math.ceil`, applied to value / quantum.
+    """
     count = value / quantum
     if abs(count - round(count)) < 1e-9 * max(1.0, abs(count)):
         count = round(count)
@@ -133,10 +139,15 @@ def multiple(value: float, quantum: float, rounding: Callable[[float], int]) -> 
 
 
 def same(one: Any, other: Any) -> bool:
-    """Equality in which True is not 1."""
+    """Compare two values of a configuration; unlike `==`, True and 1 differ.
+
+    Args:
+        one: a value.
+        other: a value.
+    """
     return isinstance(one, bool) == isinstance(other, bool) and bool(one == other)
 
 
 def is_number(value: Any) -> bool:
-    """Whether a value is a number; True is none."""
+    """Tell whether a value is a number; True and False are not."""
     return isinstance(value, int | float) and not isinstance(value, bool)

@@ -1,4 +1,4 @@
-"""Search spaces: a YAML file in the grammar of a W&B sweep whose parameter names are dotted configuration paths."""
+"""A search space: parameters, constants and objectives, and the configurations that follow from them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,14 +18,14 @@ _PROBES = 64
 
 @dataclass(frozen=True)
 class Metric:
-    """What the search compares trials by: the metric's name, and whether larger is better."""
+    """Objective of a search: name of a reported metric, and whether larger is better."""
 
     name: str = metrics.VAL_MIOU
     maximize: bool = True
 
     @property
     def goal(self) -> Literal["maximize", "minimize"]:
-        """In W&B's words, which are Optuna's too."""
+        """Return the direction as W&B and Optuna spell it."""
         return "maximize" if self.maximize else "minimize"
 
 
@@ -36,10 +36,10 @@ class Space:
     Attributes:
         source: the file it came from.
         text: the file's content, kept with the experiment as it was written.
-        parameters: what is searched, by dotted path, in the file's order.
+        parameters: the searched settings by dotted path, in the file's order.
         constants: settings the space fixes for every trial.
-        metric: what trials are compared by, while they run and in the end.
-        further: objectives beside it, which count at the end of a trial.
+        metric: the first objective; schedulers and samplers compare trials by it.
+        further: other objectives, compared at the end of a trial only.
         method: W&B's search method (bayes or random), or None if the file does not say.
         early_terminate: W&B's early termination as written, or None.
     """
@@ -55,20 +55,20 @@ class Space:
 
     @property
     def objectives(self) -> tuple[Metric, ...]:
-        """All of them, the first one first."""
+        """Return all objectives, `metric` first."""
         return (self.metric, *self.further)
 
     @property
     def distributions(self) -> dict[str, BaseDistribution]:
-        """What a study draws from."""
+        """Return the Optuna distribution of each parameter by dotted path."""
         return {path: parameter.distribution for path, parameter in self.parameters.items()}
 
     def decode(self, stored: Mapping[str, Any]) -> dict[str, Any]:
-        """Settings, by dotted path, of a trial's parameters in the study."""
+        """Convert a trial's parameters in the study to settings by dotted path."""
         return {path: self.parameters[path].decode(value) for path, value in stored.items() if path in self.parameters}
 
     def encode(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """A study's parameters for settings.
+        """Convert settings by dotted path to parameters of the study.
 
         Raises:
             ValueError: a value outside its range.
@@ -76,7 +76,11 @@ class Space:
         return {path: self.parameters[path].encode(value) for path, value in values.items()}
 
     def configure(self, base: Config, values: Mapping[str, Any]) -> Config:
-        """The configuration of a trial: `base`, the space's constants, and the trial's settings.
+        """Build the configuration of a trial: `base`, then the space's constants, then the trial's settings.
+
+        Args:
+            base: configuration the trials start from.
+            values: the trial's settings by dotted path.
 
         Raises:
             UserError: the combination is not valid.
@@ -87,7 +91,7 @@ class Space:
         return config
 
     def check(self, base: Config) -> None:
-        """Refuse a space some of whose values the configuration never accepts, whatever the other parameters are.
+        """Refuse a space with a value that the configuration rejects for every choice of the other parameters.
 
         Raises:
             UserError: naming the parameter and the value.
@@ -115,7 +119,7 @@ class Space:
 
 
 def extremes(parameter: Parameter) -> list[tuple[str, Any]]:
-    """The values to check: both ends of a range, or all choices."""
+    """Return the values to check with their labels: both ends of a range, or all choices."""
     if parameter.choices is not None:
         return [("value", choice) for choice in parameter.choices]
     low, high = bounds(parameter.distribution)

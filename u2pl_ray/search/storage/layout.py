@@ -9,15 +9,15 @@
     study.journal       the study (Optuna), unless it is in a database
     trials/<id>/        one trial
         config.yaml     its whole configuration
-        trial.json      its settings and state, should the study be lost
+        trial.json      its settings and state, used when the study is lost
         epochs.jsonl    the metrics of each epoch
         images/         pictures of some epochs
         train/          Ray Train's run: checkpoints
         kept/, start/   checkpoints for and of forks (population-based training)
     driver.lease        held by the driver that runs the experiment
     best.yaml           the best configuration so far, which `train` accepts
-    report.html, confirmation.json, wandb/      for people
-    tune/               Ray Tune's own; deleted after every run
+    report.html, confirmation.json, wandb/      results for people; resume does not need them
+    tune/               Ray Tune's working files; deleted after every run
 """
 
 EXPERIMENT, CONFIG, SPACE = "experiment.json", "config.yaml", "space.yaml"
@@ -38,7 +38,7 @@ DECIDING = (
     f"{TRIALS}/*/{TRIAL}",
     EXPERIMENT,  # last: with it there is an experiment
 )
-"""Patterns of the files that decide, in the order in which they are stored: what a file needs comes before it."""
+"""Patterns of the files that `resume` needs, in the order in which they are stored: each after those it refers to."""
 
 ELSEWHERE = (f"{TRIALS}/*/{RUN}/*", f"{TUNE}/*", LEASE, "*.partial", "*.partial/*", "*.lock")
-"""Patterns of files that the search does not store itself: checkpoints (Ray Train's), locks, what is being written."""
+"""Patterns of files that the search does not upload: checkpoints (Ray Train does), locks, unfinished files."""

@@ -1,4 +1,4 @@
-"""One driver per experiment: a file or object that its owner keeps touching while it lives."""
+"""One driver per experiment: a lease in a file or object whose time stamp the owner renews while it lives."""
 
 import contextlib
 import json
@@ -17,25 +17,25 @@ from u2pl_ray.system.periodic import every
 BEAT = 5.0
 """Seconds between two touches."""
 STALE = 30.0
-"""Seconds without a touch after which the owner is taken for dead; longer than a busy file server delays one."""
+"""Seconds without a touch after which the owner counts as dead; longer than a busy file server delays a touch."""
 
 _DYING = 2.0
-"""Seconds a killed process may still be seen on a busy machine."""
+"""Seconds for which a killed process may still be listed on a busy machine."""
 
 
 class Lease:
-    """Held while an experiment runs: two drivers would start the same trials twice.
+    """Lease of an experiment, held while it runs: two drivers would start the same trials twice.
 
-    A second one on the same machine is refused if the owner's process lives, and takes over at once if it does not.
-    From another machine it watches the mark until it is touched (refused) or has been quiet for long (takes over).
+    A second driver on the owner's machine is refused if the owner's process lives, and takes over at once otherwise.
+    On another machine it watches the mark until it is touched (refused) or was not touched for `stale` s (takes over).
 
     Args:
-        mark: what it is kept in.
+        mark: file or object in which the lease is kept.
         experiment: name for messages.
         beat, stale: see `BEAT` and `STALE`.
 
     Attributes:
-        lost: another has taken it, although this one lives.
+        lost: whether another driver has taken it although this one lives.
 
     Raises:
         UserError: (on entering) another process runs the experiment, or the mark cannot be read or written.
@@ -52,7 +52,7 @@ class Lease:
             while not self._mark.take(self._content, lambda: self._owner() is None):
                 owner = self._owner()
                 if owner is None:
-                    time.sleep(self._beat)  # if whoever holds it lives, it will be whole again
+                    time.sleep(self._beat)  # if the owner lives, it rewrites the mark meanwhile
                     owner = self._owner()
                 if owner is not None:
                     self._refuse_or_outlive(owner)
@@ -67,15 +67,15 @@ class Lease:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._beating.close()
-        with contextlib.suppress(OSError):  # it will be seen to be nobody's
+        with contextlib.suppress(OSError):  # the others see from the mark that its owner is gone
             owner = self._owner()
             if owner is not None and owner["id"] == self._mine["id"]:
                 self._mark.remove()
 
     def held(self) -> bool:
-        """Tell whether someone holds it by looking alone: nobody is kept from taking it meanwhile.
+        """Tell whether a driver holds the lease, without taking it: another driver may take it meanwhile.
 
-        From another machine by the time of the last touch, which supposes clocks that agree within `stale`.
+        For an owner on another machine, the time of the last touch decides; clocks must agree within `stale` seconds.
         """
         try:
             owner = self._owner()
@@ -88,7 +88,11 @@ class Lease:
         return time.time() - self._mark.touched() < self._stale
 
     def _refuse_or_outlive(self, owner: dict[str, Any]) -> None:
-        """Return when the owner is gone."""
+        """Wait until the owner is gone.
+
+        Raises:
+            UserError: the owner lives.
+        """
         name = self._experiment
         if owner["machine"] == self._mine["machine"]:
             patience = time.monotonic() + _DYING
@@ -104,7 +108,11 @@ class Lease:
                     raise UserError(f"{name}: is being run on another machine; stop that one first, or wait")
 
     def _owner(self) -> dict[str, Any] | None:
-        """Who holds it; None if nobody does, or the file is damaged. OSError: that cannot be told at present."""
+        """Read who holds the lease; None if nobody does or the mark is damaged.
+
+        Raises:
+            OSError: the mark cannot be read at present.
+        """
         try:
             owner = json.loads(self._mark.read())
         except (FileNotFoundError, ValueError):
@@ -117,7 +125,7 @@ class Lease:
         return json.dumps(self._mine).encode()
 
     def _hold(self) -> None:
-        """Touch it; put it back if it is gone or damaged; see whether another has it."""
+        """Touch the mark; write it again if it is gone or damaged; set `lost` if another driver has it."""
         owner = self._owner()
         if owner is None:
             self._mark.write(self._content)
@@ -128,13 +136,13 @@ class Lease:
 
 
 def _machine() -> str:
-    """Something that tells this machine (or container, since it was started) from others without naming it."""
+    """Return a hash that identifies this machine (or this start of a container) without naming it."""
     boot = _read("/proc/sys/kernel/random/boot_id")
     return uuid.uuid5(uuid.NAMESPACE_DNS, f"{platform.node()}/{boot}").hex
 
 
 def _born(process: int) -> str | None:
-    """When a process of this machine started, None if there is none: numbers are used again, starts are not."""
+    """Return the start time of a process of this machine, None if there is none: process ids are used again."""
     try:
         os.kill(process, 0)
     except ProcessLookupError:

@@ -1,4 +1,4 @@
-"""What a lease is kept in: a file, or an object of a store."""
+"""Marks, which hold a lease: a file, or an object in a store."""
 
 import os
 import time
@@ -12,11 +12,11 @@ from u2pl_ray.search.storage.object_store import Objects
 from u2pl_ray.system.atomic import PARTIAL
 
 _SETTLE = 1.0
-"""Seconds in which others who take an object at the same moment have written theirs."""
+"""Seconds to wait for other drivers that write the same object at the same moment."""
 
 
 class Mark(Protocol):
-    """A small piece of storage that at most one owner holds."""
+    """A small file or object that at most one owner holds."""
 
     name: str
 
@@ -27,13 +27,20 @@ class Mark(Protocol):
         """Return when it was written or touched (seconds since 1970); 0 if there is none."""
 
     def take(self, content: bytes, is_free: Callable[[], bool]) -> bool:
-        """Make `content` its content if nobody holds it; whether that came about. Of several at once, one succeeds."""
+        """Write `content` if nobody holds the mark; return whether it was written.
+
+        Of several drivers that try at once, one succeeds.
+
+        Args:
+            content: describes the new owner.
+            is_free: tells, when called, whether the present content is no living owner's.
+        """
 
     def write(self, content: bytes) -> None:
         """Replace its content, whoever holds it."""
 
     def touch(self, content: bytes) -> None:
-        """Show that its owner, who wrote `content`, lives."""
+        """Renew the time stamp to show that the owner, who wrote `content`, lives."""
 
     def remove(self) -> None:
         """Remove it if it is there."""
@@ -61,7 +68,7 @@ class FileMark:
             return 0.0
 
     def take(self, content: bytes, is_free: Callable[[], bool]) -> bool:
-        """See `Mark`. The file appears with its content, by a hard link, which exists or does not."""
+        """See `Mark`. A hard link makes the file appear together with its content."""
         partial = self._partial(content)
         try:
             os.link(partial, self._path)
@@ -98,8 +105,8 @@ class FileMark:
 class ObjectMark:
     """A `Mark` in an object that its owner rewrites while it lives.
 
-    pyarrow cannot write on condition. So a taker writes, waits for others who did so at the same moment, and looks who
-    was last. An owner that was taken for dead, and lives, sees at its next beat that it was succeeded.
+    pyarrow has no conditional write. So a driver writes, waits for others that did so at the same moment, and reads
+    whose content remained. An owner that was taken for dead although it lives sees at its next beat that it lost.
 
     Args:
         objects: the experiment's.

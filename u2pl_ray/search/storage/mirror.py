@@ -1,9 +1,9 @@
-"""An experiment on an object store such as S3: worked on in a local copy, and stored before it is acted on.
+"""An experiment on an object store such as S3: edited in a local copy, and uploaded before the driver acts on it.
 
-What a search decides by (study, epochs, settings) is small and is stored as whole objects, each change before the
+The files that decide (study, epochs, settings) are small and are uploaded as whole objects, each change before the
 driver acts on it: a proposal before it runs, an epoch before the decision on it. So a kill at any moment leaves a
-state there that resumes, and nothing on the machine is needed for it: every run begins with a fresh copy. Checkpoints
-are written there by Ray Train itself. W&B's files and the like follow within `_LAG` seconds, and at the end.
+state in the store that can be resumed from any machine: every run begins with a fresh copy. Ray Train uploads the
+checkpoints itself. W&B's files and reports are uploaded within `_LAG` seconds, and at the end.
 """
 
 import atexit
@@ -120,13 +120,13 @@ class Mirror:
         return Lease(ObjectMark(self._objects), self.folder.name)
 
     def _follow(self) -> None:
-        """Store what nothing is decided by."""
+        """Upload files that resume does not need (W&B runs, reports)."""
         for name in self._changed("**/*"):
             if not _matches(name, (*layout.DECIDING, *layout.ELSEWHERE)):
                 self._put(name)
 
     def _changed(self, *patterns: str) -> Iterator[str]:
-        """Files of these patterns that are not stored as they are, in this order."""
+        """Yield the files of these patterns that changed since they were uploaded, in the order of the patterns."""
         for pattern in patterns:
             for path in sorted(self.folder.glob(pattern)):
                 name = path.relative_to(self.folder).as_posix()
@@ -137,7 +137,7 @@ class Mirror:
         with self._lock:
             try:
                 stamp, content = _stamp(self.folder / name), (self.folder / name).read_bytes()
-            except FileNotFoundError:  # W&B's came and went
+            except FileNotFoundError:  # one of W&B's temporary files
                 return
             for attempt, wait in enumerate(_PATIENCE, 1):
                 time.sleep(wait)
@@ -164,7 +164,7 @@ def _matches(name: str, patterns: Iterable[str]) -> bool:
 
 
 def _stamp(path: Path) -> tuple[int, int] | None:
-    """What tells a file from its later versions; None if it is gone."""
+    """Return size and modification time of a file, which change with every version; None if it is gone."""
     try:
         status = path.stat()
     except FileNotFoundError:

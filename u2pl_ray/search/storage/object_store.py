@@ -1,4 +1,4 @@
-"""Storage that a URI names, as whole objects: s3:// and whatever else pyarrow's filesystems (and so Ray Train) take."""
+"""Read and write whole objects below a URI: s3://, and every other scheme that pyarrow (and so Ray Train) takes."""
 
 from contextlib import suppress
 from urllib.parse import urlsplit
@@ -7,23 +7,28 @@ from u2pl_ray.config.errors import UserError
 
 
 def is_uri(location: object) -> bool:
-    """Whether this names a storage by URI, and is not a folder's path."""
+    """Tell whether a storage is given as a URI, not as a folder's path."""
     return "://" in str(location)
 
 
 def child(uri: str, name: str) -> str:
-    """The URI of `name` below `uri`."""
+    """Return the URI of a name below a URI.
+
+    Args:
+        uri: with or without a slash at its end.
+        name: may contain slashes.
+    """
     return f"{uri.rstrip('/')}/{name}"
 
 
 def parent(uri: str) -> tuple[str, str]:
-    """The URI that `uri` lies in, and its own name."""
+    """Split a URI into the URI above it and its last part."""
     above, _, name = uri.rstrip("/").rpartition("/")
     return above, name
 
 
 class Objects:
-    """The objects below a URI, by relative name; one is replaced at once or not at all, as S3 does it.
+    """The objects below a URI, by relative name. A write replaces an object at once or not at all, as S3 does it.
 
     Args:
         uri: such as s3://bucket/prefix; credentials come from the environment, as the store's own tools take them.
@@ -55,7 +60,7 @@ class Objects:
         self.uri, self._root = uri, root.rstrip("/")
 
     def read(self, name: str) -> bytes | None:
-        """The object's content, None if there is no such object."""
+        """Return the object's content, None if there is no such object."""
         try:
             with self._filesystem.open_input_stream(f"{self._root}/{name}") as stream:
                 content: bytes = stream.read()
@@ -64,7 +69,12 @@ class Objects:
         return content
 
     def write(self, name: str, content: bytes) -> None:
-        """Make `content` the object."""
+        """Create or replace an object.
+
+        Args:
+            name: relative to the URI.
+            content: the whole object.
+        """
         with self._filesystem.open_output_stream(f"{self._root}/{name}") as stream:
             stream.write(content)
 
@@ -74,25 +84,25 @@ class Objects:
             self._filesystem.delete_file(f"{self._root}/{name}")
 
     def touched(self, name: str) -> float:
-        """When the object was written (seconds since 1970, by the store's clock), 0 if there is none."""
+        """Return when the object was written (seconds since 1970, by the store's clock), 0 if there is none."""
         info = self._filesystem.get_file_info(f"{self._root}/{name}")
         return (info.mtime_ns or 0) / 1e9
 
     def exists(self, name: str) -> bool:
-        """Whether there is such an object, or one below that name."""
+        """Tell whether there is such an object, or one below that name."""
         from pyarrow import fs
 
         return bool(self._filesystem.get_file_info(f"{self._root}/{name}").type != fs.FileType.NotFound)
 
     def names(self) -> list[str]:
-        """Names of all objects."""
+        """List the names of all objects, relative to the URI."""
         from pyarrow import fs
 
         selector = fs.FileSelector(self._root, recursive=True, allow_not_found=True)
         return [info.path[len(self._root) + 1 :] for info in self._filesystem.get_file_info(selector) if info.is_file]
 
     def folders(self) -> list[str]:
-        """What lies directly below the URI and has objects below it."""
+        """List the names directly below the URI that have objects below them."""
         from pyarrow import fs
 
         selector = fs.FileSelector(self._root, allow_not_found=True)
@@ -103,7 +113,7 @@ class Objects:
         """Write an object, read it back, and delete it.
 
         Raises:
-            UserError: that does not work.
+            UserError: one of the three steps failed.
         """
         import uuid
 

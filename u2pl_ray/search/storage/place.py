@@ -1,4 +1,4 @@
-"""Where experiments are kept: a storage that every node reaches, with a folder in it per experiment.
+"""Places of experiments: a storage that every node reaches, with one folder per experiment.
 
 A storage is a folder (on one machine, or shared), or what a URI names: see `mirror`.
 """
@@ -23,12 +23,12 @@ _LEAST_FREE = 5.0  # GiB
 
 
 class Place(Protocol):
-    """Where one experiment is kept.
+    """The place where one experiment is kept.
 
     Attributes:
-        location: its folder or URI, as people and Ray Train name it.
-        storage: what it lies in.
-        folder: what the search reads and writes; holds no checkpoints if `location` is a URI.
+        location: the experiment's folder or URI, as given to users and Ray Train.
+        storage: the folder or URI above it.
+        folder: the local files that the search reads and writes; without checkpoints if `location` is a URI.
     """
 
     location: str
@@ -36,32 +36,32 @@ class Place(Protocol):
     folder: Path
 
     def exists(self) -> bool:
-        """Whether an experiment is there."""
+        """Return whether an experiment is there."""
 
     def fetch(self) -> None:
-        """Bring `folder` to what is stored."""
+        """Update `folder` from the storage."""
 
     def commit(self) -> None:
-        """Store what the search decides by, as `folder` has it; returns when it is stored."""
+        """Store the files of `folder` that resume needs; return when they are stored."""
 
     def publish(self) -> None:
-        """Store everything `folder` has: what `commit` does, and reports and W&B's files."""
+        """Store all files of `folder`: those of `commit`, and reports and W&B's files."""
 
     def below(self, name: str) -> str:
-        """The location of `name` in it."""
+        """Return the location of `name` in the experiment."""
 
     def holds(self, name: str) -> bool:
-        """Whether there is something stored at `below(name)`."""
+        """Return whether a file or folder is stored at `below(name)`."""
 
     def running(self) -> bool:
-        """Whether a driver works on it at this moment."""
+        """Return whether a driver works on the experiment at this moment."""
 
     def session(self) -> AbstractContextManager[None]:
-        """A context in which this process alone runs the experiment, from what is stored at its beginning."""
+        """Return a context in which this process alone runs the experiment; it begins with `fetch`."""
 
 
 class Folder:
-    """An experiment in a folder: a `Place` whose every write is where it belongs at once."""
+    """An experiment in a folder: a `Place` in which every written file is stored at once."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -113,12 +113,12 @@ class Folder:
 
 
 def default_storage() -> str:
-    """U2PL_RAY_STORAGE, else ~/u2pl-ray: a URI, or the folder's absolute path."""
+    """Return U2PL_RAY_STORAGE, else ~/u2pl-ray: a URI, or the folder's absolute path."""
     return absolute(os.environ.get("U2PL_RAY_STORAGE") or "~/u2pl-ray")
 
 
 def absolute(storage: str | Path | None) -> str:
-    """The storage as the whole cluster names it: a URI, or an absolute path; None: the default one."""
+    """Convert a storage to what all nodes understand: a URI or an absolute path; None: the default storage."""
     if storage is None:
         return default_storage()
     text = str(storage).removeprefix("file://")
@@ -126,7 +126,11 @@ def absolute(storage: str | Path | None) -> str:
 
 
 def locate(name: str, storage: str | Path | None = None) -> Place:
-    """Where the experiment `name` is, or would be.
+    """Return the place of the experiment `name`, which need not exist.
+
+    Args:
+        name: a folder's name.
+        storage: folder or URI; None: the default storage.
 
     Raises:
         UserError: the name cannot be a folder's, or the URI cannot be a storage's.
@@ -138,7 +142,11 @@ def locate(name: str, storage: str | Path | None = None) -> Place:
 
 
 def find(name: str, storage: str | Path | None = None) -> Place:
-    """Where the experiment `name` is; `name` may be its path or URI instead.
+    """Return the place of an existing experiment.
+
+    Args:
+        name: its name, path or URI.
+        storage: folder or URI in which a name is looked up; None: the default storage.
 
     Raises:
         UserError: see `locate`.
@@ -150,7 +158,7 @@ def find(name: str, storage: str | Path | None = None) -> Place:
 
 
 def experiments(storage: str | Path | None = None) -> list[str]:
-    """Names of the experiments in a storage; in a folder, oldest first."""
+    """List the names of the experiments in a storage; in a folder, oldest first."""
     where = absolute(storage)
     if is_uri(where):
         objects = Objects(where)
@@ -162,7 +170,7 @@ def experiments(storage: str | Path | None = None) -> list[str]:
 
 
 def writable(storage: str | Path) -> list[str]:
-    """Check that experiments can be created in `storage`; sentences worth saying about it.
+    """Check that experiments can be created in `storage`; return notes for the user.
 
     Raises:
         UserError: they cannot.
@@ -181,12 +189,12 @@ def writable(storage: str | Path) -> list[str]:
 
 
 def free_space(storage: str | Path) -> str:
-    """How much room a storage has, for people."""
+    """Describe the free space of a storage."""
     if is_uri(storage):
         return f"{storage}, written and read back"
     return f"{shutil.disk_usage(existing(Path(storage))).free / 2**30:.0f} GiB free"
 
 
 def existing(folder: Path) -> Path:
-    """The folder, or the nearest one above it that is there."""
+    """Return the folder, or the nearest existing one above it."""
     return next(above for above in (folder, *folder.parents) if above.exists())

@@ -1,4 +1,4 @@
-"""Whether every node of the cluster reaches a storage: checkpoints are written by the nodes, and read by others."""
+"""Check that every node of the cluster reaches a storage: a node reads checkpoints that another one wrote."""
 
 import tempfile
 import uuid
@@ -12,10 +12,10 @@ _SECONDS = 120.0
 
 
 def check_reach(storage: str) -> str:
-    """Refuse a storage that some nodes do not see; a sentence for people if all do.
+    """Check that every node of the connected cluster reaches a storage; return a sentence that says so.
 
     Raises:
-        UserError: naming them.
+        UserError: some nodes do not; it names them.
     """
     import ray
 
@@ -28,7 +28,7 @@ def check_reach(storage: str) -> str:
 
 
 def unreached(storage: str) -> list[str]:
-    """Addresses of the connected cluster's nodes that do not see what this process writes to `storage`.
+    """List the addresses of the connected cluster's nodes that do not see a file this process writes to `storage`.
 
     Args:
         storage: a URI, or the absolute path of a folder, which need not exist yet.
@@ -76,7 +76,7 @@ def _yes(answer: object) -> bool:
 
     try:
         return bool(ray.get(answer, timeout=0))
-    except Exception:  # no answer, or what it needs to reach the storage is missing there
+    except Exception:  # no answer, or the node lacks what it needs to reach the storage
         return False
 
 

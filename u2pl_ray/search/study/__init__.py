@@ -1,4 +1,4 @@
-"""The study: which trials there are, what they reported, how they ended. Decides what a search does next."""
+"""The study: all trials, their reported values and how they ended. It is the state from which a search goes on."""
 
 import optuna
 

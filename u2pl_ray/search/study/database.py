@@ -1,4 +1,4 @@
-"""Studies in a database: by URL, shared by the drivers of a team. The password stays where libpq looks for it."""
+"""Studies in a database, shared by the drivers of a team. The URL holds no password; libpq finds it elsewhere."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +17,7 @@ _DRIVERS = {"postgresql": "postgresql+psycopg"}
 
 
 def check_url(url: str) -> str:
-    """The URL as given, if a study can be kept there.
+    """Check a database URL; return it unchanged.
 
     Raises:
         UserError: not a database URL, or one that holds a password.
@@ -27,12 +27,12 @@ def check_url(url: str) -> str:
 
 
 def open_storage(location: Path | str) -> BaseStorage:
-    """A journal file, or the database that a URL names."""
+    """Open a journal file, or the database that a URL names."""
     return open_database(location) if isinstance(location, str) else JournalStorage(Journal(location))
 
 
 def open_database(url: str) -> BaseStorage:
-    """The storage behind a URL such as postgresql://user@host/database.
+    """Connect to the database at a URL such as postgresql://user@host/database.
 
     Raises:
         UserError: it cannot be reached, or its client library is not installed.
@@ -51,9 +51,14 @@ def open_database(url: str) -> BaseStorage:
 
 @contextmanager
 def exclusively(storage: BaseStorage, study: str) -> Iterator[None]:
-    """Within: no other driver of the study hands out trials. A driver that dies lets go, as its connection ends.
+    """Keep other drivers of the study from starting trials while the context is entered.
 
-    On storages other than PostgreSQL there is one driver at a time, see `Lease`.
+    The lock ends with the connection, so a driver that dies releases it. Only PostgreSQL has it: studies in other
+    storages have one driver at a time, see `Lease`.
+
+    Args:
+        storage: where the study is kept.
+        study: its name.
     """
     if not shared(storage):
         yield
@@ -64,7 +69,7 @@ def exclusively(storage: BaseStorage, study: str) -> Iterator[None]:
 
 
 def shared(storage: BaseStorage) -> bool:
-    """Whether several drivers can work on a study in this storage at once."""
+    """Tell whether several drivers can work on a study in this storage at once."""
     inner = _inner(storage)
     return isinstance(inner, RDBStorage) and inner.engine.dialect.name == "postgresql"
 

@@ -1,4 +1,4 @@
-"""Optuna's journal file, proof against entries that were written only in part (a kill, a full disk)."""
+"""Optuna's journal file, made safe against entries that were written only in part (a kill, a full disk)."""
 
 import json
 import logging
@@ -15,9 +15,9 @@ logger = logging.getLogger(__name__)
 
 
 class Journal(JournalFileBackend):
-    """A journal whose last line is either whole or cut off before the next is appended.
+    """A journal backend that removes an incomplete last line before it appends the next entries.
 
-    Optuna appends to whatever the file ends with, and then neither entry can be read again. Locks are files created
+    Optuna's backend appends to the incomplete line, and then neither entry can be read. Locks are files created
     with O_EXCL, which works on NFS (v3 and later), where POSIX locks may not.
     """
 
@@ -25,7 +25,7 @@ class Journal(JournalFileBackend):
         super().__init__(str(path), lock_obj=JournalFileOpenLock(str(path)))
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
-        """Append entries durably, all or none of them."""
+        """Append entries, all or none, and flush them to disk."""
         lines = b"".join(json.dumps(entry, separators=(",", ":")).encode() + b"\n" for entry in logs)
         with get_lock_file(self._lock), open(self._file_path, "rb+") as file:
             end = self._mend(file)
@@ -38,7 +38,7 @@ class Journal(JournalFileBackend):
                 raise
 
     def _mend(self, file: BinaryIO) -> int:
-        """Cut an unfinished last line; the file's end, where `file` then stands."""
+        """Cut an incomplete last line; return the file's new length in bytes, at which `file` is then positioned."""
         end = file.seek(0, os.SEEK_END)
         if end == 0:
             return 0
@@ -53,9 +53,12 @@ class Journal(JournalFileBackend):
 
 
 def mend_journal(journal: Path) -> str:
-    """Cut a journal before its first damaged entry, with the whole kept beside it; a line for people about that.
+    """Cut a journal before its first damaged entry and keep the damaged file beside it.
 
-    An unfinished last line is no damage, see `Journal.append_logs`.
+    An incomplete last line is no damage, see `Journal.append_logs`.
+
+    Returns:
+        A sentence for the user; empty if nothing was damaged.
     """
     try:
         content = journal.read_bytes()

@@ -1,4 +1,4 @@
-"""Trials compared by several objectives."""
+"""Compare trials by several objectives."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -13,14 +13,22 @@ from u2pl_ray.search.study.trial_record import TrialRecord
 
 
 class FirstObjective:
-    """A study of several objectives as schedulers see it: Optuna's look at one."""
+    """View of a study of several objectives for schedulers: Optuna's pruners accept one objective."""
 
     def __init__(self, study: optuna.Study) -> None:
         self.direction, self.directions, self.get_trials = study.directions[0], study.directions[:1], study.get_trials
 
 
 def measured(metrics: Mapping[str, Any], objectives: Sequence[Metric]) -> tuple[list[float], tuple[str, str] | None]:
-    """An epoch's objectives, or else why the trial fails: reason and detail."""
+    """Read the objectives from an epoch's metrics.
+
+    Args:
+        metrics: reported by the training.
+        objectives: the first one decides about stopping.
+
+    Returns:
+        The values and None; or an empty list, and reason and detail with which the trial fails.
+    """
     values = []
     for objective in objectives:
         value = metrics.get(objective.name)
@@ -33,7 +41,12 @@ def measured(metrics: Mapping[str, Any], objectives: Sequence[Metric]) -> tuple[
 
 
 def front(records: Sequence[TrialRecord], objectives: Sequence[Metric]) -> list[TrialRecord]:
-    """The completed trials that no other is at least as good as in every objective, best first objective first."""
+    """Return the Pareto front of the completed trials, sorted by the first objective, best first.
+
+    Args:
+        records: all trials.
+        objectives: of the study.
+    """
     gains = {record.number: _gains(record, objectives) for record in records if record.objectives}
     undominated = [
         record
@@ -44,13 +57,19 @@ def front(records: Sequence[TrialRecord], objectives: Sequence[Metric]) -> list[
 
 
 def better(one: TrialRecord, other: TrialRecord, objectives: Sequence[Metric]) -> bool:
-    """Whether a completed trial gains something over another in any objective."""
+    """Tell whether a completed trial is better than another in at least one objective.
+
+    Args:
+        one: the trial.
+        other: the trial it is compared with.
+        objectives: of the study.
+    """
     gains, against = _gains(one, objectives), _gains(other, objectives)
     return gains != against and not _dominates(against, gains)
 
 
 def _gains(record: TrialRecord, objectives: Sequence[Metric]) -> list[float]:
-    """A completed trial's objectives, all so that larger is better."""
+    """Return a completed trial's objectives, with signs such that larger is better."""
     pairs = zip(record.objectives, objectives, strict=True)
     return [value if metric.maximize else -value for value, metric in pairs]
 

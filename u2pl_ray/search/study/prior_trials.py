@@ -1,4 +1,4 @@
-"""Trials of earlier experiments, kept with a new one for its sampler."""
+"""Trials of earlier experiments, stored with a new one for its sampler (`--warm-start`)."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -21,14 +21,14 @@ class Earlier:
     Attributes:
         trials: plain data: experiment, trial, state, reason, params (every searched setting), values (by epoch),
             objectives.
-        notes: a sentence per experiment: what is told and what is left out.
+        notes: a sentence per experiment: how many trials the sampler gets, and which are left out.
     """
 
     trials: Sequence[Mapping[str, Any]] = ()
     notes: Sequence[str] = ()
 
     def write(self, folder: Path) -> None:
-        """Keep the trials with the new experiment, which then needs the earlier ones no more."""
+        """Write the trials into the new experiment's folder, which then does not need the earlier experiments."""
         if self.trials:
             (folder / layout.WARM_START).write_text(json.dumps(list(self.trials), indent=1), "utf-8")
 
@@ -37,7 +37,12 @@ NOTHING = Earlier()
 
 
 def read(folder: Path, space: Space) -> list[FrozenTrial]:
-    """The earlier trials kept with an experiment, as finished trials of its study; those outside `space` left out."""
+    """Read an experiment's earlier trials as finished trials of its study.
+
+    Args:
+        folder: the experiment's; without warm_start.json there are none.
+        space: trials outside it are left out.
+    """
     try:
         rows = json.loads((folder / layout.WARM_START).read_text("utf-8"))
     except FileNotFoundError:

@@ -1,7 +1,7 @@
-"""The study: which trials there are, what they reported, and how they ended. The one source of truth of a search.
+"""The study: all trials, their reported values, and how they ended. The one source of truth of a search.
 
-An Optuna study, in a journal file by default. Every change is one appended line, so that a kill at any instant leaves
-the state before or after it: a proposal enters the study whole, and telling a thing twice changes nothing.
+It is an Optuna study, by default in a journal file. Every change is one appended line, so that a kill leaves
+the state before or after it: a proposal is written as a whole, and a repeated write changes nothing.
 """
 
 import math
@@ -33,25 +33,32 @@ class TrialStudy:
     Args:
         study: the Optuna study.
         space: what is searched.
-        sampler: what proposes.
-        pruner: what stops trials early.
+        sampler: proposes settings.
+        pruner: stops trials early.
 
     Attributes:
         driver: name of the driver that starts trials through this object, if there can be several.
-        earlier: finished trials of other studies, which the sampler is told of beside this study's.
+        earlier: finished trials of other studies, which the sampler sees beside this study's.
     """
 
     def __init__(self, study: optuna.Study, space: Space, sampler: SamplerChoice, pruner: BasePruner) -> None:
         self.driver = ""
         self.earlier: Sequence[FrozenTrial] = ()
         self.study, self.space, self.sampler, self.pruner = study, space, sampler, pruner
-        study.sampler = sampler.build(0)  # some samplers note things when a trial ends
+        study.sampler = sampler.build(0)  # some samplers write attributes when a trial ends
 
     @classmethod
     def create(
         cls, location: Path | str, name: str, space: Space, sampler: SamplerChoice, pruner: BasePruner
     ) -> "TrialStudy":
-        """A new study called `name` in a journal file or an Optuna storage URL.
+        """Create a study.
+
+        Args:
+            location: journal file, or URL of a database.
+            name: of the study in that storage.
+            space: the parameters and objectives.
+            sampler: proposes settings.
+            pruner: stops trials early.
 
         Raises:
             UserError: the name is taken in that storage.
@@ -69,7 +76,14 @@ class TrialStudy:
     def open(
         cls, location: Path | str, name: str, space: Space, sampler: SamplerChoice, pruner: BasePruner
     ) -> "TrialStudy":
-        """The existing study.
+        """Open an existing study.
+
+        Args:
+            location: journal file, or URL of a database.
+            name: of the study in that storage.
+            space: the parameters and objectives.
+            sampler: proposes settings.
+            pruner: stops trials early.
 
         Raises:
             UserError: there is none.
@@ -85,16 +99,22 @@ class TrialStudy:
         return cls(study, space, sampler, pruner)
 
     def delete(self) -> None:
-        """Remove the study from its storage: the experiment that it was made for could not be."""
+        """Remove the study from its storage; used when the rest of its experiment could not be created."""
         optuna.delete_study(study_name=self.study.study_name, storage=self._storage)
 
     def enqueue(self, values: Mapping[str, Any], note: str, retries: int | None = None) -> None:
-        """Queue a trial with given settings; `note` says where they come from, `retries` which trial broke."""
+        """Queue a trial with given settings.
+
+        Args:
+            values: settings by dotted path; the sampler proposes missing ones.
+            note: where they come from, such as "paper".
+            retries: number of the failed trial that this one repeats; None: it repeats none.
+        """
         notes = {"note": note} if retries is None else {"note": note, "retries": retries}
         self.study.enqueue_trial(self.space.encode(values), user_attrs=notes)
 
     def adopt(self, file: TrialFile) -> TrialRecord:
-        """Enter a trial that the study has lost, as a running one."""
+        """Add a trial from its file, as a running one: the study has lost it."""
         params = self.space.encode({path: file.params[path] for path in self.space.parameters if path in file.params})
         proposal = optuna.trial.create_trial(
             state=TrialState.RUNNING,
@@ -107,7 +127,7 @@ class TrialStudy:
         )
 
     def start_queued(self) -> TrialRecord | None:
-        """Turn the oldest queued trial into a running one; None if none is queued."""
+        """Mark the oldest queued trial as running and return it; None if none is queued."""
         for trial in self._trials(TrialState.WAITING):
             if self._storage.set_trial_state_values(trial._trial_id, TrialState.RUNNING):
                 self.take(trial.number)
@@ -115,21 +135,21 @@ class TrialStudy:
         return None
 
     def take(self, number: int) -> None:
-        """Note that the trial is this driver's from now on."""
+        """Write to the study that this driver runs the trial from now on."""
         if self.driver:
             self._storage.set_trial_user_attr(self._trial(number)._trial_id, "driver", self.driver)
 
     @property
     def shared(self) -> bool:
-        """Whether several drivers can work on the study at once."""
+        """Return whether several drivers can work on the study at once."""
         return shared(self._storage)
 
     def exclusively(self) -> AbstractContextManager[None]:
-        """Within: no other driver hands out trials of this study."""
+        """Return a context in which no other driver starts trials of this study."""
         return exclusively(self._storage, self.study.study_name)
 
     def complete_proposal(self, number: int) -> TrialRecord:
-        """Give a running trial the settings it lacks: all of a queued one's, or what a kill left out."""
+        """Propose and store the settings that a running trial lacks, after it was queued or the driver was killed."""
         trial = self._trial(number)
         missing = [path for path in self.space.parameters if path not in trial.params]
         if missing:
@@ -142,9 +162,14 @@ class TrialStudy:
         return self.record(number)
 
     def propose(self, number: int, fixed: Mapping[str, Any] | None = None) -> FrozenTrial:
-        """What trial `number` would be: a function of the seed, the number, and the study's other trials.
+        """Propose settings for trial `number`: a function of the seed, the number, and the study's other trials.
 
-        Asked of a copy of the study in memory, which shows the sampler what to keep away from; nothing is written.
+        The sampler works on a copy of the study in memory, in which failures are marked (see `visible_trials`);
+        nothing is written.
+
+        Args:
+            number: of the new trial.
+            fixed: settings that are given, as the study stores them.
         """
         sampler = self.sampler.build(number)
         copy = optuna.create_study(directions=self.study.directions, sampler=sampler, pruner=optuna.pruners.NopPruner())
@@ -160,9 +185,11 @@ class TrialStudy:
         return frozen
 
     def start_new(self, judge: Callable[[dict[str, Any]], str] = lambda settings: "") -> TrialRecord:
-        """Propose a trial and enter it, in one step: as running, or as infeasible if `judge(settings)` objects.
+        """Propose a trial and add it to the study in one write.
 
-        An infeasible one is in the study so that the next proposal is another.
+        Args:
+            judge: returns why settings are invalid, or an empty string. An invalid proposal is added as infeasible, so
+                that the next proposal differs; a valid one as running.
         """
         proposal = self.propose(len(self._trials()))
         objection = judge(self.space.decode(proposal.params))
@@ -171,7 +198,12 @@ class TrialStudy:
         return self._enter(proposal, TrialState.RUNNING, {})
 
     def start_fork(self, fork: Fork, stored: Mapping[str, Any]) -> TrialRecord:
-        """Enter a running trial that goes on with its parent's training, under its own settings (as stored)."""
+        """Add a running trial that continues its parent's training with other settings.
+
+        Args:
+            fork: the parent, and the epochs it had done.
+            stored: the new trial's settings, as the study stores them.
+        """
         parent = self._trial(fork.parent)
         values = {epoch: value for epoch, value in parent.intermediate_values.items() if epoch <= fork.epoch}
         proposal = optuna.trial.create_trial(
@@ -184,57 +216,79 @@ class TrialStudy:
         return self._enter(proposal, TrialState.RUNNING, {FORK: list(fork), "note": note})
 
     def report(self, number: int, epoch: int, value: float) -> None:
-        """Note the objective after `epoch` epochs; a second time changes nothing."""
+        """Store the first objective after an epoch; a repeated call changes nothing.
+
+        Args:
+            number: of the trial.
+            epoch: epochs done, from 1.
+            value: the objective.
+        """
         trial = self._trial(number)
         if trial.state == TrialState.RUNNING and epoch not in trial.intermediate_values:
             self._storage.set_trial_intermediate_value(trial._trial_id, epoch, value)
 
     def should_stop(self, number: int) -> bool:
-        """Whether the scheduler stops this trial after what it reported so far."""
+        """Ask the scheduler whether to stop this trial after its latest reported epoch."""
         study = self.study if len(self.space.objectives) == 1 else pareto.FirstObjective(self.study)
         return self.pruner.prune(study, self._trial(number))  # type: ignore[arg-type]
 
     def complete(self, number: int, further: Sequence[float] = ()) -> None:
-        """The trial reached its end; its value is the latest it reported, and `further` those of other objectives."""
+        """Finish a trial that reached its last epoch; its value is the latest it reported.
+
+        Args:
+            number: of the trial.
+            further: values of the other objectives.
+        """
         trial = self._trial(number)
         if trial.state == TrialState.RUNNING and trial.last_step is not None:
             self.study.tell(number, [trial.intermediate_values[trial.last_step], *further])
 
     def stop(self, number: int) -> None:
-        """The scheduler stopped the trial: PRUNED in Optuna's terms, with its intermediate values."""
+        """Finish a trial that the scheduler stopped: PRUNED in Optuna's terms, with its intermediate values."""
         if self._trial(number).state == TrialState.RUNNING:
             self.study.tell(number, state=TrialState.PRUNED)
 
     def fail(self, number: int, reason: str, detail: str = "") -> None:
-        """The trial failed (`reason` nan, error, lost) or is infeasible (memory, refused, invalid)."""
+        """Finish a trial that failed or is infeasible.
+
+        Args:
+            number: of the trial.
+            reason: nan, error, lost (FAILED); memory, refused, invalid (INFEASIBLE).
+            detail: one line more about it.
+        """
         trial = self._trial(number)
         if trial.state == TrialState.RUNNING:
-            # The reason first: a finished trial takes no more notes.
+            # The reason first: a finished trial accepts no more attributes.
             self._storage.set_trial_user_attr(trial._trial_id, "detail", detail)
             self._storage.set_trial_user_attr(trial._trial_id, "reason", reason)
             self.study.tell(number, state=TrialState.FAIL)
 
     def record(self, number: int) -> TrialRecord:
-        """The trial with this number."""
+        """Return the trial with this number."""
         return self._record(self._trial(number))
 
     def records(self) -> list[TrialRecord]:
-        """All trials, in the order of their creation."""
+        """Return all trials, in the order of their creation."""
         return [self._record(trial) for trial in self._trials()]
 
     def best(self) -> TrialRecord | None:
-        """The best completed trial; if none is complete, the best of those that have reported a value."""
+        """Return the best completed trial; if none is complete, the best that reported a value; None if none did."""
         records = [record for record in self.records() if record.latest is not None and math.isfinite(record.latest)]
         pool = [record for record in records if record.state == State.COMPLETED] or records
         sign = 1 if self.space.metric.maximize else -1
         return max(pool, key=lambda record: sign * (record.latest or 0.0), default=None)
 
     def front(self) -> list[TrialRecord]:
-        """The completed trials that no other beats in every objective (Pareto front), best first objective first."""
+        """Return the Pareto front of the completed trials, sorted by the first objective, best first."""
         return pareto.front(self.records(), self.space.objectives)
 
     def better(self, one: TrialRecord, other: TrialRecord) -> bool:
-        """Whether a completed trial gains something over another; with several objectives, in any of them."""
+        """Tell whether a completed trial is better than another in at least one objective.
+
+        Args:
+            one: the trial.
+            other: the trial it is compared with.
+        """
         return pareto.better(one, other, self.space.objectives)
 
     @property
@@ -283,7 +337,7 @@ class TrialStudy:
 
 
 def _value(trial: FrozenTrial) -> float | None:
-    """The first objective at the end; for a stopped trial of several objectives, its latest."""
+    """Return the first objective at the end; for a stopped trial of several objectives, its latest."""
     if trial.values:
         return trial.values[0]
     stopped = trial.state == TrialState.PRUNED and trial.last_step is not None

@@ -1,4 +1,4 @@
-"""What a trial's own folder says of it, should the study be lost."""
+"""Settings and state of a trial in its own folder, used when the study is lost."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -24,17 +24,17 @@ class TrialFile:
 
     @classmethod
     def of(cls, record: TrialRecord) -> "TrialFile":
-        """What to write of a trial."""
+        """Build the file's content from a trial of the study."""
         fork = None if record.fork is None else list(record.fork)
         return cls(record.params, record.state, record.reason, record.detail, record.note, fork, record.retries)
 
     def write(self, folder: Path) -> None:
-        """Write it into the trial's folder."""
+        """Write trial.json into the trial's folder."""
         write_whole(folder / layout.TRIAL, json.dumps(asdict(self)))
 
     @classmethod
     def read(cls, folder: Path) -> "TrialFile | None":
-        """What the folder says; None if it says nothing that can be read."""
+        """Read trial.json in the trial's folder; None if it is missing or damaged."""
         try:
             tree = json.loads((folder / layout.TRIAL).read_text("utf-8"))
             return cls(**{**tree, "state": State(tree["state"])})

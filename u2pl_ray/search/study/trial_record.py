@@ -1,4 +1,4 @@
-"""What the study knows of a trial."""
+"""Plain records of a study's trials."""
 
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 
 
 class State(str, Enum):
-    """Where a trial stands."""
+    """State of a trial."""
 
     PENDING = "PENDING"
-    """Queued with fixed settings; nothing runs yet."""
+    """Queued with given settings; not started."""
     RUNNING = "RUNNING"
     """Started and not finished: training now, or waiting for `resume`."""
     COMPLETED = "COMPLETED"
@@ -22,30 +22,30 @@ class State(str, Enum):
 
     @property
     def finished(self) -> bool:
-        """Whether nothing will change any more."""
+        """Return whether the state is final."""
         return self not in (State.PENDING, State.RUNNING)
 
 
 @dataclass(frozen=True)
 class TrialRecord:
-    """A trial as the study knows it.
+    """One trial of the study, as plain data.
 
     Attributes:
         id: zero-padded number.
         number: place in the order of creation, from 0.
-        state: where it stands.
+        state: see `State`.
         params: searched settings by dotted path; empty while queued.
         values: the objective by epoch (from 1).
         value: the objective at the end, None unless COMPLETED or STOPPED.
         objectives: all objectives at the end, the first one first; empty unless COMPLETED.
         reason: why it FAILED (nan, error, lost) or is INFEASIBLE (memory, refused by the training, invalid before it
             started).
-        detail: one line more about that.
+        detail: one line more about the reason.
         note: where the trial comes from, such as "paper".
         fork: where a fork comes from, see `Fork`; None for a trial that starts from scratch.
-        driver: which driver runs it, if there can be several.
-        retries: number of the failed trial that this one does again, from its last checkpoint.
-        started, finished: when, in the local time of the process that reads it (naive).
+        driver: name of the driver that runs it, if there can be several.
+        retries: number of the failed trial that this one repeats, from its last checkpoint.
+        started, finished: naive local time of the process that reads it.
     """
 
     id: str
@@ -66,17 +66,17 @@ class TrialRecord:
 
     @property
     def epochs(self) -> int:
-        """Epochs done."""
+        """Return the number of epochs done."""
         return max(self.values, default=0)
 
     @property
     def latest(self) -> float | None:
-        """The objective at the end, or at the latest epoch so far."""
+        """Return the objective at the end, or else at the latest epoch; None before the first epoch."""
         return self.value if self.value is not None else self.values.get(self.epochs)
 
 
 class Fork(NamedTuple):
-    """Where a trial comes from that goes on with another one's training: numbers of trials, and epochs done by then."""
+    """Origin of a trial that continues another one's training: numbers of trials, and epochs done by then."""
 
     parent: int
     epoch: int
@@ -88,5 +88,5 @@ FORK = "fork"
 
 
 def trial_id(number: int) -> str:
-    """The id of trial `number`."""
+    """Return the id of trial `number`: the number with leading zeros."""
     return f"{number:04d}"

@@ -1,1 +1,1 @@
-"""A trial's folder: its epochs, images, checkpoints and copies of them."""
+"""The files of a trial: its epoch log, images, checkpoints, and copies of them."""

@@ -1,4 +1,4 @@
-"""Copies of trials' files for other trials: whole or not at all, and never over what is there."""
+"""Copy a trial's files for other trials: completely or not at all, and never over existing files."""
 
 import os
 import shutil
@@ -9,10 +9,10 @@ from u2pl_ray.system.atomic import PARTIAL, whole_folder
 
 
 def inherit(parent: Path, folder: Path) -> None:
-    """Give a trial that has no folder yet another one's checkpoints and epochs.
+    """Copy checkpoints and epoch log of a trial to one that has no folder yet.
 
     Args:
-        parent: folder of the trial that they are copied from; nothing happens if it is gone.
+        parent: folder of the trial to copy from; nothing happens if it is gone.
         folder: the new trial's; nothing happens if it exists.
     """
     if folder.exists() or not parent.exists():
@@ -23,7 +23,7 @@ def inherit(parent: Path, folder: Path) -> None:
 
 
 def link_folder(source: Path, target: Path) -> None:
-    """Copy a folder by hard links where the file system has them, so that the copy takes no room of its own.
+    """Copy a folder by hard links where the file system has them, so that the copy needs no extra space.
 
     Args:
         source: the folder; nothing happens if it is gone.

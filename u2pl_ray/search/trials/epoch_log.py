@@ -1,4 +1,4 @@
-"""The metrics of a trial's epochs on disk."""
+"""Read and write the metrics of a trial's epochs (`epochs.jsonl`)."""
 
 import json
 import math
@@ -13,7 +13,7 @@ from u2pl_ray.config import metrics as names
 class EpochLog:
     """The metrics of a trial's epochs, one JSON object a line, in order; only the driver of the search writes it.
 
-    A line cut short by a kill is dropped when the file is next written. NaN and infinities are written as null.
+    A line cut off by a kill is removed when the file is next written. NaN and infinities are written as null.
     """
 
     def __init__(self, path: Path) -> None:
@@ -23,10 +23,10 @@ class EpochLog:
         self._unwritten: list[bytes] = []
 
     def append(self, metrics: Mapping[str, Any]) -> bool:
-        """Take the next epoch and write it; True if it was new, False if it is there or does not follow the last one.
+        """Append the next epoch; return False if it is already there or does not follow the last one, else True.
 
         Raises:
-            OSError: it could not be written; it is kept, and written with the next one.
+            OSError: it could not be written; it is kept in memory, and written with the next one.
         """
         if metrics[names.EPOCH] != len(self.epochs) + 1:
             return False
@@ -37,7 +37,7 @@ class EpochLog:
         return True
 
     def write(self) -> None:
-        """Write what could not be written before."""
+        """Write the epochs that could not be written before."""
         if not self._unwritten:
             return
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -53,10 +53,10 @@ class EpochLog:
 
 
 def read_epochs(path: Path) -> list[dict[str, Any]]:
-    """Metrics of epochs 1, 2, ... as far as the file holds them whole and in order; none if there is no file."""
+    """Read the metrics of epochs 1, 2, ... up to the first gap or damaged line; none if there is no file."""
     rows: list[dict[str, Any]] = []
     try:
-        lines = path.read_bytes().split(b"\n")[:-1]  # what follows the last newline was cut short
+        lines = path.read_bytes().split(b"\n")[:-1]  # the text after the last newline was cut off
     except FileNotFoundError:
         return rows
     for line in lines:
@@ -75,7 +75,7 @@ def _line(row: Mapping[str, Any]) -> bytes:
 
 
 def _plain(value: Any) -> Any:
-    """`value` as JSON has it."""
+    """Convert `value` to plain JSON values."""
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

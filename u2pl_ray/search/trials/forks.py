@@ -1,7 +1,7 @@
-"""The files of population-based training: which checkpoints are kept for forks, and what a fork starts from.
+"""The files of population-based training: the checkpoints that are kept for forks, and the start of a fork.
 
-`trials/<id>/kept/epoch_<n>/` is a trial's checkpoint for forks to come, `trials/<id>/start/` a fork's own copy of its
-parent's. Copies are hard links where the file system has them, so that they take room only once the original is gone.
+`trials/<id>/kept/epoch_<n>/` is a trial's checkpoint for later forks, `trials/<id>/start/` a fork's own copy of its
+parent's. Copies are hard links where the file system has them, so that they need space only once the original is gone.
 """
 
 import shutil
@@ -26,12 +26,12 @@ _FILES = ("checkpoint", names.IMAGES)
 
 
 class Forks:
-    """Replaces trials that population-based training ended; does nothing under another scheduler.
+    """Replacement of trials that population-based training ended; without effect under another scheduler.
 
     Args:
         study: the trials.
         base: configuration the trials start from.
-        population: trials that start from scratch.
+        population: number of trials that start from scratch.
         folder: `trials/` of the experiment.
     """
 
@@ -40,7 +40,12 @@ class Forks:
         self.pruner = study.pruner if isinstance(study.pruner, PopulationPruner) else None
 
     def keep(self, record: TrialRecord, metrics: Mapping[str, Any]) -> None:
-        """Keep the checkpoint of this epoch if the trial may be copied, and drop those of trials that no longer may."""
+        """Keep this epoch's checkpoint if the trial may be copied; delete kept ones of trials that may not any more.
+
+        Args:
+            record: the trial.
+            metrics: of its latest epoch, with the checkpoint's folder.
+        """
         epoch, checkpoint = metrics[names.EPOCH], metrics.get("checkpoint")
         if self.pruner is None or not checkpoint or not self.pruner.decides(epoch):
             return
@@ -51,7 +56,7 @@ class Forks:
             shutil.rmtree(self._kept(number, epoch), ignore_errors=True)  # ranks only get worse
 
     def due(self) -> list[tuple[TrialRecord, list[int]]]:
-        """Trials that ended and have no fork in their place yet, with the trials that can be copied."""
+        """Return the ended trials that were not replaced yet, each with the numbers of trials that can be copied."""
         if self.pruner is None:
             return []
         records = self.study.records()
@@ -66,7 +71,7 @@ class Forks:
         return result
 
     def start(self) -> TrialRecord | None:
-        """Enter the next fork into the study."""
+        """Add the next fork to the study; return None if no replacement is due."""
         for ended, parents in self.due():
             seed = trial_seed(self.study.sampler.seed, ended.number)
             parent = parents[seed % len(parents)]
@@ -74,7 +79,11 @@ class Forks:
         return None
 
     def prepare(self, record: TrialRecord, log: EpochLog) -> None:
-        """Give a fork its copy of its parent's checkpoint, and the record of the epochs until then.
+        """Copy the parent's checkpoint and its epochs up to then for a fork.
+
+        Args:
+            record: the fork.
+            log: the fork's epoch log.
 
         Raises:
             UserError: the parent's checkpoint is gone.
@@ -92,12 +101,12 @@ class Forks:
             log.append({name: value for name, value in metrics.items() if name not in _FILES})
 
     def clean(self, record: TrialRecord) -> None:
-        """Remove what a trial that has finished started from."""
+        """Delete a finished trial's copy of its parent's checkpoint."""
         if record.fork is not None:
             shutil.rmtree(self.folder / record.id / layout.START, ignore_errors=True)
 
     def _settings(self, parent: int, seed: int) -> dict[str, Any]:
-        """The parent's settings, moved such that they are valid; unmoved if that does not come about."""
+        """Return the parent's settings, perturbed so that they are valid; unchanged if no attempt gives valid ones."""
         assert self.pruner is not None
         space = self.study.space
         own = space.encode(self.study.record(parent).params)

@@ -1,4 +1,4 @@
-"""Which checkpoints stay: disk use is bounded by how many trials run at once and how many finished ones keep theirs."""
+"""Delete checkpoints that are not kept, so that concurrent trials and `keep` finished ones bound the disk use."""
 
 from collections.abc import Collection, Sequence
 
@@ -9,20 +9,20 @@ from u2pl_ray.search.study.trial_record import State, TrialRecord
 from u2pl_ray.train.run_files import delete
 
 KEEP = 5
-"""Finished trials that keep their checkpoints, unless told otherwise: the best ones."""
+"""Default number of finished trials that keep their checkpoints: the best ones."""
 
 
 def discard_checkpoints(
     records: Sequence[TrialRecord], maximize: bool, trials: str, keep: int, spare: Collection[str] = ()
 ) -> None:
-    """Delete the checkpoints of finished trials that are not among the best `keep`; what they reported stays.
+    """Delete the checkpoints of finished trials that are not among the best `keep`; their metrics stay.
 
     Args:
         records: all trials of the study.
         maximize: whether larger values are better.
         trials: path or URI of the experiment's `trials/`.
-        keep: how many finished trials keep theirs; completed ones come before stopped and failed ones.
-        spare: ids of trials whose checkpoints someone still needs.
+        keep: number of finished trials that keep theirs; completed ones rank before stopped and failed ones.
+        spare: ids of trials whose checkpoints are still needed.
     """
     sign = 1 if maximize else -1
     finished = [record for record in records if record.state.finished and record.id not in spare]
@@ -36,7 +36,7 @@ def discard_checkpoints(
 
 
 class Keeper(Listener):
-    """Applies `discard_checkpoints` whenever a trial has ended: to all but this one, which may still be writing."""
+    """Listener that calls `discard_checkpoints` whenever a trial ends; it spares that trial, which may still write."""
 
     def __init__(self, study: TrialStudy, trials: str, keep: int) -> None:
         self._study, self._trials, self._keep = study, trials, keep

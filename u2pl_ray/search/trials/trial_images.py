@@ -1,4 +1,4 @@
-"""A trial's images: they arrive with an epoch's metrics, and lie in files beside the trial's records."""
+"""Store a trial's images, which the workers report together with an epoch's metrics."""
 
 import base64
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from u2pl_ray.system.atomic import whole_folder
 def store_images(trial: Path, metrics: Mapping[str, Any]) -> dict[str, Any]:
     """Write an epoch's images to `<trial>/images/epoch_<n>`.
 
-    All of them stay: there are about five a training, together far smaller than a checkpoint.
+    No epoch's images are deleted: about five epochs of a training have some, together far smaller than a checkpoint.
 
     Args:
         trial: the trial's folder.
@@ -21,7 +21,7 @@ def store_images(trial: Path, metrics: Mapping[str, Any]) -> dict[str, Any]:
 
     Returns:
         The metrics without the files; `images` names their folder, relative to the trial's. If they cannot be
-        written, there is no `images`: pictures never end a search.
+        written, there is no `images`: a failed image never ends a search.
     """
     plain = {name: value for name, value in metrics.items() if name != names.IMAGE_DATA}
     if names.IMAGE_DATA not in metrics:
