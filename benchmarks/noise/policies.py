@@ -170,7 +170,7 @@ def explore_noisy_gp(search: Search, budget: float, parallel: int, rng: np.rando
     tried = [world.paper]
     whole = {world.paper}
     while search.spent + first / EPOCHS <= budget:
-        room = int((budget - search.spent) * EPOCHS / first)
+        room = max(1, int((budget - search.spent) * EPOCHS / first))
         fresh = [x for x in order if x not in tried]
         if len(tried) <= _BATCH_START:
             batch = fresh[: min(room, max(_BATCH_START, min(parallel, 24)))]

@@ -208,8 +208,9 @@ def _evidence(
 ) -> Array:
     """Return [G] log marginal likelihood times prior of each choice."""
     found = []
+    kernels: dict[float, Array] = {}
     for hyper in choices:
-        prior = covariance(hyper, count, points, reference)
+        prior = covariance(hyper, count, points, reference, kernels)
         parts = [solve(level, prior, rho).evidence for level, rho in zip(levels, rhos, strict=True) if level is not None]
         found.append(sum(parts) + hyper.log_prior)
     return np.array(found)

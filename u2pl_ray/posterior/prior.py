@@ -12,6 +12,7 @@ _REFERENCE_EXTRA = 1.0
 """Variance, in units of a run's luck, by which the reference may differ from settings of its kind: it was not drawn
 from the search space, so it is hardly shrunk towards those that were."""
 _SNRS = (0.1, 0.2, 0.4, 0.7, 1.1, 1.8, 3.2)
+_SMOOTH_SNRS = (0.4, 1.0, 2.5)
 _SHAPES = ((0.3, 0.02), (0.3, 0.5), (0.6, 0.02), (0.6, 0.5), (1.2, 0.02), (1.2, 0.5))
 
 
@@ -38,7 +39,7 @@ class Hyper:
 def grid(smooth: bool) -> list[Hyper]:
     """Return the candidates: flat ones, and smooth ones where the settings have points."""
     flat = [Hyper(snr) for snr in _SNRS]
-    return flat + [Hyper(snr, nugget, length) for length, nugget in _SHAPES for snr in _SNRS[1:]] if smooth else flat
+    return flat + [Hyper(snr, nugget, length) for length, nugget in _SHAPES for snr in _SMOOTH_SNRS] if smooth else flat
 
 
 def matern(a: Array, b: Array, length: float) -> Array:
@@ -47,15 +48,28 @@ def matern(a: Array, b: Array, length: float) -> Array:
     return (1 + distance + distance**2 / 3) * np.exp(-distance)
 
 
-def covariance(hyper: Hyper, count: int, points: Array | None, reference: int | None) -> Array:
-    """Return Sigma over v of `count` settings: [S, S], or its diagonal [S] where flat."""
+def covariance(
+    hyper: Hyper, count: int, points: Array | None, reference: int | None, kernels: dict[float, Array] | None = None
+) -> Array:
+    """Return Sigma over v of `count` settings: [S, S], or its diagonal [S] where flat.
+
+    Args:
+        hyper: the choice of hyperparameters.
+        count: S.
+        points: [S, d] places in the unit cube; None for a flat prior.
+        reference: index of the reference setting.
+        kernels: kernels of these points by length scale, to be reused and added to.
+    """
     size = hyper.snr**2
     if hyper.nugget >= 1 or points is None:
         prior = np.full(count, size)
         if reference is not None:
             prior[reference] += _REFERENCE_EXTRA
         return prior
-    prior = size * (1 - hyper.nugget) * matern(points, points, hyper.length)
+    kernels = {} if kernels is None else kernels
+    if hyper.length not in kernels:
+        kernels[hyper.length] = matern(points, points, hyper.length)
+    prior = size * (1 - hyper.nugget) * kernels[hyper.length]
     diagonal = np.full(count, size * hyper.nugget + 1e-8)
     if reference is not None:
         diagonal[reference] += _REFERENCE_EXTRA
