@@ -24,6 +24,8 @@ _RHOS = np.array([0.02, 0.15, 0.35, 0.6, 0.85])
 _RHO_PRIOR = np.log(np.array([0.25, 0.3, 0.25, 0.15, 0.05]))
 _OUTLIER = 3.0
 """Runs further than this many standard deviations from their setting lose weight, the further the more."""
+_ROUNDS = 4
+"""Times that weights and posterior are computed in turn."""
 _OWN_NOISE = 4
 """Runs of a setting from which on its own noise is estimated, shrunk to the common one."""
 _OWN_PRIOR = 8.0
@@ -122,7 +124,7 @@ def fit(
     rhos = _seed_shares(_summaries(table, weights), len(table.settings), index, flat)
     best = _evidence(_summaries(table, weights), len(table.settings), None, index, rhos, flat)
     hyper = flat[int(np.argmax(best))]
-    for _ in range(2):
+    for _ in range(_ROUNDS):
         weights = _weights(table, _summaries(table, weights), covariance(hyper, len(table.settings), None, index), rhos, weights)
     levels = _summaries(table, weights)
     choices = grid(at is not None)
@@ -258,7 +260,7 @@ def _weights(
         columns = _columns(level, table.seed[there], setting, table.values[there, k - 1] if k else None)
         residual = y - columns @ solution.coefficients - delta[setting]
         square = (residual**2 / solution.variance + left[setting]) / (1 - rhos[k])
-        weight = np.minimum(1.0, _OUTLIER**2 / square)
+        weight = np.minimum(1.0, (_OUTLIER**2 / square) ** 2)
         count = np.bincount(setting, minlength=len(prior))
         sums = np.bincount(setting, weight * square, len(prior))
         own = np.where(count >= _OWN_NOISE, (_OWN_PRIOR + sums) / (_OWN_PRIOR + count), 1.0)

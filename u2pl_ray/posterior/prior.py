@@ -8,7 +8,7 @@ from scipy.spatial.distance import cdist
 
 from u2pl_ray.posterior.runs import Array
 
-_REFERENCE_EXTRA = 1.0
+_REFERENCE_EXTRA = 0.25
 """Variance, in units of a run's luck, by which the reference may differ from settings of its kind: it was not drawn
 from the search space, so it is hardly shrunk towards those that were."""
 _SNRS = (0.1, 0.2, 0.4, 0.7, 1.1, 1.8, 3.2)

@@ -126,7 +126,10 @@ def _fill(values: Array, times: Array) -> None:
 
 
 def _pull_up_bad_tail(column: Array, setting: NDArray[np.intp]) -> None:
-    """Limit in place how bad a value counts: a space whose worst settings fail says nothing about the leaders' spread."""
+    """Limit in place how bad a setting's only value counts: settings that fail say nothing about the leaders' spread.
+
+    Runs of a setting with several stay as they are, so that a collapsed one stands out from the others.
+    """
     known = ~np.isnan(column)
     if known.sum() < 8:
         return
@@ -135,7 +138,8 @@ def _pull_up_bad_tail(column: Array, setting: NDArray[np.intp]) -> None:
         return
     middle, upper = np.quantile(firsts, [0.5, 0.84])
     if upper > middle:
-        np.maximum(column, middle - _BAD_TAIL * (upper - middle), out=column, where=known)
+        alone = known & (np.bincount(setting[known], minlength=setting.max() + 1)[setting] == 1)
+        np.maximum(column, middle - _BAD_TAIL * (upper - middle), out=column, where=alone)
 
 
 def _epoch_variance(runs: Sequence[Run], last: int = 6) -> float:
