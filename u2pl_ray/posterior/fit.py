@@ -121,12 +121,13 @@ def fit(
     index = None if reference is None else table.settings.index(reference)
     weights = [np.ones(int((~np.isnan(table.values[:, k])).sum())) for k in range(len(table.times))]
     flat = grid(smooth=False)
-    rhos = _seed_shares(_summaries(table, weights), len(table.settings), index, flat)
-    best = _evidence(_summaries(table, weights), len(table.settings), None, index, rhos, flat)
+    rhos = _seed_shares(table, weights, index, flat)
+    best = _evidence(_summaries(table, weights, rhos), len(table.settings), None, index, rhos, flat)
     hyper = flat[int(np.argmax(best))]
     for _ in range(_ROUNDS):
-        weights = _weights(table, _summaries(table, weights), covariance(hyper, len(table.settings), None, index), rhos, weights)
-    levels = _summaries(table, weights)
+        prior = covariance(hyper, len(table.settings), None, index)
+        weights = _weights(table, _summaries(table, weights, rhos), prior, rhos, weights)
+    levels = _summaries(table, weights, rhos)
     choices = grid(at is not None)
     evidence = _grid_evidence(table, weights, levels, at, index, rhos, choices)
     keep = np.argsort(-evidence, kind="stable")[:_COMPONENTS]
@@ -163,7 +164,7 @@ def _points(settings: Sequence[str], points: Mapping[str, Sequence[float]] | Non
     return at
 
 
-def _summaries(table: Table, weights: Sequence[Array], only: Array | None = None) -> list[Level | None]:
+def _summaries(table: Table, weights: Sequence[Array], rhos: Array, only: Array | None = None) -> list[Level | None]:
     """Return each level's statistics; None for a level that no run has reached. `only`: [N] mask of runs."""
     levels: list[Level | None] = []
     for k, time in enumerate(table.times):
@@ -180,24 +181,26 @@ def _summaries(table: Table, weights: Sequence[Array], only: Array | None = None
         first = levels[0] if k else None
         expected = first.spread * (1 - slope**2) if first is not None else None
         levels.append(
-            summarize(table.setting[there], table.seed[there], table.values[there, k], before, weight, slope, expected)
+            summarize(table.setting[there], table.seed[there], table.values[there, k], before, weight, slope, expected, rhos[k])
         )
     return levels
 
 
-def _seed_shares(levels: Sequence[Level | None], count: int, reference: int | None, choices: Sequence[Hyper]) -> Array:
-    """Return [L] rho: the likeliest share of luck that a seed's runs have in common, by level."""
-    found = np.full(len(levels), _RHOS[1])
-    for k, level in enumerate(levels):
-        if level is None or level.design.shape[1] <= 1 + level.slopes:
-            continue
-        scores = [
-            np.logaddexp.reduce([solve(level, covariance(h, count, None, reference), rho).evidence + h.log_prior for h in choices])
-            for rho in _RHOS
-        ]
-        posterior = np.exp(np.array(scores) + _RHO_PRIOR - np.max(scores))
-        found[k] = posterior @ _RHOS / posterior.sum()
-    return found
+def _seed_shares(table: Table, weights: Sequence[Array], reference: int | None, choices: Sequence[Hyper]) -> Array:
+    """Return [L] rho: the share of luck that a seed's runs have in common, by level; its posterior mean on a grid."""
+    count, depth = len(table.settings), len(table.times)
+    scores = np.full((len(_RHOS), depth), np.nan)
+    for i, rho in enumerate(_RHOS):
+        for k, level in enumerate(_summaries(table, weights, np.full(depth, rho))):
+            if level is None or level.design.shape[1] <= 1 + level.slopes:  # no seed has two settings
+                continue
+            found = [solve(level, covariance(h, count, None, reference), rho).evidence + h.log_prior for h in choices]
+            scores[i, k] = np.logaddexp.reduce(found) + _RHO_PRIOR[i]
+    known = ~np.isnan(scores[0])
+    shares = np.full(depth, _RHOS[1])
+    posterior = np.exp(scores[:, known] - scores[:, known].max(axis=0)) if known.any() else scores[:, known]
+    shares[known] = _RHOS @ posterior / posterior.sum(axis=0)
+    return shares
 
 
 def _evidence(
@@ -241,7 +244,7 @@ def _grid_evidence(
     only = place[table.setting] >= 0
     small = replace(table, setting=np.maximum(place[table.setting], 0))
     at = int(place[reference]) if reference is not None and place[reference] >= 0 else None
-    return _evidence(_summaries(small, weights, only), len(tried), points[tried], at, rhos, choices)
+    return _evidence(_summaries(small, weights, rhos, only), len(tried), points[tried], at, rhos, choices)
 
 
 def _weights(

@@ -43,6 +43,7 @@ class Level:
     """Robust variance of y given y_before, the scale of the priors."""
     center: float
     """The c of the model."""
+    log_weight: float
 
 
 def summarize(
@@ -53,6 +54,7 @@ def summarize(
     weight: Array,
     slope: float,
     expected: float | None = None,
+    rho: float = 0.0,
 ) -> Level:
     """Return the sufficient statistics of one level.
 
@@ -64,6 +66,7 @@ def summarize(
         weight: [n] weights p.
         slope: prior mean of b.
         expected: variance to expect of y given `before`; it counts as 4 values.
+        rho: the seeds' share of luck; where a seed has one setting alone, it is part of that run's own noise.
     """
     columns = [np.ones(len(y))]
     center = 0.0
@@ -74,8 +77,10 @@ def summarize(
         residual = y - slope * (before - center)
     for one in np.unique(seed):
         on = seed == one
-        if len(np.unique(setting[on])) > 1:  # a seed of one setting alone cannot be told from luck
+        if len(np.unique(setting[on])) > 1:
             columns.append(on.astype(float))
+        else:
+            weight = np.where(on, (1 - rho) / (rho + (1 - rho) / weight), weight)
     h = np.stack(columns, 1)
     seen, row = np.unique(setting, return_inverse=True)
     total = np.bincount(row, weight)
@@ -100,6 +105,7 @@ def summarize(
         prior_slope=slope,
         spread=spread,
         center=center,
+        log_weight=float(np.log(weight).sum() - np.log(total).sum()),
     )
 
 
@@ -158,7 +164,7 @@ def solve(level: Level, prior: Array, rho: float) -> Solution:
     scale = level.spread / (1 + float(np.mean(prior[level.seen] if prior.ndim == 1 else np.diag(prior)[level.seen])))
     variance = (max(float(square), 0.0) + _PSEUDO * scale) / (count + _PSEUDO)
     log_det += (level.runs - len(level.seen)) * np.log(own) + (q - 1 - level.slopes) * np.log(rho)
-    log_det += np.linalg.slogdet(a)[1]
+    log_det += float(np.linalg.slogdet(a)[1]) - level.log_weight
     # The prior of v is inverse gamma with mean `scale`, which depends on the settings' prior: its constant counts.
     evidence = -0.5 * (count + _PSEUDO) * np.log(variance) - 0.5 * log_det + 0.5 * _PSEUDO * np.log(scale)
     whitened = solved[:, 0] - solved[:, 1:] @ coefficients

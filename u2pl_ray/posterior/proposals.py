@@ -48,7 +48,7 @@ def encode(unit: Sequence[float], categories: Sequence[int]) -> list[float]:
 
 def start_point(dimensions: int, number: int, seed: int) -> Array:
     """Return [d] the `number`-th point (from 0) of a scrambled Sobol sequence in the unit cube."""
-    return np.asarray(qmc.Sobol(dimensions, seed=seed).fast_forward(number).random(1)[0], float)
+    return np.asarray(qmc.Sobol(dimensions, seed=seed).random(number + 1)[number], float)
 
 
 def propose(
