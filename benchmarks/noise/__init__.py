@@ -1,0 +1,1 @@
+"""What a search can know under noise: a simulator of policies, and a table of real trainings."""

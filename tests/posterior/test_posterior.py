@@ -1,0 +1,154 @@
+"""The posterior against a dense restatement, analytic values and simulated truths."""
+
+import numpy as np
+import pytest
+
+from u2pl_ray.config.errors import UserError
+from u2pl_ray.posterior import Run, Verdict, answer, fit, interval, progress, threshold
+from u2pl_ray.posterior.level import effects, solve, summarize
+
+
+def full(setting: str, seed: int, value: float) -> Run:
+    return Run(setting, seed, {1.0: value})
+
+
+def test_one_level_is_the_dense_gaussian_posterior():
+    """The answer from sufficient statistics equals conditioning on every run at once."""
+    rng = np.random.default_rng(0)
+    setting = np.array([0, 0, 0, 1, 1, 2, 3, 3, 4])
+    seed = np.array([0, 1, 2, 0, 1, 0, 0, 2, 7])
+    y, before, weight = rng.normal(size=9), rng.normal(size=9), rng.uniform(0.3, 1.0, 9)
+    root = rng.normal(size=(6, 6))
+    prior, rho = root @ root.T / 6 + np.eye(6), 0.3
+    level = summarize(setting, seed, y, before, weight, slope=0.6, rho=rho)
+    solution = solve(level, prior, rho)
+    mean, left, slope = effects(level, solution, prior)
+    covariance = left + slope @ solution.inverse @ slope.T
+
+    flat = 1e7  # the intercept's variance, "flat"
+    steep = 0.3**2 / level.spread
+    shift = before - level.center
+    observed = (
+        prior[np.ix_(setting, setting)]
+        + flat
+        + steep * np.outer(shift, shift)
+        + rho * (seed[:, None] == seed[None])
+        + np.diag((1 - rho) / weight)
+    )
+    gain = np.linalg.solve(observed, prior[:, setting].T).T
+    assert mean == pytest.approx(gain @ (y - 0.6 * shift), abs=1e-4)
+    assert covariance == pytest.approx(prior - gain @ prior[:, setting].T, abs=1e-4)
+
+
+def test_independent_settings_need_no_matrix():
+    rng = np.random.default_rng(1)
+    setting, seed = rng.integers(0, 6, 40), rng.integers(0, 5, 40)
+    y, weight = rng.normal(size=40), rng.uniform(0.5, 1, 40)
+    level = summarize(setting, seed, y, None, weight, slope=0.0)
+    fast, dense = solve(level, np.full(6, 1.7), 0.2), solve(level, 1.7 * np.eye(6), 0.2)
+    assert fast.evidence == pytest.approx(dense.evidence)
+    for a, b in zip(effects(level, fast, np.full(6, 1.7)), effects(level, dense, 1.7 * np.eye(6)), strict=True):
+        assert (np.diag(a) if a.ndim < b.ndim else a) == pytest.approx(b)
+
+
+def test_minimized_metric_is_the_mirror_image():
+    rng = np.random.default_rng(2)
+    runs = [full(str(s), seed, rng.normal() + s / 3) for s in range(6) for seed in range(3)]
+    mirrored = [full(r.setting, r.seed, -r.values[1.0]) for r in runs]
+    up, down = fit(runs, "0"), fit(mirrored, "0", maximize=False)
+    assert down.worth() == pytest.approx(-up.worth())
+    assert answer(up) == answer(down)
+
+
+def test_shrinks_the_best_of_many():
+    """The best of 60 alike settings is said to be worth hardly more than the others, and is not claimed."""
+    values = np.random.default_rng(3).normal(70, 1, 60)
+    posterior = fit([full(str(i), 0, v) for i, v in enumerate(values)], "0")
+    assert posterior.mean.max() - posterior.mean[1:].mean() < 0.7 * (values.max() - values.mean())
+    assert answer(posterior).verdict is not Verdict.BETTER
+
+
+def test_a_true_difference_is_claimed_and_its_interval_holds_it():
+    rng = np.random.default_rng(4)
+    runs = [full(str(s), seed, (2.0 if s == 3 else 0.0) + rng.normal()) for s in range(6) for seed in range(12)]
+    posterior = fit(runs, "0")
+    said = answer(posterior)
+    assert said.verdict is Verdict.BETTER
+    assert said.pick == said.leader == "3"
+    assert said.low < 2.0 < said.high
+    assert said.seed_sd == pytest.approx(1.0, rel=0.25)
+    assert sum(said.parts.values()) == pytest.approx(1.0)
+
+
+def test_pairs_sharpen_a_difference():
+    """On common seeds of strong common luck the interval is narrower than on seeds of their own."""
+    rng = np.random.default_rng(5)
+    common = 5 * rng.normal(size=10)
+    own = rng.normal(size=(2, 10))
+    paired = [full(str(s), seed, 1.5 * s + common[seed] + own[s, seed]) for s in range(2) for seed in range(10)]
+    apart = [full(r.setting, r.seed + 100 * int(r.setting), r.values[1.0]) for r in paired]
+    sharp, dull = fit(paired, "0"), fit(apart, "0")
+    width = [high - low for _, low, high in (interval(sharp, 1, 0), interval(dull, 1, 0))]
+    assert width[0] < 0.6 * width[1]
+    assert sharp.correlations[1.0] > 0.6
+
+
+def test_a_collapsed_training_does_not_poison():
+    rng = np.random.default_rng(6)
+    runs = [full(str(s), seed, rng.normal()) for s in range(8) for seed in range(8)]
+    clean = answer(fit(runs, "0"))
+    runs[0] = full("0", 0, runs[0].values[1.0] - 30.0)  # one of the reference's
+    poisoned = fit(runs, "0")
+    assert answer(poisoned).verdict is not Verdict.BETTER
+    assert poisoned.seed_sd == pytest.approx(clean.seed_sd, rel=0.3)
+    assert abs(answer(poisoned).difference - clean.difference) < 0.5
+
+
+def test_stopped_runs_count_but_less():
+    rng = np.random.default_rng(7)
+    runs = [Run(str(s), 0, {0.3: 2.0 * s / 10 + rng.normal() / 5, 1.0: 2.0 * s / 10 + rng.normal() / 5}) for s in range(10)]
+    runs += [Run("low", 0, {0.3: -3.0}), Run("high", 0, {0.3: 4.0})]
+    posterior = fit(runs, "0")
+    row = {name: i for i, name in enumerate(posterior.settings)}
+    assert posterior.mean[row["low"]] < posterior.mean[row["5"]] < posterior.mean[row["high"]]
+    assert posterior.sd[row["high"]] > posterior.sd[row["5"]]
+    assert posterior.complete[row["high"]] == 0
+    assert answer(posterior).leader != "high"  # nobody has seen its end
+
+
+def test_smooth_prior_learns_from_neighbours():
+    rng = np.random.default_rng(8)
+    at = np.linspace(0, 1, 25)
+    runs = [full(str(i), 0, 3 * np.sin(3 * x) + rng.normal()) for i, x in enumerate(at)]
+    points = {str(i): [x] for i, x in enumerate(at)}
+    truth = 3 * np.sin(3 * at)
+    error = [np.std(fit(runs, None, p).mean - truth) for p in (points, None)]
+    assert error[0] < 0.7 * error[1]
+
+
+def test_nothing_beyond_the_first_rung_yet():
+    runs = [Run(str(s), 0, {0.3: float(s)}) for s in range(5)]
+    posterior = fit(runs, "0")
+    assert np.isfinite(posterior.sd).all()
+    assert answer(posterior).verdict is not Verdict.BETTER
+
+
+def test_looks_spend_five_percent():
+    assert threshold(1) == pytest.approx(0.975)
+    assert sum(1 - threshold(look) for look in range(1, 2000)) == pytest.approx(0.05, abs=1e-4)
+
+
+@pytest.mark.parametrize("runs", [[], [Run("a", 0, {})], [Run("a", 0, {1.5: 3.0})]])
+def test_refuses(runs):
+    with pytest.raises(UserError):
+        fit(runs, "a")
+
+
+def test_refuses_missing_points_and_epochs():
+    with pytest.raises(UserError, match="no point"):
+        fit([full("a", 0, 1.0)], None, {"b": [0.5]})
+    with pytest.raises(UserError, match="no setting to compare|no setting"):
+        answer(fit([full("a", 0, 1.0)]))
+    with pytest.raises(UserError):
+        progress(21, 20)
+    assert progress(20, 20, 2) == 1.0
