@@ -79,7 +79,7 @@ def _experiment(analysis: Analysis) -> dict[str, Any]:
     return {
         "name": analysis.name,
         "standing": standing(analysis),
-        "counts": {state.value.lower(): count for state, count in counts(analysis).items()},
+        "counts": counts(analysis),
         "asked": _asked(analysis),
         "answer": answer(analysis, on_seeds),
         "seeds": on_seeds,

@@ -4,8 +4,9 @@ Every epoch goes to the trial's `epochs.jsonl` first and to the study next, then
 cuts off is redone from the former when the search continues, with the same result.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from u2pl_ray.search.storage import layout
 from u2pl_ray.search.study.pareto import measured
 from u2pl_ray.search.study.study import TrialStudy
 from u2pl_ray.search.study.trial_file import TrialFile
-from u2pl_ray.search.study.trial_record import State, TrialRecord, trial_id
+from u2pl_ray.search.study.trial_record import RETRYABLE, State, TrialRecord, trial_id
 from u2pl_ray.search.trials.copies import inherit
 from u2pl_ray.search.trials.epoch_log import EpochLog
 from u2pl_ray.search.trials.forks import Forks
@@ -55,7 +56,7 @@ class Outcome:
 
     Attributes:
         state: COMPLETED, FAILED or INFEASIBLE.
-        reason: nan, error, lost (FAILED); memory, refused, invalid (INFEASIBLE).
+        reason: nan, error, lost, environment (FAILED); memory, refused, invalid (INFEASIBLE).
         detail: one line.
     """
 
@@ -185,6 +186,8 @@ class Driver:
         self._log(record).write()
         record = self._account(record)
         if record.state == State.RUNNING:
+            if outcome.reason == "refused" and not self.study.space.blamed(outcome.detail):
+                outcome = replace(outcome, state=State.FAILED, reason="environment")
             if outcome.state == State.COMPLETED:
                 detail = f"ended after {record.epochs} of {self.config(record).train.epochs} epochs"
                 outcome = Outcome(State.FAILED, "error", detail)
@@ -197,7 +200,7 @@ class Driver:
         """Trials still to be run or finished; without a limit there is always one more."""
         return remaining(self.study.records(), self.trials, len(self.forks.due()))
 
-    def retry_errored(self) -> list[str]:
+    def retry_errored(self, reasons: Sequence[str] = RETRYABLE) -> list[str]:
         """Queue every trial that broke (not those that diverged or did not fit) once more; the ids of these.
 
         The failed trial stays as it is. The new one continues from its last checkpoint, and counts in its place.
@@ -207,7 +210,7 @@ class Driver:
         broken = [
             record
             for record in records
-            if record.state == State.FAILED and record.reason in ("error", "lost") and record.number not in again
+            if record.state == State.FAILED and record.reason in reasons and record.number not in again
         ]
         for record in broken:
             self.study.enqueue(record.params, f"retry of {record.id}", record.number)
@@ -316,12 +319,16 @@ class Driver:
         return None
 
     def _hopeless(self) -> bool:
-        """Whether all that ran so far failed before its first epoch, for the same reason: the setup is at fault."""
+        """Whether the setup is at fault: all failed alike before an epoch, or the latest for what no setting is."""
         ended = [record for record in counted(self.study.records()) if record.state.finished]
         causes = {(record.reason, record.detail) for record in ended if record.reason and not record.epochs}
         alike = len(causes) == 1 and not any(record.epochs for record in ended)
         if len(ended) >= _HOPELESS and alike:
             self._give_up(f"the first {len(ended)} trials failed alike: {ended[0].detail or ended[0].reason}")
+            return True
+        latest = sorted(ended, key=lambda record: record.finished or datetime.min)[-_HOPELESS:]
+        if len(latest) == _HOPELESS and all(record.reason == "environment" for record in latest):
+            self._give_up(f"the last {_HOPELESS} trials failed for what is no setting: {latest[-1].detail}")
             return True
         return bool(self.given_up)
 

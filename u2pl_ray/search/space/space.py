@@ -1,5 +1,6 @@
 """Search spaces: a YAML file in the grammar of a W&B sweep whose parameter names are dotted configuration paths."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -85,6 +86,19 @@ class Space:
         if config.data.classes:
             check_classes(config, len(config.data.classes))
         return config
+
+    def blamed(self, refusal: str) -> bool:
+        """Tell whether a training's refusal names a searched setting, or the section it stands in.
+
+        What it says of anything else (data, weights, a machine) is no verdict on the trial's settings.
+        """
+        key = re.match(r"(?:\w+Error: )?(?:config: )?([a-z_0-9.]+)", refusal)
+        if key is None:
+            return False
+        named = key.group(1).rstrip(".")
+        if named.split(".")[0] == "data" or named == "model.encoder_weights":
+            return False
+        return any(path == named or path.startswith(f"{named}.") for path in self.parameters)
 
     def check(self, base: Config) -> None:
         """Refuse a space some of whose values the configuration never accepts, whatever the other parameters are.
