@@ -163,9 +163,8 @@ def next_steps(analysis: Analysis) -> list[tuple[str, str]]:
                 ("train the best and the paper's on new seeds, before you believe it", f"u2pl-ray confirm {name}")
             )
         steps.append(("add trials to the same study", f"u2pl-ray extend {name} --trials +{len(analysis.records)}"))
-    if analysis.best is not None and finished:
-        if analysis.experiment.checkpoint(analysis.best.id) is not None:
-            steps.append(("score it on the test images", f"u2pl-ray evaluate {name}"))
+    if analysis.best is not None and finished and analysis.experiment.checkpoint(analysis.best.id) is not None:
+        steps.append(("score it on the test images", f"u2pl-ray evaluate {name}"))
     return steps
 
 

@@ -36,7 +36,7 @@ app = typer.Typer(
     cores), then [bold]u2pl-ray doctor CONFIG[/bold] for your own data.
 
     Exit codes: 0 done; 1 nothing succeeded, or our fault; 2 your input; 75 stopped on notice (Ctrl-C, SIGTERM,
-    SIGUSR1, the cluster went away): start it again.""",
+    SIGUSR1): start it again.""",
 )
 
 _VERBS: tuple[tuple[Callable[..., None], str | None], ...] = (

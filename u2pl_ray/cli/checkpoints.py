@@ -61,7 +61,7 @@ def predict(
     trial: Trial = None,
     storage_path: Storage = None,
 ) -> None:
-    """Segment images with the best trial of an experiment, or another checkpoint: for each an overlay with a legend, and the label map, as PNGs."""
+    """Segment images: for each an overlay with a legend, and the label map, as PNGs."""
     from u2pl_ray.train.inference import open_checkpoint, predictions
     from u2pl_ray.train.overlay import image_files, write_prediction
 

@@ -1,6 +1,6 @@
 """Exit codes: a contract with the scripts, job queues and schedulers that start the program.
 
-`AGAIN` (75, EX_TEMPFAIL of sysexits.h): stopped on notice (Ctrl-C, SIGTERM, SIGUSR1, or the cluster went away), start it
+`AGAIN` (75, EX_TEMPFAIL of sysexits.h): stopped on notice (Ctrl-C, SIGTERM, SIGUSR1, a preempted machine): start it
 again.
 """
 

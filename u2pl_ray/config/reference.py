@@ -59,10 +59,10 @@ def markdown() -> str:
     lines = [
         "# Settings",
         "",
-        "Written by `u2pl-ray settings --markdown` from `u2pl_ray/config/schema.py`; `u2pl-ray settings PATH` prints a",
-        "part of it. A dotted path is a setting's name everywhere: `a.b=c` on the command line, `a: {b: c}` or `a.b: c`",
-        "in a config file, a parameter's name in a search space. `u2pl-ray train CONFIG --dump-config` prints the values",
-        "that a training would have.",
+        "Written by `u2pl-ray settings --markdown` from `u2pl_ray/config/schema.py`; `u2pl-ray settings PATH` prints",
+        "a part of it. A dotted path is a setting's name everywhere: `a.b=c` on the command line, `a: {b: c}` or",
+        "`a.b: c` in a config file, a parameter's name in a search space. `u2pl-ray train CONFIG --dump-config`",
+        "prints the values that a training would have.",
         "",
     ]
     section = None
