@@ -41,7 +41,8 @@ def fail_all(experiment: Experiment, reason: str, detail: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("verb", "more"), [("extend", ["--trials", "+1"]), ("resume", []), ("confirm", []), ("resume", ["data.root={root}"])]
+    ("verb", "more"),
+    [("extend", ["--trials", "+1"]), ("resume", []), ("confirm", []), ("resume", ["data.root={root}"])],
 )
 def test_data_that_went_away_is_refused_before_anything_changes(
     run: Run, experiment: Experiment, voc: Folder, verb: str, more: list[str]

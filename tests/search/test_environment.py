@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from optuna.trial import TrialState
 
 from tests.search.test_keeping import open_driver, train
 from u2pl_ray.config.schema import Config
@@ -82,4 +83,4 @@ def test_the_sampler_is_not_told_a_value_for_it(tmp_path: Path, space: Space, ba
     driver.finish(first.trial, refuse("data.root=/data: there is no such folder"))
     trials = driver.study.study.get_trials(deepcopy=False)
     told = shown(trials, space.distributions, "tpe", driver.study.study.directions)
-    assert [trial for trial in told if trial.values] == []
+    assert [(trial.state, trial.values, trial.constraints) for trial in told] == [(TrialState.FAIL, None, {})]
