@@ -99,7 +99,10 @@ def test_the_end_of_a_run_prints_paths_that_exist(kept: Path) -> None:
     study, page = experiment.study(), io.StringIO()
     console = Console(file=page, soft_wrap=True, markup=False, emoji=False)
     print_summary(experiment, Summary(study.records(), study.best(), True), console)
-    found = dict(line.strip().split(None, 1) for line in page.getvalue().splitlines() if line.startswith("  "))
+    lines = page.getvalue().splitlines()
+    found = {
+        word: line.split(None, 1)[1] for line in lines for word in ("config", "checkpoint") if f"  {word} " in line
+    }
     assert Path(found["config"]).exists()
     assert Path(found["checkpoint"]).exists()
     (following,) = [line for line in page.getvalue().splitlines() if line.startswith("next: ")]
@@ -109,12 +112,14 @@ def test_the_end_of_a_run_prints_paths_that_exist(kept: Path) -> None:
 def test_a_finished_search_is_not_run_again_by_a_job_queue(run: Run, kept: Path, tmp_path: Path) -> None:
     space = tmp_path / "space.yaml"
     space.write_text(f"# another comment\n{SPACE}")
-    again = ["search", "quickstart", *TINY, "--name", "done", "--storage-path", kept, "--resume-if-exists"]
+    again = ["search", "quickstart", *TINY, "workers=1", "--name", "done", "--storage-path", kept, "--resume-if-exists"]
     code, said, complaint = run(*again, "--space", space)
     assert (code, "is finished" in said) == (0, True), complaint
     code, _, complaint = run(*again, "optim.lr=0.3", "--space", space)
     assert (code, "optim.lr=0.3" in complaint) == (2, True)
     assert run(*again, "resources.cpus_per_worker=2", "--space", space)[0] == 0  # no result depends on it
+    code, _, complaint = run(*again, "--space", space, "--trials", 9)
+    assert (code, "u2pl-ray extend" in complaint) == (0, True)
     space.write_text(SPACE.replace("1.0", "0.9"))
     code, _, complaint = run(*again, "--space", space)
     assert (code, "another search space" in complaint) == (2, True)

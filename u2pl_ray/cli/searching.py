@@ -16,7 +16,7 @@ from u2pl_ray.cli.arguments import (
     ResumeIfExists,
     Storage,
 )
-from u2pl_ray.cli.common import check_data, default_name, load_config, parse_options, print_config
+from u2pl_ray.cli.common import check_data, default_name, load_config, parse_options, print_config, warn
 from u2pl_ray.cli.running import existing, print_plan, run_again, run_experiment
 from u2pl_ray.config.errors import UserError
 
@@ -133,6 +133,8 @@ def search(
     searched = with_best_epoch(searched) if score == "best" else searched
     searched = with_objectives(searched, [_objective(text) for text in objective or []])
     if resume_if_exists and not dry_run and (there := existing(name, storage_path)) is not None:
+        if trials is not None and trials != there.options.trials:
+            warn(f"--trials {trials}: {there.name} has {there.options.trials}; `u2pl-ray extend` changes that")
         run_again(there, settings, searched, quiet)
         return
     check_data(settings)

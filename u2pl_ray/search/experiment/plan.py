@@ -74,7 +74,7 @@ class Plan:
             f"search       {many} of at most {epochs} epochs, {goals}",
             f"score        {self._score()}",
             *([f"budget       ends after {' or '.join(limits)}"] if limits else []),
-            f"sampler      {self.options.sampler.name}, seed {self.options.sampler.seed}",
+            *([] if self.queue else [f"sampler      {self.options.sampler.name}, seed {self.options.sampler.seed}"]),
             f"scheduler    {self.options.scheduler.name}{self._stops()}",
             f"cluster      {self.fit.arithmetic}",
             f"storage      {free_space(self.place.storage)}",
@@ -83,7 +83,7 @@ class Plan:
             f"space        {self.space.source}",
             *(
                 f"  {path:<{width}}  {parameter.extent()}" + (f"   first: {self.paper[path]}" if self.paper else "")
-                for path, parameter in self.space.parameters.items()
+                for path, parameter in ({} if self.queue else self.space.parameters).items()
             ),
             *(f"  {path:<{width}}  {value} (fixed)" for path, value in self.space.constants.items()),
             *(f"  trial {index}  {note}: {settings(values)}" for index, (values, note) in enumerate(self.queue)),
