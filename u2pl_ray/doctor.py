@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from u2pl_ray.config.errors import UserError
+from u2pl_ray.system.limits import memory_limit, usable_cpus
 
 _LIBRARIES = ("torch", "torchvision", "segmentation-models-pytorch", "ray", "optuna", "wandb", "albumentations")
 _LEAST_SHM = 2**30
@@ -21,7 +22,7 @@ Finding = tuple[bool, str]
 
 def examine(config: str | None, overrides: Sequence[str], storage_path: str | None) -> list[str]:
     """Look at everything a training needs, print a line for each, and return the problems."""
-    console = Console(soft_wrap=True, highlight=False)
+    console = Console(soft_wrap=True, highlight=False, emoji=False)
     problems: list[str] = []
     parts: list[tuple[str, Callable[[], Iterator[Finding]]]] = [
         ("software", _software),
@@ -34,10 +35,11 @@ def examine(config: str | None, overrides: Sequence[str], storage_path: str | No
         parts.append((config, lambda: _config(config, overrides)))
     for title, look in parts:
         console.print(f"[bold]{escape(title)}[/bold]")
+        findings: list[Finding] = []
         try:
-            findings = list(look())
+            findings += look()
         except UserError as error:
-            findings = [(False, str(error))]
+            findings.append((False, str(error)))
         for well, line in findings:
             console.print(f"  [{'green' if well else 'red'}]{'ok' if well else '!!'}[/]  {escape(line)}")
             if not well:
@@ -58,10 +60,11 @@ def _software() -> Iterator[Finding]:
 def _machine() -> Iterator[Finding]:
     import torch
 
-    yield (
-        True,
-        f"{os.cpu_count()} CPU cores, {os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f} GiB",
-    )
+    cores, physical = os.cpu_count() or 1, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    usable, limit = usable_cpus(), memory_limit()
+    of = "" if usable >= cores else f" of {cores} (affinity or control group)"
+    memory = f"{min(limit or physical, physical) / 2**30:.0f} GiB"
+    yield True, f"{usable}{of} CPU cores, {memory}{' (control group)' if limit and limit < physical else ''}"
     for index in range(torch.cuda.device_count()):
         properties = torch.cuda.get_device_properties(index)
         precision = "bf16" if torch.cuda.is_bf16_supported() else "fp16"
@@ -80,7 +83,10 @@ def _machine() -> Iterator[Finding]:
 def _cluster() -> Iterator[Finding]:
     address = os.environ.get("RAY_ADDRESS")
     if not address:
+        from u2pl_ray.search.cluster.connection import check_temporary_folder
+
         yield True, "RAY_ADDRESS is not set: searches start Ray on this machine alone"
+        check_temporary_folder()
         return
     import ray
 
@@ -99,7 +105,8 @@ def _storage(storage_path: str | None) -> Iterator[Finding]:
     storage = absolute(storage_path)
     cramped = writable(storage)
     yield not cramped, f"{storage}: {free_space(storage)}" + ", less than a search may need" * bool(cramped)
-    yield True, f"{len(experiments(storage))} experiments in it"
+    count = len(experiments(storage))
+    yield True, f"{count} experiment{'s' * (count != 1)} in it"
     if os.environ.get("RAY_ADDRESS"):
         import ray
 
@@ -117,7 +124,12 @@ def _wandb() -> Iterator[Finding]:
         return
     import wandb
 
-    found = wandb.login(prompt=False, verify=False)
+    try:
+        found = wandb.login(prompt=False, verify=False)
+    except Exception as error:  # the client's own kinds, which differ from version to version
+        said = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        yield False, f"WANDB_API_KEY is not a key ({said}): mend or unset it; until then runs are written offline"
+        return
     yield (
         True,
         "a key was found: runs go online"

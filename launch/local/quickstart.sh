@@ -10,7 +10,7 @@ u2pl_ray() {
 }
 stamp=$(date +%Y%m%d-%H%M%S)
 
-u2pl_ray search quickstart --space search_spaces/quickstart.yaml --trials 6 --name "quickstart-$stamp"
+u2pl_ray search quickstart --space quickstart --trials 6 --name "quickstart-$stamp"
 echo
 u2pl_ray train quickstart method.name=supervised --name "supervised-$stamp"
 echo

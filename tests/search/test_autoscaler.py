@@ -92,7 +92,7 @@ def test_nodes_are_asked_for_and_used(head: Any, tmp_path: Path, base: Config, s
         config, space, name="a", trials=3, storage_path=tmp_path, scheduler="none", max_concurrent=2, autoscale=True,
         trainer="fake_training:build_torch",
     )  # fmt: skip
-    assert plan.fit.arithmetic.endswith("0 // 1 = 0 at once now; the autoscaler is asked for room for 2")
+    assert plan.fit.arithmetic.endswith("0 // 1 = 0 trials at once now; the autoscaler is asked for room for 2")
     autoscaler, watch = Autoscaler(head), Watch()
     autoscaler.start()
     try:
@@ -114,7 +114,7 @@ def test_what_a_growing_cluster_must_be_told() -> None:
     planned = overrides.apply(config, {"resources.device": "cuda"})
     room = fit(planned, [head], 4, autoscale=True)
     assert (room.concurrent, room.gpu) == (4, True)
-    assert "// 2 = 0 at once now" in room.arithmetic
+    assert "// 2 = 0 trials at once now" in room.arithmetic
 
 
 def test_autoscale_without_a_limit_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -79,6 +79,18 @@ def test_every_setting_with_every_new_seed(searched: Experiment) -> None:
     assert made.study().record(2).params["data.scale"] == [1.0, 1.0]
 
 
+def test_the_plan_names_what_runs_and_what_it_cannot_tell(searched: Experiment) -> None:
+    lines = plan_confirmation(searched, top=2, seeds=1).lines()
+    told = [line.split(None, 2)[2] for line in lines if line.startswith("  trial ")]
+    assert [line.partition(":")[0] for line in told] == ["paper", "0004", "0002"]  # these, not all their combinations
+    assert "temperature=0.45" in told[1]
+    assert not any(line.startswith("sampler") or " | " in line for line in lines)
+    assert any("one seed tells nothing" in line for line in lines)
+    assert any("the paper's setting is the best" in line for line in lines)
+    more = plan_confirmation(searched, top=2, seeds=3).lines()
+    assert not any("one seed" in line for line in more)
+
+
 def test_interrupted_and_continued(searched: Experiment) -> None:
     made = plan_confirmation(searched, top=1, seeds=2).create()
     train(made, most=1)

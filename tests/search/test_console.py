@@ -1,10 +1,12 @@
 import io
+from dataclasses import replace
+from datetime import datetime, timedelta
 
 from rich.console import Console
 
 from u2pl_ray.config.schema import Config
 from u2pl_ray.search.listeners.console import ConsoleListener, results_table
-from u2pl_ray.search.listeners.formatting import number, short_names
+from u2pl_ray.search.listeners.formatting import number, short_names, why_failed
 from u2pl_ray.search.study.trial_record import State, TrialRecord
 
 TEMPERATURE = "method.contrastive.temperature"
@@ -35,11 +37,55 @@ def test_one_line_per_event(base: Config) -> None:
     listener.close()
     assert text.getvalue().splitlines() == [
         "0003 starts (paper)  temperature=0.1235",
-        "0003 epoch 2/9  val/miou 0.4125  best 0.553 (0001)",
+        "0003 epoch 2/9  val/miou 0.4125  leader 0001 with 0.553",
         "0003 stopped after 2 epochs  val/miou 0.4125",
         "0004 failed (nan): the loss is [nan]",
         "0005 continues after epoch 4  temperature=0.1235",
         "0003 lost its process [x]",
+    ]
+
+
+def test_the_leader_is_never_below_what_it_leads(base: Config) -> None:
+    """A trial counts with its last epoch: its own value, falling, is not called the best."""
+    out, text = console()
+    listener = ConsoleListener(out, "val/miou")
+    for epoch, value in ((1, 0.04245), (2, 0.01535)):
+        running = trial(0, State.RUNNING, value, epoch)
+        listener.epoch_done(running, {"training_iteration": epoch, "val/miou": value}, running)
+    assert text.getvalue().splitlines() == [
+        "0000 epoch 1/?  val/miou 0.04245  leader",
+        "0000 epoch 2/?  val/miou 0.01535  leader",
+    ]
+
+
+def test_which_of_how_many_and_how_long(base: Config) -> None:
+    out, text = console()
+    began = datetime.now() - timedelta(minutes=20)
+    done = [replace(trial(index, State.COMPLETED, 0.5, 9), started=began) for index in range(2)]
+    invalid = trial(2, State.INFEASIBLE, reason="invalid")
+    running = replace(trial(3, State.RUNNING, 0.1, 1), started=began)
+    records = [*done, invalid, running]
+    listener = ConsoleListener(out, "val/miou", 4, 9, lambda: records)
+    listener.trial_started(replace(running, values={}), base)
+    assert text.getvalue() == "0003 starts (3 of 4)  temperature=0.1235\n"
+    # 18 epochs and one of the third in 20 minutes; 8 and 9 are left.
+    listener.trial_finished(done[1])
+    assert text.getvalue().splitlines()[1].endswith("(2 of 4 done, about 18 min left)")
+
+
+def test_an_interrupted_trial_is_called_so() -> None:
+    for running, word in ((True, "RUNNING"), (False, "INTERRUPTED")):
+        out, text = console()
+        out.print(results_table([trial(0, State.RUNNING, 0.5)], None, "val/miou", running=running))
+        assert text.getvalue().splitlines()[3].split()[1] == word
+
+
+def test_why_trials_failed_the_commonest_first() -> None:
+    trials = [trial(0, State.FAILED, reason="nan", detail="the loss is nan"), trial(1, State.COMPLETED, 0.5)]
+    trials += [trial(index, State.INFEASIBLE, reason="memory", detail="too large") for index in range(2, 7)]
+    assert why_failed(trials) == [
+        "0002, 0003, 0004 and 2 more (out of memory): too large",
+        "0000 (nan): the loss is nan",
     ]
 
 

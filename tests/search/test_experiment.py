@@ -39,8 +39,8 @@ def test_a_plan_writes_nothing_and_says_what_would_happen(tmp_path: Path, base: 
     assert files(tmp_path) == set()
     for words in (
         "7 trials of at most 9 epochs, maximize val/miou",
-        "asha, trials may stop after 5 epochs",
-        "2 // 1 = 2 at once",
+        "asha, a trial can be stopped early, not before epoch 5 of 9",
+        "2 // 1 = 2 trials at once",
         "method.contrastive.temperature  0.05 .. 2 (log)   first: 0.5",
         "method.memory_bank.capacity: the paper's 30000 is outside",
         "GiB free",
@@ -193,7 +193,7 @@ def test_status_best_and_checkpoint(tmp_path: Path, base: Config, space: Space) 
     metrics = {"training_iteration": 1, "val/miou": 0.5, "hist": [1, 2], "checkpoint": "train/epoch_00001"}
     (trial / "epochs.jsonl").write_text(json.dumps(metrics) + "\n")
     (told,) = made.status()["trials"]
-    assert (told["state"], told["epochs"]) == ("RUNNING", 1)
+    assert (told["state"], told["epochs"]) == ("INTERRUPTED", 1)  # nobody runs it
     assert told["metrics"] == {"training_iteration": 1, "val/miou": 0.5}
     assert made.checkpoint("0000") == str(trial / "train" / "epoch_00001")
     study.fail(0, "nan", "diverged")

@@ -45,17 +45,19 @@ def test_the_arithmetic_is_shown() -> None:
     config = overrides.load("quickstart", ["workers=2"])
     text = fit(config, [node(3), node(2)]).arithmetic
     assert text == (
-        "a trial is 2 workers of 1 CPU; 2 nodes with room for workers: 3 CPU -> 3, 2 CPU -> 2; 5 // 2 = 2 at once"
+        "a trial is 2 workers of 1 CPU; 5 workers fit on 2 nodes (3 CPU -> 3, 2 CPU -> 2): 5 // 2 = 2 trials at once"
     )
-    assert fit(config, [node(16)], max_concurrent=3).arithmetic.endswith("16 // 2 = 8 at once, limited to 3")
+    assert fit(config, [node(16)], max_concurrent=3).arithmetic.endswith(
+        "16 // 2 = 8 trials at once, limited to 3 by --max-concurrent"
+    )
     assert fit(config, [node(16)], max_concurrent=100).concurrent == 8
 
 
 @pytest.mark.parametrize(
     ("settings", "cluster", "words"),
     [
-        (["workers=4"], [node(2)], ["workers=4 does not fit", "2 CPU -> 2; 2 // 4 = 0 trials", "fewer workers"]),
-        (["workers=1", "resources.cpus_per_worker=4"], [node(2), node(2)], ["2 CPU -> 0, 2 CPU -> 0; 0 // 1 = 0"]),
+        (["workers=4"], [node(2)], ["workers=4 does not fit", "2 CPU -> 2): 2 // 4 = 0 trials", "fewer workers"]),
+        (["workers=1", "resources.cpus_per_worker=4"], [node(2), node(2)], ["2 CPU -> 0, 2 CPU -> 0): 0 // 1 = 0"]),
         (["workers=1", "resources.device=cuda"], [node(8)], ["8 CPU + 0 GPU -> 0"]),
         (
             ["workers=1", "data.loader_workers=4"],

@@ -54,14 +54,14 @@ def test_the_same_space(tmp_path: Path, base: Config, space: Space, earlier: Exp
         "0002": ("FAILED", "nan"),
         "0003": ("INFEASIBLE", "memory"),
     }
-    assert notes == ["old: 4 of 5 finished trials told; left out: 1 that failed"]
+    assert notes == ["old: 4 of 5 finished trials given to the sampler; left out: 1 that failed"]
 
 
 def test_outside_the_ranges(tmp_path: Path, base: Config, earlier: Experiment) -> None:
     text = f"parameters: {{{TEMPERATURE}: {{min: 0.15, max: 1.0}}, {CAPACITY}: {{min: 1, max: 90000}}}}"
     rows, notes = told(base, text, tmp_path)
     assert set(rows) == {"0000", "0003"}
-    assert notes == ["old: 2 of 5 finished trials told; left out: 2 outside the ranges, 1 that failed"]
+    assert notes == ["old: 2 of 5 finished trials given to the sampler; left out: 2 outside the ranges, 1 that failed"]
     assert rows["0000"]["params"] == {TEMPERATURE: 0.5, CAPACITY: 20000}
 
 
@@ -121,7 +121,7 @@ def test_the_sampler_learns_from_them_and_the_study_does_not_hold_them(
     near = {}
     for name, names in {"cold": [], "warm": ["old"]}.items():
         plan = plan_search(base, space, name=name, trials=9, storage_path=tmp_path, warm_start=names)
-        assert ("warm start   old: 50 of 50 finished trials told" in plan.lines()) == bool(names)
+        assert ("warm start   old: 50 of 50 finished trials given to the sampler" in plan.lines()) == bool(names)
         plan.create()
         study = Experiment.open(name, tmp_path).study()
         study.start_queued()

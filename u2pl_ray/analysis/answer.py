@@ -11,8 +11,8 @@ from u2pl_ray.analysis.load import Analysis
 from u2pl_ray.config.errors import UserError
 from u2pl_ray.search.experiment.confirm import confirmation_name
 from u2pl_ray.search.experiment.experiment import Experiment
-from u2pl_ray.search.listeners.formatting import number, settings
-from u2pl_ray.search.study.trial_record import State, TrialRecord
+from u2pl_ray.search.listeners.formatting import number, settings, why_failed
+from u2pl_ray.search.study.trial_record import State, TrialRecord, state_word
 
 _LEAST = 4
 """Smallest number of epochs for a scatter."""
@@ -87,7 +87,9 @@ def _of_one_seed(analysis: Analysis) -> Answer:
         ended = [record for record in analysis.records if record.state.finished]
         if not ended:
             return Answer("No trial has reported a value yet.")
-        return Answer(f"None of {len(ended)} trials reported a value; the failures below say why.")
+        several = f"None of {len(ended)} trials reported a value"
+        which = several if len(ended) > 1 else "The training failed before it reported a value"
+        return Answer(f"{which}. {'; '.join(why_failed(ended))}")
     how = f" with {settings(best.params)}" if best.params else ""
     first = f"Trial {best.id} reached {metric} {number(best.latest)} after {best.epochs} epochs{how}"
     if len(analysis.records) == 1:
@@ -156,6 +158,8 @@ def next_steps(analysis: Analysis) -> list[tuple[str, str]]:
         steps.append(("watch it", f"u2pl-ray status {name} --watch"))
     elif not finished:
         steps.append(("go on where it stopped", f"u2pl-ray resume {name}"))
+    elif standing(analysis) == "failed":
+        steps.append(("run it again, after mending what the failures say", f"u2pl-ray resume {name} --retry-errored"))
     if analysis.best is not None and finished and len(analysis.records) > 1:
         steps.append(("write the best setting to a file", f"u2pl-ray export {name}"))
         rivals = [it for it in analysis.records if it.state == State.COMPLETED and it.note != "paper"]
@@ -164,10 +168,8 @@ def next_steps(analysis: Analysis) -> list[tuple[str, str]]:
                 ("train the best and the paper's on new seeds, before you believe it", f"u2pl-ray confirm {name}")
             )
         steps.append(("add trials to the same study", f"u2pl-ray extend {name} --trials +{len(analysis.records)}"))
-    if analysis.best is not None and finished:
-        checkpoint = analysis.experiment.checkpoint(analysis.best.id)
-        if checkpoint is not None:
-            steps.append(("score it on the test images", f"u2pl-ray evaluate {checkpoint}"))
+    if analysis.best is not None and finished and analysis.experiment.checkpoint(analysis.best.id) is not None:
+        steps.append(("score it on the test images", f"u2pl-ray evaluate {name}"))
     return steps
 
 
@@ -177,11 +179,21 @@ def is_finished(analysis: Analysis) -> bool:
 
 
 def standing(analysis: Analysis) -> str:
-    """Return the state of the search: running, finished, or interrupted."""
-    return "running" if analysis.running else "finished" if is_finished(analysis) else "interrupted"
+    """Return running, interrupted, finished, or failed (it ended, and no training succeeded)."""
+    if analysis.running:
+        return "running"
+    if not is_finished(analysis):
+        return "interrupted"
+    succeeded = any(record.state in (State.COMPLETED, State.STOPPED) for record in analysis.records)
+    return "finished" if succeeded else "failed"
 
 
-def counts(analysis: Analysis) -> dict[State, int]:
-    """Count the trials by state; states without trials are left out."""
-    every = {state: sum(record.state == state for record in analysis.records) for state in State}
-    return {state: count for state, count in every.items() if count}
+def counts(analysis: Analysis) -> dict[str, int]:
+    """Return how many trials are in which state, by its word; states without any are left out."""
+    found: dict[str, int] = {}
+    for state in State:
+        for record in analysis.records:
+            if record.state == state:
+                word = state_word(record, analysis.running).lower()
+                found[word] = found.get(word, 0) + 1
+    return found

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from u2pl_ray.search.experiment.confirm import PAPER
 from u2pl_ray.search.experiment.experiment import Experiment
@@ -120,10 +120,11 @@ def print_confirmation(experiment: Experiment, console: Console) -> None:
     """
     told = confirmation(experiment)
     objective, seeds = told["objective"], len(told["seeds"])
-    console.print(f"{told['of']}: {told['done']} of {told['total']} trainings of {seeds} seeds done", highlight=False)
+    each = f"{seeds} seeds" if seeds != 1 else "1 seed"
+    console.print(Text(f"{told['of']}: {told['done']} of {told['total']} trainings done ({each} each)"))
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("setting", no_wrap=True)
-    for head in ("seeds", objective, "spread", "to the paper", "interval"):
+    for head in ("seeds", Text(objective), "spread", "to the paper", "interval"):
         table.add_column(head, justify="right", no_wrap=True)
     best = max if told["maximize"] else min
     means = [row["mean"] for row in told["settings"] if row["mean"] is not None]
@@ -139,9 +140,9 @@ def print_confirmation(experiment: Experiment, console: Console) -> None:
         )
     console.print(table)
     for row in told["settings"]:  # too wide for a terminal beside the numbers
-        if verdict := row.get("verdict", ""):
-            verdict = f"  [{_VERDICTS.get(verdict, 'default')}]{verdict}[/]"
-        console.print(f"{row['label']}{verdict}  {escape(settings(row['params']))}", highlight=False, soft_wrap=True)
+        verdict = row.get("verdict", "")
+        styled = (f"  {verdict}" if verdict else "", _VERDICTS.get(verdict, ""))
+        console.print(Text.assemble(row["label"], styled, f"  {settings(row['params'])}"), soft_wrap=True)
     console.print(f"spread: standard deviation over seeds; interval: {CONFIDENCE:.0%}, {told['method']}")
 
 

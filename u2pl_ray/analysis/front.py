@@ -5,8 +5,8 @@ from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from u2pl_ray.search.experiment.experiment import Experiment
 from u2pl_ray.search.listeners.formatting import number, settings
@@ -49,10 +49,10 @@ def print_front(experiment: Experiment, front: Sequence[TrialRecord], console: C
     table = Table(box=SIMPLE_HEAD, pad_edge=False, title="Pareto front: no trial is better in every objective")
     table.add_column("trial", no_wrap=True)
     for metric in experiment.space.objectives:
-        table.add_column(f"{metric.name} ({metric.goal})", justify="right", no_wrap=True)
+        table.add_column(Text(f"{metric.name} ({metric.goal})"), justify="right", no_wrap=True)
     table.add_column("settings")
     for record in front:
         values = (number(value) for value in record.objectives)
-        table.add_row(f"{record.id} {record.note}".strip(), *values, escape(settings(record.params)))
+        table.add_row(Text(f"{record.id} {record.note}".strip()), *values, Text(settings(record.params)))
     console.print(table)
-    console.print(f"export: u2pl-ray export {experiment.argument} (a file for each), or --trial {front[0].id}")
+    console.print(Text(f"export: u2pl-ray export {experiment.argument} (a file for each), or --trial {front[0].id}"))

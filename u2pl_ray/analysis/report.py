@@ -79,7 +79,7 @@ def _experiment(analysis: Analysis) -> dict[str, Any]:
     return {
         "name": analysis.name,
         "standing": standing(analysis),
-        "counts": {state.value.lower(): count for state, count in counts(analysis).items()},
+        "counts": counts(analysis),
         "asked": _asked(analysis),
         "answer": answer(analysis, on_seeds),
         "seeds": on_seeds,
@@ -109,12 +109,14 @@ def _asked(analysis: Analysis) -> dict[str, Any]:
     source = "generated images" if data.dataset == "synthetic" else Path(data.root).name
     goal = "largest" if analysis.metric.maximize else "smallest"
     trials = experiment.options.trials
-    if len(experiment.space.parameters) == 1 and trials == 1:
+    single = list(experiment.space.parameters) == ["seed"] and trials == 1
+    if single:
         question = f"How good is one training of {config.method.name} on {source}?"
     else:
         question = f"Which settings of {config.method.name} give the {goal} {analysis.metric.name} on {source}?"
     return {
         "question": question,
+        "single": single,
         "facts": [
             ("trials", f"{len(analysis.records)}" + (f" of {trials}" if trials is not None else "")),
             ("epochs", f"at most {config.train.epochs}, {config.method.warmup_epochs} of them warm-up"),

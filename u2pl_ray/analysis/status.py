@@ -2,20 +2,21 @@
 
 import time
 from datetime import datetime, timedelta
-from statistics import mean
+from typing import Any
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from u2pl_ray.analysis.answer import counts, is_finished, standing
+from u2pl_ray.analysis.answer import answer, counts, is_finished, standing
 from u2pl_ray.analysis.load import Analysis, analyse
 from u2pl_ray.search.driver.budget import used_by
 from u2pl_ray.search.driver.remaining import counted
 from u2pl_ray.search.experiment.experiment import Experiment
-from u2pl_ray.search.listeners.console import results_table
-from u2pl_ray.search.listeners.formatting import number
+from u2pl_ray.search.listeners import pace
+from u2pl_ray.search.listeners.console import plain_console, results_table
+from u2pl_ray.search.listeners.formatting import duration, number, why_failed
 from u2pl_ray.search.study.trial_record import State, TrialRecord
 
 _AGAIN = 2.0
@@ -23,13 +24,8 @@ _AGAIN = 2.0
 
 
 def print_status(experiment: Experiment, console: Console | None = None) -> None:
-    """Print all trials, rungs, the best so far, the resources in use, and the time left.
-
-    Args:
-        experiment: the search; no driver need be running.
-        console: the terminal.
-    """
-    (console or Console(soft_wrap=True, highlight=False)).print(picture(analyse(experiment)))
+    """All trials, rungs, the best so far, what is in use, and the time left; also of a search that nobody runs."""
+    (console or plain_console()).print(picture(analyse(experiment)))
 
 
 def watch(experiment: Experiment, console: Console | None = None, every: float = _AGAIN) -> None:
@@ -42,7 +38,7 @@ def watch(experiment: Experiment, console: Console | None = None, every: float =
         console: the terminal.
         every: smallest number of seconds between two updates.
     """
-    console = console or Console(highlight=False)
+    console = console or Console(highlight=False, markup=False, emoji=False)
     analysis, took = analyse(experiment), 0.0
     with Live(picture(analysis, console.height), console=console, auto_refresh=False) as live:
         try:
@@ -68,7 +64,9 @@ def picture(analysis: Analysis, height: int | None = None) -> RenderableType:
     experiment, metric = analysis.experiment, analysis.metric
     lines = list(_lines(analysis))
     top = len(analysis.records) if height is None else max(3, height - len(lines) - 5)
-    table = results_table(analysis.records, analysis.best, metric.name, top=top, maximize=metric.maximize)
+    table = results_table(
+        analysis.records, analysis.best, metric.name, top=top, maximize=metric.maximize, running=analysis.running
+    )
     hidden = len(analysis.records) - top
     grid = Table.grid(padding=(0, 2))
     for name, text in lines:
@@ -81,10 +79,10 @@ def picture(analysis: Analysis, height: int | None = None) -> RenderableType:
 
 def _lines(analysis: Analysis) -> list[tuple[str, str]]:
     experiment, best = analysis.experiment, analysis.best
-    told = ", ".join(f"{count} {state.value.lower()}" for state, count in counts(analysis).items()) or "none yet"
+    told = ", ".join(f"{count} {state}" for state, count in counts(analysis).items()) or "none yet"
     of = "" if experiment.options.trials is None else f" of {experiment.options.trials}"
     lines = [
-        ("state", _STANDING[standing(analysis)].format(name=experiment.name)),
+        ("state", _STANDING[standing(analysis)].format(name=experiment.argument)),
         ("trials", f"{len(analysis.records)}{of} ({told})"),
     ]
     limits = experiment.options.budget.words(gpu=True)
@@ -96,14 +94,15 @@ def _lines(analysis: Analysis) -> list[tuple[str, str]]:
         lines.append(("rungs", "; ".join(_rung(analysis, rung) for rung in analysis.rungs)))
     if best is not None:
         lines.append(
-            ("best", f"{analysis.metric.name} {number(best.latest)}, trial {best.id} after {best.epochs} epochs")
+            ("leader", f"{analysis.metric.name} {number(best.latest)}, trial {best.id} after {best.epochs} epochs")
         )
+    lines += [("failed", reason) for reason in why_failed(analysis.records)]
     working = [record for record in analysis.records if record.state == State.RUNNING]
     if analysis.running and working:
         lines.append(("in use", _in_use(analysis, working)))
     if analysis.running and not is_finished(analysis):
         left = time_left(analysis)
-        lines.append(("time left", "not known before the first epoch" if left is None else f"about {_told(left)}"))
+        lines.append(("time left", "not known before the first epoch" if left is None else f"about {duration(left)}"))
     return lines
 
 
@@ -132,40 +131,46 @@ def _in_use(analysis: Analysis, working: list[TrialRecord]) -> str:
 
 
 def time_left(analysis: Analysis, now: datetime | None = None) -> timedelta | None:
-    """Estimate how long the remaining trials will take; None if no epoch has been reported.
+    """Return how long the trials that are left will take at the pace so far; see `pace.time_left`."""
+    experiment = analysis.experiment
+    return pace.time_left(analysis.records, experiment.options.trials, experiment.config.train.epochs, now)
 
-    The remaining epochs are those that running trials may still train, plus the mean number of epochs of ended trials
-    for each trial not yet started (none of these if there is no limit of trials). They are divided by the epochs per
-    second since the first trial began, which includes start-up, waiting and the number of concurrent trials. After an
-    interruption the estimate is too high.
 
-    Args:
-        analysis: the search.
-        now: local time; default: the present.
+def as_data(analysis: Analysis) -> dict[str, Any]:
+    """Return the search at this moment as plain data, for scripts.
+
+    `state` (running, interrupted, finished, failed), `budget` (trials, hours, device_hours, patience: limit and used),
+    `seconds_left` (None if not known or nobody runs it), `answer` (sentence, doubt), `reasons` of failures, and what
+    `Experiment.status` has: name, best, trials.
     """
-    epochs, total = analysis.experiment.config.train.epochs, analysis.experiment.options.trials
-    done = sum(record.epochs for record in analysis.records)
-    began = min((record.started for record in analysis.records if record.started is not None), default=None)
-    if not done or began is None:
-        return None
-    valued = [record.epochs for record in analysis.records if record.state in (State.COMPLETED, State.STOPPED)]
-    usual = mean(valued) if valued else epochs
-    running = [record for record in analysis.records if record.state == State.RUNNING]
-    started = sum(record.state != State.PENDING for record in counted(analysis.records))
-    left = sum(max(usual - record.epochs, 1) for record in running) + usual * max(0, (total or 0) - started)
-    since = (now or datetime.now(began.tzinfo)) - began
-    return since / done * left
-
-
-def _told(time_left: timedelta) -> str:
-    minutes = round(time_left.total_seconds() / 60)
-    if minutes < 1:
-        return "a minute"
-    return f"{minutes} min" if minutes < 90 else f"{minutes / 60:.1f} h"
+    experiment = analysis.experiment
+    options, told = experiment.options, experiment.status()
+    hours, device_hours = used_by(analysis.study)
+    left = time_left(analysis) if analysis.running and not is_finished(analysis) else None
+    answered = answer(analysis)
+    done = sum(record.state.finished for record in counted(analysis.records))
+    return {
+        "name": told.pop("name"),
+        "state": standing(analysis),
+        "created": experiment.created,
+        "workers": experiment.config.workers,
+        "objective": {"name": analysis.metric.name, "goal": analysis.metric.goal},
+        "budget": {
+            "trials": {"limit": options.trials, "used": done},
+            "hours": {"limit": options.budget.hours, "used": hours},
+            "device_hours": {"limit": options.budget.device_hours, "used": device_hours},
+            "patience": options.budget.patience,
+        },
+        "seconds_left": None if left is None else left.total_seconds(),
+        "answer": {"sentence": answered.sentence, "doubt": answered.doubt},
+        "reasons": why_failed(analysis.records),
+        **told,
+    }
 
 
 _STANDING = {
     "running": "running",
     "finished": "finished",
+    "failed": "failed: no training succeeded; mend what is said below, then u2pl-ray resume {name} --retry-errored",
     "interrupted": "interrupted: nobody runs it; go on with u2pl-ray resume {name}",
 }

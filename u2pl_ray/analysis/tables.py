@@ -1,20 +1,23 @@
 """Print an experiment on the command line: trials, the best one, scores, and the next command."""
 
 import logging
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from u2pl_ray.analysis.front import print_front
 from u2pl_ray.config.errors import UserError
 from u2pl_ray.config.metrics import VAL_MIOU, VAL_TEACHER_MIOU
 from u2pl_ray.search.experiment.experiment import Experiment, Summary
-from u2pl_ray.search.listeners.console import results_table
-from u2pl_ray.search.listeners.formatting import number
+from u2pl_ray.search.listeners.console import plain_console, results_table
+from u2pl_ray.search.listeners.formatting import number, why_failed
 from u2pl_ray.search.storage import layout
 from u2pl_ray.search.storage.object_store import is_uri
+from u2pl_ray.search.study.trial_record import RETRYABLE
 
 logger = logging.getLogger(__name__)
 
@@ -27,10 +30,10 @@ def print_summary(experiment: Experiment, summary: Summary, console: Console | N
         summary: result of running it.
         console: the terminal.
     """
-    console = console or _console()
+    console = console or plain_console()
     console.print()
-    objective = experiment.space.metric.name
-    console.print(results_table(summary.trials, summary.best, objective, maximize=experiment.space.metric.maximize))
+    objective, maximize = experiment.space.metric.name, experiment.space.metric.maximize
+    console.print(results_table(summary.trials, summary.best, objective, maximize=maximize, running=False))
     if experiment.space.further:
         print_front(experiment, experiment.study().front(), console)
     elif summary.best is not None:
@@ -42,15 +45,20 @@ def print_summary(experiment: Experiment, summary: Summary, console: Console | N
     if summary.finished and summary.reason:
         console.print(f"ended: {summary.reason} (more: u2pl-ray extend {experiment.argument})")
     if not summary.finished:
-        console.print(f"[yellow]not finished[/]: {summary.reason or 'interrupted'}", highlight=False)
+        console.print(Text.assemble(("not finished", "yellow"), f": {summary.reason or 'interrupted'}"))
         console.print(f"next: u2pl-ray resume {experiment.argument}")
     elif summary.best is not None and len(summary.trials) > 1:
         best = experiment.place.below(layout.BEST)
-        console.print(f"next: u2pl-ray {f'export {experiment.argument}' if is_uri(best) else f'train {best}'}")
+        verb = f"export {experiment.argument}" if is_uri(best) else f"train {shlex.quote(best)}"
+        console.print(f"next: u2pl-ray {verb}")
     elif summary.best is not None:
-        console.print(f"next: u2pl-ray evaluate {experiment.checkpoint(summary.best.id)}")
+        console.print(f"next: u2pl-ray evaluate {experiment.argument}")
     else:
-        console.print("no trial reported a result; the reasons are in the lines above")
+        console.print("no trial reported a result:")
+        for reason in why_failed(summary.trials):
+            console.print(f"  {reason}")
+        if any(trial.reason in RETRYABLE for trial in summary.trials):
+            console.print(f"next: mend that, then u2pl-ray resume {experiment.argument} --retry-errored")
 
 
 def _report(experiment: Experiment) -> str:
@@ -73,22 +81,23 @@ def best_of(experiment: Experiment) -> dict[str, Any]:
     """
     status = experiment.status()
     if status["best"] is None:
-        raise UserError(
-            f"{experiment.name}: no trial has reported a result yet; see `u2pl-ray status {experiment.name}`"
-        )
+        raise UserError(f"{experiment.name}: {no_result(experiment)}")
     trial: dict[str, Any] = next(trial for trial in status["trials"] if trial["id"] == status["best"])
     checkpoint = experiment.checkpoint(trial["id"])
     return {"name": experiment.name, **trial, "checkpoint": checkpoint}
 
 
-def print_best(experiment: Experiment, console: Console | None = None) -> None:
-    """Print the best trial: settings, score, checkpoint, and the next commands.
+def no_result(experiment: Experiment) -> str:
+    """Say why no trial has a value: what the failures were, or that none has come so far."""
+    reasons = why_failed(experiment.study().records())
+    if reasons:
+        return f"no trial reported a result: {'; '.join(reasons)}"
+    return f"no trial has reported a result yet; see `u2pl-ray status {experiment.argument}`"
 
-    Args:
-        experiment: the search.
-        console: the terminal.
-    """
-    console = console or _console()
+
+def print_best(experiment: Experiment, console: Console | None = None) -> None:
+    """Print the best trial: settings, score, checkpoint, and the next commands."""
+    console = console or plain_console()
     best = best_of(experiment)
     objective = experiment.space.metric.name
     state = best["state"].lower()
@@ -99,7 +108,7 @@ def print_best(experiment: Experiment, console: Console | None = None) -> None:
         console.print(f"  {path} = {number(value)}")
     if best["checkpoint"] is not None:
         console.print(f"checkpoint: {best['checkpoint']}")
-        console.print(f"next: u2pl-ray evaluate {best['checkpoint']}")
+        console.print(f"next: u2pl-ray evaluate {experiment.argument}")
 
 
 def print_comparison(experiments: Sequence[Experiment], split: str, console: Console | None = None) -> None:
@@ -110,7 +119,7 @@ def print_comparison(experiments: Sequence[Experiment], split: str, console: Con
         split: val: the reported values; test: the newest checkpoints are evaluated now.
         console: the terminal.
     """
-    console = console or _console()
+    console = console or plain_console()
     table = Table("experiment", "trial", "method", title=f"mIoU on the {split} split")
     for head in ("epochs", "student", "teacher"):
         table.add_column(head, justify="right")
@@ -118,7 +127,7 @@ def print_comparison(experiments: Sequence[Experiment], split: str, console: Con
         best = best_of(experiment)
         metrics = best["metrics"] if split == "val" else _test_scores(best)
         scores = [f"{metrics[name]:.4f}" for name in (VAL_MIOU, VAL_TEACHER_MIOU)]
-        table.add_row(experiment.name, best["id"], experiment.config.method.name, str(best["epochs"]), *scores)
+        table.add_row(Text(experiment.name), best["id"], experiment.config.method.name, str(best["epochs"]), *scores)
     console.print(table)
 
 
@@ -133,26 +142,15 @@ def _test_scores(best: Mapping[str, Any]) -> dict[str, float]:
 
 
 def print_scores(result: Mapping[str, Any], classes: Sequence[str], console: Console | None = None) -> None:
-    """Print mIoU and per-class IoU of student and teacher.
-
-    Args:
-        result: of an evaluation.
-        classes: class names in label order.
-        console: the terminal.
-    """
-    console = console or _console()
+    """mIoU and per-class IoU of student and teacher."""
+    console = console or plain_console()
     metrics = result["metrics"]
     table = Table("class", title=f"IoU on {result['images']} {result['split']} images, after {result['epochs']} epochs")
     for network in ("student", "teacher"):
         table.add_column(network, justify="right")
     for name in classes:
         row = [metrics.get(f"{prefix}/iou/{name}") for prefix in ("val", "val/teacher")]
-        table.add_row(name, *("-" if value is None else f"{value:.4f}" for value in row))
+        table.add_row(Text(name), *("-" if value is None else f"{value:.4f}" for value in row))
     table.add_section()
     table.add_row("mean", f"{metrics['val/miou']:.4f}", f"{metrics['val/teacher/miou']:.4f}", style="bold")
     console.print(table)
-
-
-def _console() -> Console:
-    # Paths must not be broken over lines: people copy them.
-    return Console(soft_wrap=True, highlight=False)

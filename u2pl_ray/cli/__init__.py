@@ -1,12 +1,25 @@
 """The command line: verbs only. Parse, call, print; what takes long to import is imported by the verb that needs it."""
 
+import io
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
-from u2pl_ray.cli import checkpoints, data, machine, results, searching, training, wandb
+from u2pl_ray.cli import (
+    checkpoints,
+    continuing,
+    data,
+    exit_codes,
+    machine,
+    results,
+    searching,
+    settings,
+    training,
+    wandb,
+)
+from u2pl_ray.cli.notice import heed_notice
 from u2pl_ray.config.errors import UserError
 
 # The base class of all that is wrong with a command line; typer has click's as its own, under a private name.
@@ -15,32 +28,36 @@ _CommandLineError: type[Any] = typer.BadParameter.__mro__[2]
 app = typer.Typer(
     name="u2pl-ray",
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
     help="""Which U2PL settings work on your data? Distributed search for semi-supervised segmentation, on Ray.
 
-    Start with [bold]u2pl-ray search quickstart --space search_spaces/quickstart.yaml --trials 6[/bold]
-    (generated images, two CPU cores), then [bold]u2pl-ray doctor CONFIG[/bold] for your own data.""",
+    Start with [bold]u2pl-ray search quickstart --space quickstart --trials 6[/bold] (generated images, two CPU
+    cores), then [bold]u2pl-ray doctor CONFIG[/bold] for your own data.
+
+    Exit codes: 0 done; 1 nothing succeeded, or our fault; 2 your input; 75 stopped on notice (Ctrl-C, SIGTERM,
+    SIGUSR1): start it again.""",
 )
 
-_VERBS: tuple[Callable[..., None], ...] = (
-    training.train,
-    searching.search,
-    searching.resume,
-    searching.extend,
-    searching.confirm,
-    results.status,
-    results.report,
-    results.best,
-    results.compare,
-    results.export,
-    checkpoints.evaluate,
-    checkpoints.predict,
-    machine.doctor,
+_VERBS: tuple[tuple[Callable[..., None], str | None], ...] = (
+    (training.train, None),
+    (searching.search, None),
+    (continuing.resume, None),
+    (continuing.extend, None),
+    (continuing.confirm, None),
+    (results.list_experiments, "list"),
+    (results.status, None),
+    (results.report, None),
+    (results.best, None),
+    (results.compare, None),
+    (results.export, None),
+    (checkpoints.evaluate, None),
+    (checkpoints.predict, None),
+    (machine.doctor, None),
+    (settings.settings, None),
 )
-for verb in _VERBS:
-    app.command()(verb)
+for verb, name in _VERBS:
+    app.command(name)(verb)
 
 data_app = typer.Typer(no_args_is_help=True, help="Look over a data set, or split one.")
 data_app.command()(data.check)
@@ -53,17 +70,38 @@ wandb_app.command()(wandb.workspace)
 app.add_typer(wandb_app, name="wandb")
 
 
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib import metadata
+
+        print(f"u2pl-ray {metadata.version('u2pl_ray')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and stop.")
+    ] = False,
+) -> None:
+    pass
+
+
 def main(arguments: list[str] | None = None) -> Any:
-    """Entry point. What the user got wrong is one line on stderr and exit code 2."""
+    """Run the command line. What the user got wrong is one line on stderr; see `exit_codes`."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that knows no umlauts shows `?` for them
     try:
-        code = app(args=arguments, standalone_mode=False)
+        with heed_notice():
+            code = app(args=arguments, standalone_mode=False)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+        sys.exit(exit_codes.INPUT)
     except _CommandLineError as error:
         print(f"error: {error.format_message()}", file=sys.stderr)
-        sys.exit(2)
+        sys.exit(exit_codes.INPUT)
     except (typer.Abort, KeyboardInterrupt):
         print("interrupted", file=sys.stderr)
-        sys.exit(130)
-    sys.exit(code if isinstance(code, int) else 0)
+        sys.exit(exit_codes.AGAIN)
+    sys.exit(code if isinstance(code, int) else exit_codes.DONE)

@@ -8,7 +8,41 @@ ConfigName = Annotated[str, typer.Argument(metavar="CONFIG", help="A preset (qui
 Overrides = Annotated[
     list[str] | None, typer.Argument(metavar="[a.b=c]...", help="Settings to change, e.g. method.alpha.start=0.3")
 ]
-Name = Annotated[str, typer.Argument(metavar="NAME", help="The experiment's name (or its path or URI).")]
+
+
+def _experiments(incomplete: str) -> list[str]:
+    """Return the names of experiments that begin so, for the shell's completion."""
+    from u2pl_ray.search.storage.place import experiments
+
+    try:
+        return [name for name in experiments() if name.startswith(incomplete)]
+    except Exception:  # nothing that could be said in the middle of a command line
+        return []
+
+
+Name = Annotated[
+    str,
+    typer.Argument(metavar="NAME", help="The experiment's name (or its path or URI).", autocompletion=_experiments),
+]
+Checkpoint = Annotated[
+    str,
+    typer.Argument(
+        metavar="NAME",
+        help="An experiment (its best trial's newest checkpoint), NAME:TRIAL, or a checkpoint's folder or URI.",
+        autocompletion=_experiments,
+    ),
+]
+Trial = Annotated[str | None, typer.Option("--trial", help="Which trial of the experiment. Default: the best.")]
+Quiet = Annotated[
+    bool, typer.Option("--quiet", "-q", help="Print how it ended, and what goes wrong, and nothing else.")
+]
+ResumeIfExists = Annotated[
+    bool,
+    typer.Option(
+        "--resume-if-exists",
+        help="With --name: go on if the experiment exists, with the same configuration and space. For job queues.",
+    ),
+]
 Storage = Annotated[
     str | None,
     typer.Option(

@@ -6,21 +6,24 @@ from typing import Annotated
 
 import typer
 
-from u2pl_ray.cli.arguments import AsJson, Overrides
+from u2pl_ray.cli.arguments import AsJson, Checkpoint, Overrides, Storage, Trial
 from u2pl_ray.cli.common import check_split
+from u2pl_ray.cli.named_checkpoint import find_checkpoint
 from u2pl_ray.config.errors import UserError
 
 
 def evaluate(
-    checkpoint: Annotated[str, typer.Argument(metavar="CHECKPOINT", help="A checkpoint's folder or file.")],
+    checkpoint: Checkpoint,
     config: Annotated[
         str | None, typer.Argument(metavar="[CONFIG]", help="Where the data is described. Default: as it was trained.")
     ] = None,
     overrides: Overrides = None,
     split: Annotated[str, typer.Option("--split", help="val or test.")] = "test",
+    trial: Trial = None,
+    storage_path: Storage = None,
     json_: AsJson = False,
 ) -> None:
-    """Score a checkpoint's student and teacher on whole images of a split."""
+    """Score the best trial of an experiment, or another checkpoint, on whole images of a split: student and teacher."""
     from u2pl_ray.analysis.tables import print_scores
     from u2pl_ray.config import overrides as configs
     from u2pl_ray.data.registry import resolve
@@ -29,6 +32,7 @@ def evaluate(
     check_split(split)
     if config is not None and "=" in config:  # an override where CONFIG was left out
         overrides, config = [config, *(overrides or [])], None
+    checkpoint = find_checkpoint(checkpoint, trial, storage_path)
     trained = open_checkpoint(checkpoint)
     tree = trained.config.model_dump() if config is None else configs.load(config).model_dump()
     settings = resolve(
@@ -49,11 +53,13 @@ def evaluate(
 
 
 def predict(
-    checkpoint: Annotated[str, typer.Argument(metavar="CHECKPOINT", help="A checkpoint's folder or file.")],
+    checkpoint: Checkpoint,
     images: Annotated[list[Path], typer.Argument(metavar="IMAGES...", help="Image files, or folders of them.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the PNGs.")] = Path("predictions"),
     network: Annotated[str, typer.Option("--network", help="teacher or student.")] = "teacher",
     force: Annotated[bool, typer.Option("--force", help="Overwrite existing PNGs.")] = False,
+    trial: Trial = None,
+    storage_path: Storage = None,
 ) -> None:
     """Segment images: for each an overlay with a legend, and the label map, as PNGs."""
     from u2pl_ray.train.inference import open_checkpoint, predictions
@@ -62,7 +68,7 @@ def predict(
     if network not in ("teacher", "student"):
         raise UserError(f"--network {network}: there are teacher and student")
     files = image_files(images)
-    trained = open_checkpoint(checkpoint)
+    trained = open_checkpoint(find_checkpoint(checkpoint, trial, storage_path))
     for path, pixels, labels in predictions(trained, files, "student" if network == "student" else "teacher"):
         for written in write_prediction(output, path, pixels, labels, trained.config.data.classes, force):
             print(written)

@@ -1,17 +1,14 @@
-"""What several verbs do: read a configuration, look at the data, run an experiment and print how it ended."""
+"""What several verbs do: read a configuration, look at the data, complain."""
 
 import sys
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import typer
-
 from u2pl_ray.config.errors import UserError
 
 if TYPE_CHECKING:
     from u2pl_ray.config.schema import Config
-    from u2pl_ray.search.experiment.experiment import Experiment, Summary
 
 
 def load_config(name: str, overrides: list[str] | None) -> "Config":
@@ -26,13 +23,15 @@ def parse_options(flag: str, items: list[str] | None) -> dict[str, Any]:
     """`key=value` pairs given with `flag`; values are YAML."""
     import yaml
 
+    from u2pl_ray.config.yaml_text import read_yaml
+
     options = {}
     for item in items or []:
         key, separator, text = item.partition("=")
         if not separator or not key.isidentifier():
             raise UserError(f"{flag} {item!r}: write it as key=value")
         try:
-            options[key] = yaml.safe_load(text)
+            options[key] = read_yaml(text)
         except yaml.YAMLError:
             raise UserError(f"{flag} {item!r}: the value is not valid YAML") from None
     return options
@@ -64,41 +63,6 @@ def print_config(config: "Config") -> None:
     from u2pl_ray.config.overrides import dump
 
     print(dump(config), end="")
-
-
-def run_experiment(experiment: "Experiment", force: bool = False, retry_errored: bool = False) -> None:
-    """Run what is left of an experiment, with console and W&B, and print how it ended. Exit code 1 if unfinished."""
-    from rich.console import Console
-
-    from u2pl_ray.analysis.confirmation import print_confirmation, write_confirmation
-    from u2pl_ray.analysis.tables import print_summary
-    from u2pl_ray.search.listeners.console import ConsoleListener
-    from u2pl_ray.search.listeners.wandb import WandbListener, sweep_of
-    from u2pl_ray.tracking.sink import WandbSink
-
-    tracking, metric = experiment.config.tracking, experiment.space.metric
-    sink = WandbSink(
-        experiment.folder,
-        tracking.project,
-        tracking.entity,
-        experiment.name,
-        tracking.wandb,
-        objective=metric.name,
-        maximize=metric.maximize,
-        sweep=sweep_of(experiment.space.text),
-    )
-    console = Console(soft_wrap=True, highlight=False)
-    listeners = [ConsoleListener(console, metric.name), WandbListener(sink, console.print)]
-    summary: Summary = experiment.run(listeners, force, retry_errored)
-    if experiment.options.confirms:
-        print_confirmation(experiment, console)
-        console.print(f"as JSON: {write_confirmation(experiment)}")
-        if not summary.finished:
-            console.print(f"not finished: {summary.reason}; next: u2pl-ray resume {experiment.argument}")
-    else:
-        print_summary(experiment, summary, console)
-    if not summary.finished:
-        raise typer.Exit(1)
 
 
 def default_name(config: str, what: str) -> str:

@@ -1,6 +1,7 @@
 """Verbs that look at an experiment, running or finished."""
 
 import json
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -10,6 +11,18 @@ import typer
 from u2pl_ray.cli.arguments import AsJson, Name, Storage
 from u2pl_ray.cli.common import check_split
 from u2pl_ray.config.errors import UserError, nearest
+
+
+def list_experiments(storage_path: Storage = None, json_: AsJson = False) -> None:
+    """List the experiments in a storage: state, trials, the leader, age. Oldest first."""
+    from u2pl_ray.analysis.listing import listing, print_listing
+    from u2pl_ray.search.storage.place import absolute
+
+    rows = listing(storage_path)
+    if json_:
+        print(json.dumps(rows, indent=2))
+    else:
+        print_listing(rows, absolute(storage_path))
 
 
 def status(
@@ -25,10 +38,12 @@ def status(
     from u2pl_ray.search.experiment.experiment import Experiment
 
     experiment = Experiment.open(name, storage_path)
-    if json_:
-        print(json.dumps(experiment.status(), indent=2))
-        return
     from u2pl_ray.analysis import status as looking
+    from u2pl_ray.analysis.load import analyse
+
+    if json_:
+        print(json.dumps(looking.as_data(analyse(experiment)), indent=2))
+        return
 
     if sys.stdout.isatty() if watch is None else watch:
         looking.watch(experiment)
@@ -103,9 +118,9 @@ def export(
     study = experiment.study()
     best = study.best()
     if best is None:
-        raise UserError(
-            f"{experiment.name}: no trial has reported a result yet; see `u2pl-ray status {experiment.name}`"
-        )
+        from u2pl_ray.analysis.tables import no_result
+
+        raise UserError(f"{experiment.name}: {no_result(experiment)}")
     if trial is not None:
         records = {record.id: record for record in study.records() if record.params}
         if trial not in records:
@@ -126,4 +141,4 @@ def export(
             target.write_text(experiment.export(record), "utf-8")
         except OSError as error:
             raise UserError(f"--output {target}: {error.strerror or error}") from None
-        print(f"{target}  (train it: u2pl-ray train {target})")
+        print(f"{target}  (train it: u2pl-ray train {shlex.quote(str(target))})")

@@ -1,36 +1,55 @@
-"""Verbs that run a search: start it, continue it, add to it."""
+"""The verb that starts a search."""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from u2pl_ray.cli.arguments import (
-    AsJson,
     ConfigName,
     DumpConfig,
-    Force,
     MaxConcurrent,
-    Name,
     NewName,
     Overrides,
     Patience,
+    Quiet,
+    ResumeIfExists,
     Storage,
 )
-from u2pl_ray.cli.common import check_data, default_name, load_config, parse_options, print_config, run_experiment
+from u2pl_ray.cli.common import check_data, default_name, load_config, parse_options, print_config, warn
+from u2pl_ray.cli.running import existing, print_plan, run_again, run_experiment
 from u2pl_ray.config.errors import UserError
 
 if TYPE_CHECKING:
     from u2pl_ray.search.space.space import Metric
 
 
+def _listed(space: Path | None) -> Path | None:
+    """For `--space ?`: print the search spaces that come with the program, and stop."""
+    if space is None or str(space) != "?":
+        return space
+    from u2pl_ray.search.space.shipped import question, shipped_spaces
+
+    for name, file in shipped_spaces().items():
+        print(f"{name:14} {question(file)}")
+    raise typer.Exit
+
+
 def search(
     config: ConfigName,
     overrides: Overrides = None,
     space: Annotated[
-        Path | None, typer.Option("--space", help="What to search: a YAML file, see search_spaces/.")
+        Path | None,
+        typer.Option(
+            "--space",
+            help="What to search: a shipped space's name (? lists them), or a YAML file.",
+            callback=_listed,
+            is_eager=True,
+        ),
     ] = None,
+    score: Annotated[
+        str, typer.Option("--score", help="What of a trial counts: its last epoch, or its best so far.")
+    ] = "last",
     objective: Annotated[
         list[str] | None,
         typer.Option("--objective", help="A further one, such as perf/step_seconds=minimize (repeatable)."),
@@ -42,7 +61,9 @@ def search(
     hours: Annotated[float | None, typer.Option("--hours", help="End after so many hours of searching.")] = None,
     gpu_hours: Annotated[
         float | None,
-        typer.Option("--gpu-hours", help="End after so many: GPUs (on CPU: workers) times the time of trials."),
+        typer.Option(
+            "--gpu-hours", help="End after so many GPU-hours: GPUs of a trial x hours it runs (on CPU: workers)."
+        ),
     ] = None,
     patience: Patience = None,
     name: NewName = None,
@@ -85,6 +106,8 @@ def search(
             "--keep-trials", help="How many finished trials keep their checkpoints, the best ones. Default: 5."
         ),
     ] = None,
+    resume_if_exists: ResumeIfExists = False,
+    quiet: Quiet = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,
     dump_config: DumpConfig = False,
 ) -> None:
@@ -92,19 +115,28 @@ def search(
     settings = load_config(config, overrides)
     from u2pl_ray.search.driver.budget import Budget
     from u2pl_ray.search.experiment.plan import plan_search
-    from u2pl_ray.search.space.file import load_space, with_objectives
+    from u2pl_ray.search.space.file import load_space, with_best_epoch, with_objectives
 
     if dump_config:
         print_config(settings)
         return
     if space is None:
-        raise UserError("--space: name a search space, for example --space search_spaces/paper.yaml")
+        raise UserError("--space: name a search space, for example --space paper (--space ? lists them)")
     budget = Budget(hours, gpu_hours, patience)
     budget.check()
     options = parse_options("--sampler-option", sampler_option), parse_options("--scheduler-option", scheduler_option)
     if trials is None and not budget.limited:
         trials = 20
-    searched = with_objectives(load_space(space), [_objective(text) for text in objective or []])
+    if score not in ("last", "best"):
+        raise UserError(f"--score {score}: there are last and best")
+    searched = load_space(space)
+    searched = with_best_epoch(searched) if score == "best" else searched
+    searched = with_objectives(searched, [_objective(text) for text in objective or []])
+    if resume_if_exists and not dry_run and (there := existing(name, storage_path)) is not None:
+        if trials is not None and trials != there.options.trials:
+            warn(f"--trials {trials}: {there.name} has {there.options.trials}; `u2pl-ray extend` changes that")
+        run_again(there, settings, searched, quiet)
+        return
     check_data(settings)
     plan = plan_search(
         settings,
@@ -124,95 +156,10 @@ def search(
         keep=keep_trials,
         autoscale=autoscale,
     )
-    for line in plan.lines():
-        print(line)
+    if dry_run or not quiet:
+        print_plan(plan.lines())
     if not dry_run:
-        run_experiment(plan.create())
-
-
-def resume(
-    name: Name,
-    storage_path: Storage = None,
-    retry_errored: Annotated[
-        bool,
-        typer.Option("--retry-errored", help="Run trials that broke once more, from their last checkpoints."),
-    ] = False,
-    force: Force = False,
-) -> None:
-    """Continue a search or training that was interrupted, wherever it stands."""
-    from u2pl_ray.search.experiment.experiment import Experiment
-
-    run_experiment(Experiment.open(name, storage_path), force=force, retry_errored=retry_errored)
-
-
-def extend(
-    name: Name,
-    trials: Annotated[str | None, typer.Option("--trials", help="How many more, such as +10.")] = None,
-    hours: Annotated[str | None, typer.Option("--hours", help="How many more hours, such as +2.")] = None,
-    gpu_hours: Annotated[str | None, typer.Option("--gpu-hours", help="How many more GPU-hours, such as +8.")] = None,
-    patience: Patience = None,
-    space: Annotated[
-        Path | None, typer.Option("--space", help="The same settings with other bounds; choices must stay.")
-    ] = None,
-    storage_path: Storage = None,
-    force: Force = False,
-) -> None:
-    """Add trials or hours to a search, or change its ranges, on the same study; then run it."""
-    from u2pl_ray.search.experiment import extend as extension
-    from u2pl_ray.search.experiment.experiment import Experiment
-    from u2pl_ray.search.space.file import load_space
-
-    more_trials, more_hours = int(_more("--trials", trials, whole=True)), _more("--hours", hours)
-    more_gpu_hours = _more("--gpu-hours", gpu_hours)
-    experiment, notes = extension.extend(
-        Experiment.open(name, storage_path),
-        more_trials,
-        hours=more_hours,
-        device_hours=more_gpu_hours,
-        patience=patience,
-        space=None if space is None else load_space(space),
-    )
-    for note in notes:
-        print(note)
-    run_experiment(experiment, force=force)
-
-
-def confirm(
-    name: Name,
-    top: Annotated[int, typer.Option("--top", help="How many of the best trials.")] = 3,
-    seeds: Annotated[int, typer.Option("--seeds", help="Trainings of each setting.")] = 3,
-    max_concurrent: MaxConcurrent = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,
-    storage_path: Storage = None,
-    json_: AsJson = False,
-) -> None:
-    """Train the best settings and the paper's again, on new seeds: do they differ by more than the noise?
-
-    An experiment of its own, NAME-confirm: resume it, look at it and sync it like any other.
-    """
-    from u2pl_ray.analysis.confirmation import confirmation
-    from u2pl_ray.search.experiment.confirm import confirmation_name, plan_confirmation
-    from u2pl_ray.search.experiment.experiment import Experiment
-    from u2pl_ray.search.storage.place import locate
-
-    search = Experiment.open(name, storage_path)
-    again = confirmation_name(search.name)
-    if locate(again, search.place.storage).exists():
-        experiment = Experiment.open(again, search.place.storage)
-        if not json_:
-            print(f"{experiment.name} exists: going on with its settings and seeds")
-    else:
-        plan = plan_confirmation(search, top, seeds, max_concurrent)
-        if not json_:
-            print("\n".join(plan.lines()))
-        if dry_run:
-            return
-        experiment = plan.create()
-    if json_:
-        experiment.run()
-        print(json.dumps(confirmation(experiment), indent=2))
-    else:
-        run_experiment(experiment)
+        run_experiment(plan.create(), quiet=quiet)
 
 
 def _objective(text: str) -> "Metric":
@@ -223,16 +170,3 @@ def _objective(text: str) -> "Metric":
     if not name or goal not in ("maximize", "minimize"):
         raise UserError(f"--objective {text}: write it as perf/step_seconds=minimize, or with maximize")
     return Metric(name, goal == "maximize")
-
-
-def _more(flag: str, text: str | None, whole: bool = False) -> float:
-    """The number in `+10`; 0 if the flag was not given."""
-    if text is None:
-        return 0
-    try:
-        more = int(text.removeprefix("+")) if whole else float(text.removeprefix("+"))
-    except ValueError:
-        more = 0
-    if not 0 < more < float("inf"):
-        raise UserError(f"{flag} {text}: give how many more, such as +10")
-    return more

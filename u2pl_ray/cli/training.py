@@ -1,7 +1,8 @@
 """The verb that trains once."""
 
-from u2pl_ray.cli.arguments import ConfigName, DumpConfig, NewName, Overrides, Storage
-from u2pl_ray.cli.common import check_data, default_name, load_config, print_config, run_experiment
+from u2pl_ray.cli.arguments import ConfigName, DumpConfig, NewName, Overrides, Quiet, ResumeIfExists, Storage
+from u2pl_ray.cli.common import check_data, default_name, load_config, print_config, warn
+from u2pl_ray.cli.running import existing, run_again, run_experiment
 
 
 def train(
@@ -9,15 +10,22 @@ def train(
     overrides: Overrides = None,
     name: NewName = None,
     storage_path: Storage = None,
+    resume_if_exists: ResumeIfExists = False,
+    quiet: Quiet = False,
     dump_config: DumpConfig = False,
 ) -> None:
     """Train once, data-parallel with [bold]workers=N[/bold]."""
     settings = load_config(config, overrides)
-    from u2pl_ray.search.experiment.plan import plan_training
-
     if dump_config:
         print_config(settings)
         return
+    if resume_if_exists and (there := existing(name, storage_path)) is not None:
+        run_again(there, settings, None, quiet)
+        return
+    from u2pl_ray.search.experiment.plan import plan_training
+
     check_data(settings)
     plan = plan_training(settings, name=name or default_name(config, settings.method.name), storage_path=storage_path)
-    run_experiment(plan.create())
+    for note in plan.notes:
+        warn(note)
+    run_experiment(plan.create(), quiet=quiet)

@@ -1,12 +1,20 @@
 """`u2pl-ray wandb`: an experiment in Weights & Biases."""
 
+from typing import Annotated
+
 import typer
 
 from u2pl_ray.cli.arguments import Name, Storage
 from u2pl_ray.cli.common import warn
 
 
-def sync(name: Name, storage_path: Storage = None) -> None:
+def sync(
+    name: Name,
+    storage_path: Storage = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="List the runs that would be uploaded, and where to, and stop.")
+    ] = False,
+) -> None:
     """Upload what was logged offline, as runs of a native Sweep, and check that it arrived."""
     from u2pl_ray.search.experiment.experiment import Experiment
     from u2pl_ray.search.listeners.wandb import sweep_of
@@ -14,6 +22,13 @@ def sync(name: Name, storage_path: Storage = None) -> None:
 
     experiment = Experiment.open(name, storage_path)
     tracking = experiment.config.tracking
+    if dry_run:
+        to = "/".join(part for part in (tracking.entity or "(your account)", tracking.project) if part)
+        pending = syncing.pending(experiment.folder)
+        print(f"{len(pending)} run{'s' * (len(pending) != 1)} would go to {to}, in the group {experiment.name}:")
+        for run in pending:
+            print(f"  {run.name}  {run.last_step} epochs" + ("" if run.exit_code is not None else ", not finished"))
+        return
     sweep = sweep_of(experiment.space.text)
     report = syncing.sync(
         experiment.folder, tracking.project, tracking.entity, experiment.name, sweep, running=experiment.is_running()

@@ -1,7 +1,11 @@
 """Names of what is reported, in one place. Written by `train/`, read by everything above it."""
 
+from collections.abc import Sequence
+
 VAL_MIOU = "val/miou"
 VAL_TEACHER_MIOU = "val/teacher/miou"
+BEST_MIOU = "val/best_miou"
+"""The largest `val/miou` so far: as an objective, a trial counts with its best epoch instead of its last."""
 EPOCH = "training_iteration"
 """Epochs done. Always reported, so that it survives restarts."""
 
@@ -32,3 +36,26 @@ def loss(term: str) -> str:
 def per_class(group: str, class_name: str) -> str:
     """Name of a per-class diagnostic, such as `diag/bank/fill/<class>`."""
     return f"diag/{group}/{class_name}"
+
+
+_NUMBERS = (
+    *(VAL_MIOU, VAL_TEACHER_MIOU, BEST_MIOU, "train/lr"),
+    *("diag/alpha", "diag/gamma", "diag/entropy/mean", "diag/entropy/max", "diag/reliable_fraction"),
+    *("diag/pseudo_label/accuracy_reliable", "diag/pseudo_label/accuracy_unreliable", "diag/negatives/false_rate"),
+    *("perf/workers", "perf/step_seconds", "perf/images_per_second", "perf/evaluation_seconds", "perf/memory_gib"),
+)
+_TERMS = ("total", "supervised", "unsupervised", "contrastive")
+_GROUPS = (
+    *("reliable_fraction", "bank/fill", "bank/pushed", "bank/key_age"),
+    *("anchors/missing", "negatives/missing", "negatives/false_rate"),
+)
+
+
+def reported(classes: Sequence[str]) -> set[str]:
+    """Return the names of all numbers that a training can report, for a data set with these classes."""
+    by_class = {
+        name
+        for label in classes
+        for name in (val_iou(label), val_iou(label, teacher=True), *(per_class(group, label) for group in _GROUPS))
+    }
+    return {*_NUMBERS, *(loss(term) for term in _TERMS), *by_class}

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from u2pl_ray.config.errors import UserError, nearest
 from u2pl_ray.config.schema import Config
+from u2pl_ray.config.yaml_text import read_yaml
 
 
 def presets() -> list[str]:
@@ -26,12 +27,12 @@ def load(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Config:
     """
     source, text = _read(str(name_or_path))
     try:
-        tree = yaml.safe_load(text) or {}
+        tree = read_yaml(text) or {}
     except yaml.YAMLError as error:
         raise UserError(f"{source}: not valid YAML: {error}") from None
     if not isinstance(tree, dict):
         raise UserError(f"{source}: expected a mapping of settings, found {type(tree).__name__}")
-    return validate(merge(tree, parse_overrides(overrides)), source)
+    return validate(merge(_undotted(tree, source), parse_overrides(overrides)), source)
 
 
 def parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:
@@ -137,6 +138,34 @@ def _read(name: str) -> tuple[str, str]:
         raise UserError(
             f"{name}: {error.strerror or error}; give a YAML file, or one of the presets {', '.join(presets())}{hint}"
         ) from None
+
+
+def _undotted(tree: Mapping[str, Any], source: str, above: str = "") -> dict[str, Any]:
+    """Nest what a file writes as `method.alpha.start: 0.3`, as the command line and search spaces do.
+
+    Raises:
+        UserError: a setting is given twice.
+    """
+    result: dict[str, Any] = {}
+    for key, value in tree.items():
+        *parents, leaf = str(key).split(".")
+        node = result
+        for parent in parents:
+            below = node.setdefault(parent, {})
+            if not isinstance(below, dict):
+                raise UserError(f"{source}: {above}{key}: {parent} is given a value of its own as well")
+            node = below
+        if isinstance(value, Mapping):
+            value = _undotted(value, source, f"{above}{key}.")
+            if isinstance(node.get(leaf), dict):
+                twice = sorted(value.keys() & node[leaf].keys())
+                value = merge(node[leaf], value)
+                if twice and not all(isinstance(value[name], dict) for name in twice):
+                    raise UserError(f"{source}: {above}{key}.{twice[0]} is given twice")
+        elif leaf in node:
+            raise UserError(f"{source}: {above}{key} is given twice")
+        node[leaf] = value
+    return result
 
 
 def _leaves(model: type[BaseModel], prefix: str) -> Iterable[str]:

@@ -39,7 +39,9 @@ class SyntheticConfig(Section):
     unlabeled: Count = 160
     """Training images without labels (their labels exist, for diagnostics only)."""
     val: Count = 32
+    """Validation images."""
     test: Count = 64
+    """Test images."""
     seed: int = 0
     """Seed of the images themselves; independent of the training seed."""
 
@@ -48,6 +50,7 @@ class DataConfig(Section):
     """Which images, which labels, and how they are augmented."""
 
     dataset: Literal["voc", "synthetic"] = "voc"
+    """voc: images of your own; synthetic: generated ones, see data.synthetic."""
     root: str = ""
     """Folder in PASCAL VOC layout (JPEGImages/, SegmentationClass/). Unused for the generated set."""
     labeled: str = "labeled.txt"
@@ -67,7 +70,9 @@ class DataConfig(Section):
     flip: Fraction = 0.5
     """Probability of a horizontal flip."""
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    """Mean of the colours (R, G, B) on a scale of 0..1, taken off every pixel; the default is of ImageNet."""
     std: tuple[Positive, Positive, Positive] = (0.229, 0.224, 0.225)
+    """Standard deviation of the colours on the same scale, by which pixels are divided."""
     loader_workers: Annotated[int, Field(ge=0)] = 0
     """Loader processes per worker; 0 loads in the training process."""
     synthetic: SyntheticConfig = SyntheticConfig()
@@ -83,7 +88,9 @@ class ModelConfig(Section):
     """The network: any architecture and encoder of segmentation-models-pytorch."""
 
     architecture: str = "DeepLabV3Plus"
+    """Name of an architecture of segmentation-models-pytorch, such as Unet, FPN or DeepLabV3Plus."""
     encoder: str = "resnet101"
+    """Name of an encoder of segmentation-models-pytorch, or of timm as tu-NAME."""
     encoder_weights: str | None = None
     """Name of pretrained weights (such as imagenet; needs a network connection), or null for random ones."""
     options: dict[str, int | float | bool | str | list[int]] = {}
@@ -100,8 +107,11 @@ class AlphaConfig(Section):
     """Schedule of alpha, the fraction of pixels called unreliable."""
 
     start: Fraction = 0.2
+    """Alpha after the warm-up."""
     end: Fraction = 0.0
+    """Alpha at the end of the training."""
     kind: Literal["linear", "constant", "cosine", "polynomial"] = "linear"
+    """How alpha goes from start to end over the epochs after the warm-up; constant stays at start."""
     power: Positive = 1.0
     """Exponent of the polynomial kind: below 1 stays near start for longer, above 1 falls at once."""
 
@@ -110,6 +120,7 @@ class MixingConfig(Section):
     """Strong augmentation of the unlabeled batch, with its pseudo-labels."""
 
     kind: Literal["cutmix", "classmix", "cutout", "none"] = "cutmix"
+    """cutmix: a rectangle of another image; classmix: half of its classes; cutout: a hole; none."""
     probability: Fraction = 0.5
     """Chance that a pair of images is mixed (cutout: that an image is cut)."""
 
@@ -126,6 +137,7 @@ class MemoryBankConfig(Section):
     push_cap: Annotated[int, Field(ge=1)] | None = 1024
     """Most keys pushed per class and step, drawn at random; null: all (bounded by the capacity)."""
     key_dtype: Literal["float32", "bfloat16"] = "float32"
+    """bfloat16 halves the memory of the queues, and of checkpoints."""
 
 
 class ContrastiveConfig(Section):
@@ -134,6 +146,7 @@ class ContrastiveConfig(Section):
     weight: NonNegative = 0.1
     """lambda_c."""
     temperature: Positive = 0.5
+    """Of the softmax over prototype and negatives; small values look at the nearest negatives alone."""
     anchors: Count = 50
     """Anchors per class and step (M)."""
     negatives: Count = 256
@@ -159,6 +172,7 @@ class OhemConfig(Section):
     """Online hard example mining, for method.supervised_loss=ohem."""
 
     threshold: Fraction = 0.7
+    """Pixels whose true class gets less than this probability are hard."""
     min_kept: Count = 100_000
     """Pixels of the global batch that are kept at least."""
 
@@ -167,11 +181,12 @@ class MethodConfig(Section):
     """What is learned from the unlabeled images, and how."""
 
     name: Annotated[str, AfterValidator(known_method)] = "u2pl"
-    """One of config/methods.py: supervised, oracle (supervised with the labels of the unlabeled images too: the most
-    there is to gain), pseudo_label, u2pl, fixmatch."""
+    """supervised: labeled images alone; oracle: supervised with the labels of the unlabeled images too, the most there
+    is to gain; pseudo_label: reliable pixels too; u2pl: unreliable ones too, as negatives; all: config/methods.py."""
     warmup_epochs: Annotated[int, Field(ge=0)] = 1
     """Epochs on labeled images alone, before the teacher starts."""
     supervised_loss: Literal["ce", "ohem"] = "ce"
+    """ce: cross-entropy; ohem: of the hardest pixels alone, which helps rare classes."""
     ohem: OhemConfig = OhemConfig()
     alpha: AlphaConfig = AlphaConfig()
     unsupervised_weight: NonNegative = 1.0
@@ -206,14 +221,18 @@ class OptimConfig(Section):
     head_multiplier: Positive = 10.0
     """Learning rate of decoder and heads, as a multiple of lr."""
     momentum: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.9
+    """Momentum of SGD."""
     weight_decay: NonNegative = 1e-4
+    """L2 penalty on all weights."""
     poly_power: NonNegative = 0.9
+    """Exponent of the schedule: lr * (1 - step / steps) ** power; 0 keeps the rate."""
 
 
 class TrainConfig(Section):
     """Length, batches and numerics of a training."""
 
     epochs: Count = 80
+    """Epochs of a training."""
     batch_size: Count = 16
     """Labeled images per step, over all workers."""
     unlabeled_batch_size: Count = 16
@@ -225,6 +244,7 @@ class TrainConfig(Section):
     amp: Literal["none", "bf16", "fp16"] = "none"
     """Mixed precision of the network; losses stay in float32."""
     channels_last: bool = False
+    """Keep images with channels last in memory, which is faster on recent GPUs with train.amp."""
     compile: bool = False
     """torch.compile the student and the teacher."""
     keep_checkpoints: Annotated[int, Field(ge=2)] = 2
@@ -237,6 +257,7 @@ class ResourceConfig(Section):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """auto: a GPU per worker if the cluster has any, else CPU."""
     cpus_per_worker: Positive = 1
+    """CPU cores for a worker, beside those of its loader processes."""
     gpus_per_worker: Positive = 1
     """Used on GPUs only; below 1, several workers share one GPU."""
 
@@ -247,7 +268,9 @@ class TrackingConfig(Section):
     wandb: Literal["auto", "online", "offline", "disabled"] = "auto"
     """auto: WANDB_MODE if set, else online when a key is found, else offline."""
     project: str = "u2pl_ray"
+    """W&B project of the runs."""
     entity: str | None = None
+    """W&B user or team; null: the account's default."""
     images: Annotated[int, Field(ge=0, le=64)] = 4
     """Validation images, and as many unlabeled ones, drawn some times in a training, with W&B or without; 0: none."""
 

@@ -88,6 +88,19 @@ def sync(
     return SyncReport(len(paths), len(uploader.uploaded), len(histories) - len(ready), tuple(dict.fromkeys(notes)))
 
 
+def pending(directory: Path) -> list[RunFile]:
+    """Return the newest file of every run that has not been uploaded whole; needs no account.
+
+    Raises:
+        UserError: there are no runs.
+    """
+    histories = _histories(directory)
+    if not histories:
+        raise UserError(f"{directory / 'wandb'} holds no runs: the search ran with tracking.wandb=disabled")
+    newest = [runs[-1] for runs in histories]
+    return [run for run in newest if not run.path.with_name(run.path.name + ".synced").exists()]
+
+
 def _histories(directory: Path) -> list[list[RunFile]]:
     """Read the files of every run under an experiment's directory, each run's oldest first."""
     ids = {path.stem.removeprefix("run-") for path in directory.glob("wandb/offline-run-*/run-*.wandb")}

@@ -109,7 +109,11 @@ class Writer(threading.Thread):
             elif self._mode == "online":
                 self.counts.note("no key was found: runs are written to files only")
         except Exception as error:
-            self.counts.note(f"the client does not start ({type(error).__name__}): nothing is tracked")
+            said = (str(error).strip().splitlines() or [""])[0]
+            self.counts.note(
+                f"no connection ({type(error).__name__}: {said}): runs are written offline; `u2pl-ray wandb sync` "
+                "uploads them"
+            )
         kind = ""
         while kind != "close":
             kind, trial_id, text = self._queue.get()

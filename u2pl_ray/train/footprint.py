@@ -2,7 +2,10 @@
 
 import torch
 
+from u2pl_ray.config.errors import UserError
 from u2pl_ray.config.schema import Config
+from u2pl_ray.data.loaders import steps_per_epoch
+from u2pl_ray.data.voc import open_training_splits
 from u2pl_ray.method.memory_bank import capacities
 from u2pl_ray.models.segmentor import Segmentor
 
@@ -10,15 +13,40 @@ _FLOAT = 4
 
 
 def checkpoint_bytes(config: Config) -> int:
-    """Bytes of one checkpoint: student, teacher, momentum, and a full memory bank; from the network's shapes alone."""
-    classes = len(config.data.classes)
-    contrasts = config.method.contrasts
+    """Return the bytes of a training's last checkpoint: student, teacher, momentum, and the memory bank's keys.
+
+    From the network's shapes alone. Earlier ones are smaller, as the memory bank fills by and by.
+    """
     with torch.device("meta"):
-        network = Segmentor(config.model.model_copy(update={"encoder_weights": None}), classes, contrasts)
+        network = Segmentor(
+            config.model.model_copy(update={"encoder_weights": None}),
+            len(config.data.classes),
+            config.method.contrasts,
+        )
     weights = sum(parameter.numel() for parameter in network.parameters())
     buffers = sum(buffer.numel() for buffer in network.buffers())
-    total = _FLOAT * (3 * weights + 2 * buffers)
-    if contrasts:
-        key = config.model.representation_dim * (2 if config.method.memory_bank.key_dtype == "bfloat16" else _FLOAT)
-        total += sum(capacities(config.method.memory_bank, classes)) * (key + _FLOAT)  # and the step it was pushed
-    return total
+    return _FLOAT * (3 * weights + 2 * buffers) + bank_bytes(config)
+
+
+def bank_bytes(config: Config) -> int:
+    """Return the bytes of the memory bank in a training's last checkpoint at most; 0 for methods without one.
+
+    A queue holds what its capacity allows, and no more than `push_cap` keys for each step after the warm-up.
+    """
+    if not config.method.contrasts:
+        return 0
+    bank = config.method.memory_bank
+    key = config.model.representation_dim * (2 if bank.key_dtype == "bfloat16" else _FLOAT)
+    sizes = capacities(bank, len(config.data.classes))
+    if bank.push_cap is not None and (steps := _contrasting_steps(config)) is not None:
+        sizes = [min(size, bank.push_cap * steps) for size in sizes]
+    return sum(sizes) * (key + _FLOAT)  # and the step of its push
+
+
+def _contrasting_steps(config: Config) -> int | None:
+    """Return the steps after the warm-up; None if the data cannot be counted now."""
+    try:
+        unlabeled = 0 if config.train.steps_per_epoch else len(open_training_splits(config.data)[1])
+    except UserError:
+        return None
+    return (config.train.epochs - config.method.warmup_epochs) * steps_per_epoch(config, unlabeled)

@@ -106,7 +106,7 @@ def _bank(analysis: Analysis, pick: Pick) -> list[Panel]:
             "bank/key_age",
             "Key age",
             "steps",
-            f"Mean age of each class's keys, trial {told}. Below 1: less than one.",
+            f"Mean age of each class's keys, trial {told}. Below 1: a queue holds less than a step brings.",
         ),
         ("bank/pushed", "Pushes", "keys a step", f"Keys that enter each class's queue in a step, trial {told}."),
         ("negatives/false_rate", "False negatives", "share", f"Keys that truly are of their class, trial {told}."),

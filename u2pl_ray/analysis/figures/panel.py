@@ -60,10 +60,16 @@ class Pick:
 
 
 def picks(analysis: Analysis) -> list[Pick]:
-    """Return the best, median and worst of the trials with a value, in this order; fewer if there are fewer trials."""
-    ranked = analysis.ranked()
-    if not ranked:
+    """Best, median and worst of the trials with a value (fewer if there are fewer), in this order.
+
+    The best is the search's own, as complete as can be; the others go by their latest values, whether a trial was
+    stopped or not, so that none is better than what comes before it.
+    """
+    leaders = analysis.ranked()
+    if not leaders:
         return []
+    sign = -1 if analysis.metric.maximize else 1
+    ranked = [leaders[0], *sorted(leaders[1:], key=lambda record: sign * (record.latest or 0.0))]
     places = {"best": 0, "median": len(ranked) // 2, "worst": len(ranked) - 1}
     colours = {"best": BEST, "median": MEDIAN, "worst": WORST}
     chosen: dict[str, Pick] = {}

@@ -94,8 +94,8 @@ def settings_panels(analysis: Analysis) -> list[Panel]:
     panels += [
         Panel(
             f"{name} alone",
-            f"{metric} of every trial against {name}; darker dots are later trials.",
-            polish(plots.plot_slice(study, params=[name], target_name=metric).update_traces(marker_showscale=False)),
+            f"{metric} of every trial against {name}; darker dots are later trials, the ringed one is the best.",
+            _slice(study, name, metric),
             300,
         )
         for name in varied
@@ -108,6 +108,27 @@ def settings_panels(analysis: Analysis) -> list[Panel]:
         )
     )
     return panels
+
+
+def _slice(study: optuna.Study, name: str, metric: str) -> go.Figure:
+    """Optuna's plot, with dots that are seen on light and dark ground, room above the best, and a ring around it."""
+    figure = plots.plot_slice(study, params=[name], target_name=metric)
+    figure.update_traces(
+        marker={"showscale": False, "colorscale": ["#a5d8ff", "#1864ab"], "line": {"width": 1, "color": "#868e96"}},
+        cliponaxis=False,
+    )
+    best = study.best_trial
+    if name in best.params:
+        figure.add_scatter(
+            x=[best.params[name]],
+            y=[best.value],
+            mode="markers",
+            marker={"symbol": "circle-open", "size": 14, "color": BEST, "line": {"width": 2}},
+            cliponaxis=False,
+            showlegend=False,
+            hovertemplate=f"best: {trial_id(best.number)}<extra></extra>",
+        )
+    return polish(figure)
 
 
 def _importance(analysis: Analysis, study: optuna.Study, shares: dict[str, float]) -> Panel:

@@ -94,8 +94,8 @@ def fit(
     workers = max((count for count in config.worker_counts if count <= sum(slots)), default=config.worker_counts[-1])
     arithmetic = (
         f"a trial is {config.workers} worker{'s' * (config.most_workers > 1)} of {need}; "
-        f"{len(cluster)} node{'s' * (len(cluster) > 1)} with room for workers: {have or 'none'}; "
-        f"{sum(slots)} // {workers}"
+        f"{sum(slots)} worker{'s' * (sum(slots) != 1)} fit on {len(cluster)} node{'s' * (len(cluster) != 1)} "
+        f"({have or 'none'}): {sum(slots)} // {workers}"
     )
     concurrent = sum(slots) // workers
     if concurrent < 1 and not autoscale:
@@ -104,7 +104,7 @@ def fit(
             f"workers={config.workers} does not fit this cluster: {arithmetic} = 0 trials; use fewer workers, smaller "
             f"{smaller} or resources.gpus_per_worker, or a larger cluster"
         )
-    arithmetic += f" = {concurrent} at once"
+    arithmetic += f" = {concurrent} trial{'s' * (concurrent != 1)} at once"
     if autoscale and max_concurrent is not None:
         return Fit(max_concurrent, gpu, f"{arithmetic} now; the autoscaler is asked for room for {max_concurrent}")
     memory, mebibytes = int(sum(node.get("memory", 0.0) // TRIAL_MEMORY for node in cluster)), TRIAL_MEMORY >> 20
@@ -113,7 +113,7 @@ def fit(
     if memory < concurrent:
         concurrent, arithmetic = memory, f"{arithmetic}, of which {memory} find {mebibytes} MiB for their process"
     if max_concurrent is not None and max_concurrent < concurrent:
-        concurrent, arithmetic = max_concurrent, f"{arithmetic}, limited to {max_concurrent}"
+        concurrent, arithmetic = max_concurrent, f"{arithmetic}, limited to {max_concurrent} by --max-concurrent"
     return Fit(concurrent, gpu, arithmetic)
 
 

@@ -5,11 +5,16 @@ An address is checked before `ray.init`, which would retry for minutes and end i
 
 import logging
 import os
+import shutil
 import socket
+import sys
+import tempfile
 import time
+from pathlib import Path
 from typing import Any
 
 from u2pl_ray.config.errors import UserError
+from u2pl_ray.system.limits import memory_limit, usable_cpus
 
 _ENVIRONMENT = {
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.25",
@@ -27,6 +32,13 @@ _ENVIRONMENT = {
 _PATIENCE = 10.0
 """Seconds to wait for a Ray head to start."""
 _ANSWER = 5.0
+
+_SOCKET = "ray/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store"
+"""The longest of a session's sockets."""
+_LONGEST = 107 if sys.platform != "darwin" else 103
+_STORE_SHARE = 0.3
+"""Of the memory, for objects: Ray's own share. Trainings pass little through it."""
+_LEAST_STORE = 80 << 20
 
 # An HTTP/2 client's first bytes, with empty settings; whoever speaks it (gRPC does) answers with a settings frame.
 _HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
@@ -59,7 +71,49 @@ def connect() -> None:
         options |= {"address": "local", "include_dashboard": False}
         # A process per training that watches for nodes about to be taken away: not this one.
         os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
-        ray.init(**options)
+        check_temporary_folder()
+        try:
+            ray.init(**options, **_share())
+        except OSError as error:
+            raise UserError(
+                f"Ray does not start on this machine ({_line(error)}); it writes to {_temporary_folder()} (set "
+                "RAY_TMPDIR for another place) and to HOME (set RAY_AUTH_TOKEN_PATH for its token)"
+            ) from error
+
+
+def check_temporary_folder() -> None:
+    """Refuse a temporary folder whose name is too long for Ray's sockets, or that cannot be written.
+
+    Raises:
+        UserError: naming the environment variable that says which folder it is.
+    """
+    folder = _temporary_folder()
+    variable = "RAY_TMPDIR" if "RAY_TMPDIR" in os.environ else "TMPDIR"
+    length = len(os.path.join(folder, _SOCKET).encode())
+    if length > _LONGEST:
+        raise UserError(
+            f"{variable}={folder}: too long by {length - _LONGEST} characters for Ray's sockets, whose paths may have "
+            f"{_LONGEST}; set RAY_TMPDIR to a short folder such as /tmp"
+        )
+    above = next(parent for parent in (Path(folder), *Path(folder).parents) if parent.exists())
+    if not os.access(above, os.W_OK):
+        raise UserError(f"{variable}={folder}: cannot be written; set RAY_TMPDIR to a folder that can")
+
+
+def _temporary_folder() -> str:
+    return os.environ.get("RAY_TMPDIR") or tempfile.gettempdir()
+
+
+def _share() -> dict[str, Any]:
+    """Return what a Ray of this machine alone may take: what this process may, not what the machine has."""
+    share: dict[str, Any] = {"num_cpus": int(os.environ.get("RAY_NUM_CPUS") or usable_cpus())}
+    limit = memory_limit()
+    if limit is not None and limit < os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"):
+        share["_memory"] = int(limit * (1 - _STORE_SHARE))
+        shared = Path("/dev/shm")
+        room = shutil.disk_usage(shared).free if shared.exists() else limit
+        share["object_store_memory"] = max(_LEAST_STORE, min(int(limit * _STORE_SHARE), int(room * 0.9)))
+    return share
 
 
 def check_address(address: str) -> None:

@@ -5,8 +5,9 @@ that a kill prevented are repeated from `epochs.jsonl` when the search continues
 """
 
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from u2pl_ray.search.storage import layout
 from u2pl_ray.search.study.pareto import measured
 from u2pl_ray.search.study.study import TrialStudy
 from u2pl_ray.search.study.trial_file import TrialFile
-from u2pl_ray.search.study.trial_record import State, TrialRecord, trial_id
+from u2pl_ray.search.study.trial_record import RETRYABLE, State, TrialRecord, trial_id
 from u2pl_ray.search.trials.copies import inherit
 from u2pl_ray.search.trials.epoch_log import EpochLog
 from u2pl_ray.search.trials.forks import Forks
@@ -56,7 +57,7 @@ class Outcome:
 
     Attributes:
         state: COMPLETED, FAILED or INFEASIBLE.
-        reason: nan, error, lost (FAILED); memory, refused, invalid (INFEASIBLE).
+        reason: nan, error, lost, environment (FAILED); memory, refused, invalid (INFEASIBLE).
         detail: one line.
     """
 
@@ -197,6 +198,8 @@ class Driver:
         self._log(record).write()
         record = self._account(record)
         if record.state == State.RUNNING:
+            if outcome.reason == "refused" and not self.study.space.blamed(outcome.detail):
+                outcome = replace(outcome, state=State.FAILED, reason="environment")
             if outcome.state == State.COMPLETED:
                 detail = f"ended after {record.epochs} of {self.config(record).train.epochs} epochs"
                 outcome = Outcome(State.FAILED, "error", detail)
@@ -209,8 +212,8 @@ class Driver:
         """Trials still to be run or finished; without a limit there is always one more."""
         return remaining(self.study.records(), self.trials, len(self.forks.due()))
 
-    def retry_errored(self) -> list[str]:
-        """Queue a repetition of every trial that failed by an error or a lost process; return the failed trials' ids.
+    def retry_errored(self, reasons: Sequence[str] = RETRYABLE) -> list[str]:
+        """Queue a repetition of every trial that failed for one of these reasons; return the failed trials' ids.
 
         Trials that diverged or ran out of memory are not repeated. The failed trial stays as it is. The new one
         continues from its last checkpoint, and counts in its place.
@@ -220,7 +223,7 @@ class Driver:
         broken = [
             record
             for record in records
-            if record.state == State.FAILED and record.reason in ("error", "lost") and record.number not in again
+            if record.state == State.FAILED and record.reason in reasons and record.number not in again
         ]
         for record in broken:
             self.study.enqueue(record.params, f"retry of {record.id}", record.number)
@@ -349,12 +352,16 @@ class Driver:
         return None
 
     def _hopeless(self) -> bool:
-        """Tell whether all trials so far failed before their first epoch for the same reason: the setup is at fault."""
+        """Tell whether the setup is at fault: all failed alike before an epoch, or the last ones for no fault of theirs."""
         ended = [record for record in counted(self.study.records()) if record.state.finished]
         causes = {(record.reason, record.detail) for record in ended if record.reason and not record.epochs}
         alike = len(causes) == 1 and not any(record.epochs for record in ended)
         if len(ended) >= _HOPELESS and alike:
             self._give_up(f"the first {len(ended)} trials failed alike: {ended[0].detail or ended[0].reason}")
+            return True
+        latest = sorted(ended, key=lambda record: record.finished or datetime.min)[-_HOPELESS:]
+        if len(latest) == _HOPELESS and all(record.reason == "environment" for record in latest):
+            self._give_up(f"the last {_HOPELESS} trials failed for what is no setting: {latest[-1].detail}")
             return True
         return bool(self.given_up)
 

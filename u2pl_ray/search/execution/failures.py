@@ -126,7 +126,10 @@ def _inner(error: BaseException) -> list[Any]:
 
 
 def classify(error: BaseException) -> Outcome:
-    """Convert an exception of a training to the trial's outcome."""
+    """Return what an exception out of a training means for the search.
+
+    A `UserError` is `refused` here; the driver, which knows the search space, tells a setting from its surroundings.
+    """
     causes = list(causes_of(error))
     kinds = {kind.__name__ for cause in causes for kind in type(cause).__mro__}
     text = "\n".join(str(cause) for cause in causes)

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from types import FrameType
 
 _STOPPING = "stopping; every trial keeps its last checkpoint (once more: stop at once)"
+AGAIN = 75
+"""Exit code: stopped on notice, start it again."""
 _STOPPED = "stopped at once; `u2pl-ray resume` goes on from the last checkpoints"
 
 
@@ -33,7 +35,7 @@ def stop_softly(say: Callable[[str], None]) -> Iterator[Callable[[], None]]:
 
     def stop_at_once(number: int, frame: FrameType | None) -> None:
         say(_STOPPED)
-        os._exit(128 + number)  # no clean-up, which could wait for something: resume needs none
+        os._exit(AGAIN)  # no clean-up that could wait for something: nothing depends on one
 
     def stop(number: int, frame: FrameType | None) -> None:
         for kind in handled:

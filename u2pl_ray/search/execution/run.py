@@ -15,6 +15,9 @@ from u2pl_ray.search.storage.place import Place
 
 logger = logging.getLogger(__name__)
 
+INTERRUPTED = "interrupted"
+"""Why a run ended that was stopped on notice."""
+
 
 def run_tune(driver: Driver, slots: Callable[[], int], place: Place, trainer: str) -> str:
     """Run the driver's trials to the end; return why it ended early, or an empty string.
@@ -116,4 +119,4 @@ def run_tune(driver: Driver, slots: Callable[[], int], place: Place, trainer: st
     shutil.rmtree(scratch, ignore_errors=True)
     if searcher.error is not None:
         return f"the study could not be read or written: {searcher.error}"
-    return driver.spent or ("interrupted" if driver.left() else "")
+    return driver.spent or (INTERRUPTED if driver.left() else "")

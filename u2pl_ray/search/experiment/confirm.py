@@ -59,7 +59,13 @@ def plan_confirmation(experiment: Experiment, top: int, seeds: int, max_concurre
         autoscale=experiment.options.autoscale,
         trainer=experiment.options.trainer,
     )
-    return replace(plan, options=replace(plan.options, confirms=experiment.name))
+    notes = list(plan.notes)
+    if seeds == 1:
+        notes.append("one seed tells nothing of the noise: no setting can be called better; use --seeds 3 or more")
+    best = experiment.study().best()
+    if best is not None and best.params == settings[PAPER]:
+        notes.append("the paper's setting is the best of the search; it is compared with the best of the others")
+    return replace(plan, options=replace(plan.options, confirms=experiment.name), notes=notes)
 
 
 def _settings(experiment: Experiment, top: int) -> dict[str, dict[str, Any]]:

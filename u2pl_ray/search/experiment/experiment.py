@@ -1,5 +1,6 @@
 """An experiment: a search with all that is needed to continue it, in one folder (files: `storage.layout`)."""
 
+import shlex
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ from u2pl_ray.search.driver.budget import Meter, spent
 from u2pl_ray.search.driver.driver import Driver
 from u2pl_ray.search.driver.presence import Presence, running
 from u2pl_ray.search.driver.remaining import remaining
-from u2pl_ray.search.execution.run import run_tune
+from u2pl_ray.search.execution.run import INTERRUPTED, run_tune
 from u2pl_ray.search.experiment import snapshot
 from u2pl_ray.search.experiment.options import FORMAT, Options, parse_description, read_options
 from u2pl_ray.search.experiment.repair import mend_study, restore_files
@@ -27,7 +28,7 @@ from u2pl_ray.search.storage import layout
 from u2pl_ray.search.storage.place import Folder, Place, default_storage, experiments, find
 from u2pl_ray.search.study import prior_trials
 from u2pl_ray.search.study.study import TrialStudy
-from u2pl_ray.search.study.trial_record import State, TrialRecord
+from u2pl_ray.search.study.trial_record import RETRYABLE, State, TrialRecord, state_word
 from u2pl_ray.search.trials.epoch_log import read_epochs
 from u2pl_ray.search.trials.forks import Forks
 from u2pl_ray.search.trials.retention import Keeper
@@ -45,7 +46,8 @@ class Summary:
     Attributes:
         trials: all trials, in the order of their creation.
         best: the best one, None if none reported a value.
-        finished: whether no trial is left within the budget; else `resume` continues.
+        finished: whether nothing is left to do within the budget; else `resume` continues.
+        noticed: whether it was stopped on notice: a signal, or the cluster went away.
         reason: why it ended before the last trial, if it did.
     """
 
@@ -53,6 +55,12 @@ class Summary:
     best: TrialRecord | None
     finished: bool
     reason: str = ""
+    noticed: bool = False
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether any training reached its end, or was stopped by the scheduler."""
+        return any(trial.state in (State.COMPLETED, State.STOPPED) for trial in self.trials)
 
 
 @dataclass
@@ -83,7 +91,7 @@ class Experiment:
     def argument(self) -> str:
         """Return the argument by which a command names it."""
         there = self.place.storage == default_storage()
-        return self.name if there else f"{self.name} --storage-path {self.place.storage}"
+        return self.name if there else f"{self.name} --storage-path {shlex.quote(self.place.storage)}"
 
     @classmethod
     def open(cls, name: str, storage_path: str | Path | None = None) -> "Experiment":
@@ -143,8 +151,9 @@ class Experiment:
             driver = Driver(study, self.config, self.options.trials, trials, told, self.place.commit)
             if presence is not None:
                 driver.share(presence)
-            if retry_errored:
-                told.note(f"trials to run again: {', '.join(driver.retry_errored()) or 'none broke'}")
+            again = driver.retry_errored(RETRYABLE if retry_errored else RETRYABLE[:1])
+            if retry_errored or again:
+                told.note(f"trials to run again: {', '.join(again) or 'none broke'}")
             reason = ""
             try:
                 if driver.unfinished():
@@ -161,7 +170,8 @@ class Experiment:
                 told.close()
             self.write_best(study)
         finished = bool(driver.spent) or not driver.unfinished()
-        return Summary(study.records(), study.best(), finished, driver.given_up or reason)
+        noticed = not finished and reason == INTERRUPTED
+        return Summary(study.records(), study.best(), finished, driver.given_up or reason, noticed)
 
     def is_finished(self, study: TrialStudy) -> bool:
         """Tell whether no trial is left to run within the budget."""
@@ -249,16 +259,16 @@ class Experiment:
 
     def status(self) -> dict[str, Any]:
         """Return the experiment as plain data: name, best (an id), trials (id, state, epochs, params, metrics)."""
-        study = self.study()
+        study, running = self.study(), self.is_running()
         best = study.best()
         return {
             "name": self.name,
             "best": None if best is None else best.id,
             **({"front": [record.id for record in study.front()]} if self.space.further else {}),
-            "trials": [self._trial_status(record) for record in study.records()],
+            "trials": [self._trial_status(record, running) for record in study.records()],
         }
 
-    def _trial_status(self, record: TrialRecord) -> dict[str, Any]:
+    def _trial_status(self, record: TrialRecord, running: bool) -> dict[str, Any]:
         reported = self.epochs(record.id)
         scalars = {
             key: value
@@ -267,7 +277,7 @@ class Experiment:
         }
         status = {
             "id": record.id,
-            "state": record.state.value,
+            "state": state_word(record, running),
             "epochs": record.epochs,
             "params": record.params,
             "metrics": scalars,

@@ -10,23 +10,26 @@ from typing import Any
 
 from u2pl_ray.config import overrides
 from u2pl_ray.config.errors import UserError
+from u2pl_ray.config.metrics import BEST_MIOU, VAL_MIOU
 from u2pl_ray.config.schema import Config
 from u2pl_ray.search.cluster.capacity import Fit, check_growth, fit, nodes
 from u2pl_ray.search.cluster.connection import connect
 from u2pl_ray.search.driver.budget import NO_LIMIT, Budget
 from u2pl_ray.search.experiment import snapshot
+from u2pl_ray.search.experiment.disk import capacity_of, largest_bank
 from u2pl_ray.search.experiment.experiment import Experiment
 from u2pl_ray.search.experiment.options import TRAINER, Options, describe
 from u2pl_ray.search.experiment.warm_start import LEARNS, gather
+from u2pl_ray.search.listeners.formatting import settings, why_failed
 from u2pl_ray.search.samplers.registry import COMPLETED_ONLY, SamplerChoice
 from u2pl_ray.search.schedulers.registry import SchedulerChoice, from_early_terminate
 from u2pl_ray.search.schedulers.successive_halving import RungPruner
 from u2pl_ray.search.space.file import parse_space
+from u2pl_ray.search.space.objectives import check_objectives
 from u2pl_ray.search.space.paper_setting import paper_setting
-from u2pl_ray.search.space.parameter import bounds
 from u2pl_ray.search.space.space import Space
 from u2pl_ray.search.storage import layout
-from u2pl_ray.search.storage.place import Place, free_space, locate, writable
+from u2pl_ray.search.storage.place import Folder, Place, free_space, locate, writable
 from u2pl_ray.search.storage.reachability import check_reach
 from u2pl_ray.search.study.database import check_url, open_database
 from u2pl_ray.search.study.prior_trials import NOTHING, Earlier
@@ -48,23 +51,31 @@ class Plan:
     notes: Sequence[str] = ()
     earlier: Earlier = NOTHING
     queue: Sequence[tuple[Mapping[str, Any], str]] = ()
+    replaces: bool = False
+    """Whether an experiment of this name is there that came to no epoch, and makes way."""
+
+    @classmethod
+    def of(cls, experiment: Experiment) -> "Plan":
+        """Return what an experiment that exists goes on with (connects to Ray)."""
+        connect()
+        options = experiment.options
+        room = fit(experiment.config, nodes(), options.max_concurrent, options.autoscale)
+        return cls(experiment.name, experiment.place, experiment.config, experiment.space, options, room, {})
 
     def lines(self) -> list[str]:
         """Describe the plan for the user, line by line."""
         epochs = self.config.train.epochs
-        pruner = self.options.scheduler.build(epochs)
-        rungs = pruner.rungs(0, epochs) if isinstance(pruner, RungPruner) else []
-        stops = f", trials may stop after {', '.join(map(str, rungs))} epochs" if rungs else ""
         width = max(len(path) for path in self.space.parameters)
         goals = " and ".join(f"{metric.goal} {metric.name}" for metric in self.space.objectives)
-        many = "trials" if self.options.trials is None else f"{self.options.trials} trials"
+        many = {None: "trials", 1: "1 trial"}.get(self.options.trials, f"{self.options.trials} trials")
         limits = self.options.budget.words(self.fit.gpu)
         return [
             f"experiment   {self.place.location}",
             f"search       {many} of at most {epochs} epochs, {goals}",
+            f"score        {self._score()}",
             *([f"budget       ends after {' or '.join(limits)}"] if limits else []),
-            f"sampler      {self.options.sampler.name}, seed {self.options.sampler.seed}",
-            f"scheduler    {self.options.scheduler.name}{stops}",
+            *([] if self.queue else [f"sampler      {self.options.sampler.name}, seed {self.options.sampler.seed}"]),
+            f"scheduler    {self.options.scheduler.name}{self._stops()}",
             f"cluster      {self.fit.arithmetic}",
             f"storage      {free_space(self.place.storage)}",
             *([f"study        {self.options.study_url}"] if self.options.study_url else []),
@@ -72,30 +83,46 @@ class Plan:
             f"space        {self.space.source}",
             *(
                 f"  {path:<{width}}  {parameter.extent()}" + (f"   first: {self.paper[path]}" if self.paper else "")
-                for path, parameter in self.space.parameters.items()
+                for path, parameter in ({} if self.queue else self.space.parameters).items()
             ),
             *(f"  {path:<{width}}  {value} (fixed)" for path, value in self.space.constants.items()),
+            *(f"  trial {index}  {note}: {settings(values)}" for index, (values, note) in enumerate(self.queue)),
             *(f"warm start   {note}" for note in self.earlier.notes),
             *(f"note         {note}" for note in self.notes),
         ]
+
+    def _score(self) -> str:
+        """Say which epoch of a trial counts."""
+        if self.space.metric.name == BEST_MIOU:
+            return f"a trial counts with its best epoch so far ({BEST_MIOU}); the checkpoint kept is of its last epoch"
+        other = f"; with its best epoch: --score best ({BEST_MIOU})" if self.space.metric.name == VAL_MIOU else ""
+        return f"a trial counts with its last epoch{other}"
+
+    def _stops(self) -> str:
+        epochs = self.config.train.epochs
+        pruner = self.options.scheduler.build(epochs)
+        rungs = pruner.rungs(0, epochs) if isinstance(pruner, RungPruner) else []
+        if not rungs:
+            return ""
+        first, *further = rungs
+        later = f", {', '.join(map(str, further))}" if further else ""
+        return f", a trial can be stopped early, not before epoch {first}{later} of {epochs}"
 
     def _checkpoints(self) -> list[str]:
         """Describe the largest disk use of checkpoints; no line if the number of classes is not known yet."""
         if not self.config.data.classes:
             return []
-        capacity = "method.memory_bank.capacity"
-        searched, config = self.space.parameters.get(capacity), self.config
-        if searched is not None:
-            largest = max(searched.choices) if searched.choices else bounds(searched.distribution)[1]
-            config = overrides.apply(config, {capacity: largest})
-        from u2pl_ray.train.footprint import checkpoint_bytes  # builds the network
+        from u2pl_ray.train.footprint import bank_bytes, checkpoint_bytes  # builds the network
 
-        size, each = checkpoint_bytes(config), config.train.keep_checkpoints
+        config = largest_bank(self.config, self.space)
+        size, bank, each = checkpoint_bytes(config), bank_bytes(config), config.train.keep_checkpoints
         finished = min(self.options.keep, self.options.trials or self.options.keep)
         # One trial more than run at once, as one has just ended; one checkpoint more, as one is being written.
         most = finished * each + (self.fit.concurrent + 1) * (each + 1)
         kept = f"{each} of each running trial and of the best {finished} finished"
-        return [f"checkpoints  {size / 1e9:.2g} GB each, at most about {most * size / 1e9:.2g} GB at a time ({kept})"]
+        of_which = f" once the memory bank is full ({bank / 1e9:.2g} GB of it: {capacity_of(config)})" if bank else ""
+        total = f"at most about {most * size / 1e9:.2g} GB at a time ({kept})"
+        return [f"checkpoints  {size / 1e9:.2g} GB each{of_which}, {total}"]
 
     def create(self) -> Experiment:
         """Write the experiment, completely or not at all.
@@ -118,8 +145,10 @@ class Plan:
                 paper = [(self.paper, "paper")] if self.paper else []
                 for settings, note in [*paper, *self.queue]:
                     study.enqueue(settings, note)
-                if self.place.exists():
+                if self.place.exists() and not self.replaces:
                     raise UserError(_taken(self.name))
+                if self.replaces and folder.exists():
+                    shutil.rmtree(folder)
                 partial.rename(folder)
                 self.place.commit()
             except BaseException:
@@ -188,8 +217,11 @@ def plan_search(
     if study_url:
         open_database(check_url(study_url))
     place = locate(name, storage_path)
-    if place.exists():
+    failed = _worthless(place, name) if place.exists() else ""
+    if place.exists() and not failed:
         raise UserError(_taken(name))
+    if trainer == TRAINER:
+        check_objectives(space, config)
     space.check(config)
     by_method = "random" if space.method == "random" else "tpe"
     choice = SamplerChoice(sampler or by_method, seed, dict(sampler_options or {}))
@@ -200,6 +232,7 @@ def plan_search(
     else:
         stopping = SchedulerChoice(scheduler or "asha", dict(scheduler_options or {})).after(_warmup(config), epochs)
     stopping.build(epochs)
+    stopping.check_reached(epochs)
     if stopping.name == "pbt" and "://" in place.storage:
         raise UserError(f"--scheduler pbt copies checkpoints between trials: give a folder, not {place.storage}")
     if stopping.name == "pbt" and (trials is None or space.further):
@@ -209,6 +242,8 @@ def plan_search(
     earlier = gather(warm_start, space, config, storage_path)
     paper, notes = paper_setting(space, config) if queue is None else ({}, [])
     notes += writable(place.storage)
+    if failed:
+        notes.append(f"{name} is there already and came to no epoch ({failed}): it is replaced")
     if choice.name in COMPLETED_ONLY and stopping.name != "none":
         notes.append(f"{choice.name} learns from completed trials alone; --scheduler none would complete them all")
     drawn = [path for path, parameter in space.parameters.items() if parameter.choices is not None]
@@ -222,7 +257,7 @@ def plan_search(
     options = Options(
         trials, choice, stopping, max_concurrent, trainer, budget, study_url, keep=kept, autoscale=autoscale
     )
-    return Plan(name, place, config, space, options, room, paper, notes, earlier, queue or ())
+    return Plan(name, place, config, space, options, room, paper, notes, earlier, queue or (), bool(failed))
 
 
 def plan_training(config: Config, *, name: str, storage_path: str | Path | None = None) -> Plan:
@@ -242,6 +277,19 @@ def plan_training(config: Config, *, name: str, storage_path: str | Path | None 
 def _warmup(config: Config) -> int:
     """Return the number of first epochs in which trials with different method settings train identically."""
     return 0 if config.method.name == "supervised" else config.method.warmup_epochs
+
+
+def _worthless(place: Place, name: str) -> str:
+    """Return why all trials of an experiment failed before their first epoch; empty if there is anything to keep."""
+    if not isinstance(place, Folder) or not (place.folder / layout.EXPERIMENT).exists():
+        return ""
+    experiment = Experiment.open(name, place.storage)
+    if experiment.options.study_url or experiment.is_running():
+        return ""
+    records = experiment.study().records()
+    if not records or any(record.epochs or not record.state.finished for record in records):
+        return ""
+    return "; ".join(why_failed(records))
 
 
 def _taken(name: str) -> str:

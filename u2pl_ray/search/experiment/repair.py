@@ -44,6 +44,11 @@ def restore_files(folder: Path, started_with: Mapping[str, str], force: bool = F
     snapshot.restore(folder)
     serious, harmless = snapshot.changes(folder)
     if serious and not force:
+        if all(line.startswith(f"{layout.CONFIG}: data.root ") for line in serious):
+            raise UserError(
+                f"{folder}: edited since the start ({'; '.join(serious)}): if it is the same data in another place, "
+                f"`u2pl-ray resume {folder.name} data.root=...` goes on with it and notes the change"
+            )
         raise UserError(
             f"{folder}: edited since the start ({'; '.join(serious)}): its trials would not be comparable; put the "
             f"files in {layout.START}/ back, start another search, or add --force"

@@ -12,11 +12,12 @@ from typing import Any, TypeVar
 from u2pl_ray.config import overrides
 from u2pl_ray.config.errors import UserError
 from u2pl_ray.config.schema import Config
+from u2pl_ray.config.yaml_text import read_yaml
 from u2pl_ray.search.storage import layout
 from u2pl_ray.system.atomic import write_whole
 
-_HARMLESS = ("tracking.", "resources.", "data.loader_workers", "train.keep_checkpoints")
-"""Settings that change where a trial runs or which of its files are kept, but not its result."""
+HARMLESS = ("tracking.", "resources.", "data.loader_workers", "train.keep_checkpoints")
+"""Settings that change where a trial runs and what is kept of it, and not its result."""
 
 T = TypeVar("T")
 
@@ -81,7 +82,7 @@ def changes(folder: Path) -> tuple[list[str], list[str]]:
     for path in overrides.paths():
         before, after = overrides.get(old, path), overrides.get(new, path)
         if before != after:
-            kind = harmless if path.startswith(_HARMLESS) else serious
+            kind = harmless if path.startswith(HARMLESS) else serious
             kind.append(f"{layout.CONFIG}: {path} {before} -> {after}")
     if (folder / layout.START / layout.SPACE).read_text("utf-8") != (folder / layout.SPACE).read_text("utf-8"):
         serious.append(f"{layout.SPACE}: edited")
@@ -136,7 +137,7 @@ def parse_config(text: str, name: str) -> Config:
     import yaml
 
     try:
-        tree = yaml.safe_load(text)
+        tree = read_yaml(text)
     except yaml.YAMLError:
         tree = None
     if not isinstance(tree, dict) or not tree.keys() >= Config.model_fields.keys():

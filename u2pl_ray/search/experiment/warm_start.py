@@ -46,7 +46,10 @@ def gather(names: Sequence[str], space: Space, base: Config, storage_path: str |
         trials += told
         count = len(told) + sum(left_out.values())
         why = ", ".join(f"{number} {reason}" for reason, number in left_out.items())
-        notes.append(f"{name}: {len(told)} of {count} finished trials told" + (f"; left out: {why}" if why else ""))
+        notes.append(
+            f"{name}: {len(told)} of {count} finished trials given to the sampler"
+            + (f"; left out: {why}" if why else "")
+        )
         if told and (others := _differences(experiment, space, base)):
             notes.append(f"{name}: its results may not compare: it has {', '.join(others)}")
     return Earlier(trials, notes)

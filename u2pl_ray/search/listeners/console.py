@@ -1,17 +1,19 @@
 """Print a search on the terminal: one line per event, and the table at the end."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from u2pl_ray.config.schema import Config
+from u2pl_ray.search.driver.remaining import counted
 from u2pl_ray.search.listeners.base import Listener
-from u2pl_ray.search.listeners.formatting import number, settings
-from u2pl_ray.search.study.trial_record import State, TrialRecord
+from u2pl_ray.search.listeners.formatting import REASONS, duration, number, settings
+from u2pl_ray.search.listeners.pace import time_left
+from u2pl_ray.search.study.trial_record import State, TrialRecord, state_word
 
 _COLOURS = {
     State.COMPLETED: "green",
@@ -23,50 +25,98 @@ _COLOURS = {
 }
 
 
+def plain_console() -> Console:
+    """Return a console that prints paths and names as they are: no markup, no emoji codes, no line breaks in them."""
+    return Console(soft_wrap=True, highlight=False, markup=False, emoji=False)
+
+
 class ConsoleListener(Listener):
     """Listener that prints one line per event.
 
     Args:
         console: the terminal.
         objective: name of the metric trials are compared by.
+        total: trials the search is to have; None: no limit.
+        epochs: of a trial at most.
+        records: all trials as they are now.
     """
 
-    def __init__(self, console: Console, objective: str) -> None:
-        self._console, self._objective = console, objective
+    def __init__(
+        self,
+        console: Console,
+        objective: str,
+        total: int | None = None,
+        epochs: int = 0,
+        records: Callable[[], Sequence[TrialRecord]] = lambda: (),
+    ) -> None:
+        self._console, self._objective, self._records = console, objective, records
+        self._total, self._most = total, epochs
         self._epochs: dict[str, int] = {}
 
     def trial_started(self, trial: TrialRecord, config: Config) -> None:
-        """Print `0003 starts  temperature=0.31 capacity=2048`."""
+        """`0003 starts (4 of 20)  temperature=0.31 capacity=2048`."""
         self._epochs[trial.id] = config.train.epochs
         verb = f"continues after epoch {trial.epochs}" if trial.epochs else "starts"
-        note = f" ({trial.note})" if trial.note else ""
-        self._line(trial, f"{verb}{note}  [dim]{escape(settings(trial.params))}[/dim]")
+        place = self._place(trial)
+        notes = ", ".join(text for text in (trial.note, place) if text)
+        self._line(trial, f"{verb}{f' ({notes})' if notes else ''}", f"  {settings(trial.params)}", "dim")
 
     def epoch_done(self, trial: TrialRecord, metrics: Mapping[str, Any], best: TrialRecord | None) -> None:
-        """Print `0003 epoch 4/9  val/miou 0.4123  best 0.5530 (0001)`."""
+        """`0003 epoch 4/9  val/miou 0.4123  leader 0001 with 0.5530 (last epoch)`."""
         total = self._epochs.get(trial.id, "?")
-        leader = "" if best is None else f"  [dim]best {number(best.latest)} ({best.id})[/dim]"
+        leader = ""
+        if best is not None and best.id != trial.id:
+            so_far = "" if best.state == State.COMPLETED else " so far"
+            leader = f"  leader {best.id} with {number(best.latest)}{so_far}"
+        elif best is not None:
+            leader = "  leader"
         value = number(metrics.get(self._objective))
-        self._line(trial, f"epoch {metrics['training_iteration']}/{total}  {self._objective} {value}{leader}")
+        self._line(trial, f"epoch {metrics['training_iteration']}/{total}  {self._objective} {value}", leader, "dim")
 
     def trial_finished(self, trial: TrialRecord) -> None:
-        """Print `0003 stopped after 2 epochs  val/miou 0.4123`."""
-        word = f"[{_COLOURS[trial.state]}]{trial.state.value.lower()}[/]"
+        """`0003 stopped after 2 epochs  val/miou 0.4123  (4 of 20 done, about 12 min left)`."""
+        word = (trial.state.value.lower(), _COLOURS[trial.state])
         if trial.state in (State.COMPLETED, State.STOPPED):
-            self._line(trial, f"{word} after {trial.epochs} epochs  {self._objective} {number(trial.latest)}")
+            told = f" after {trial.epochs} epochs  {self._objective} {number(trial.latest)}"
         else:
-            self._line(trial, f"{word} ({trial.reason}): {escape(trial.detail)}")
+            told = f" ({REASONS.get(trial.reason, trial.reason)}): {trial.detail}"
+        self._print(Text.assemble((trial.id, "bold"), " ", word, told, (self._standing(), "dim")))
 
     def note(self, text: str) -> None:
-        """Print the line unchanged."""
-        self._console.print(escape(text), highlight=False, soft_wrap=True)
+        """Print the line as it is."""
+        self._print(Text(text))
 
-    def _line(self, trial: TrialRecord, text: str) -> None:
-        self._console.print(f"[bold]{trial.id}[/bold] {text}", highlight=False, soft_wrap=True)
+    def _place(self, trial: TrialRecord) -> str:
+        if self._total is None or self._total < 2:
+            return ""
+        before = sum(record.number < trial.number for record in counted(self._records()))
+        return f"{before + 1} of {self._total}" if before < self._total else ""
+
+    def _standing(self) -> str:
+        """Say how many trials are done, and how long the rest will take."""
+        if self._total is None or self._total < 2:
+            return ""
+        records = self._records()
+        done = sum(record.state.finished for record in counted(records))
+        if not records or done >= self._total:
+            return ""
+        left = time_left(records, self._total, self._most)
+        return f"  ({done} of {self._total} done{'' if left is None else f', about {duration(left)} left'})"
+
+    def _line(self, trial: TrialRecord, text: str, more: str = "", style: str = "") -> None:
+        self._print(Text.assemble((trial.id, "bold"), " ", text, (more, style)))
+
+    def _print(self, text: Text) -> None:
+        self._console.print(text, highlight=False, soft_wrap=True)
 
 
 def results_table(
-    trials: Sequence[TrialRecord], best: TrialRecord | None, objective: str, top: int = 20, maximize: bool = True
+    trials: Sequence[TrialRecord],
+    best: TrialRecord | None,
+    objective: str,
+    top: int = 20,
+    maximize: bool = True,
+    running: bool = True,
 ) -> Table:
     """Build the table of trials: the best, then completed ones, then others, by value; those without one last.
 
@@ -76,6 +126,7 @@ def results_table(
         objective: name of the metric in the table's head.
         top: number of rows.
         maximize: whether larger is better.
+        running: whether anybody runs the search; else trials that have not ended are shown as interrupted.
     """
     leader = None if best is None else best.id
 
@@ -86,15 +137,15 @@ def results_table(
 
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for head in ("trial", "state", "epochs", objective):
-        table.add_column(head, justify="left" if head in ("trial", "state") else "right", no_wrap=True)
+        table.add_column(Text(head), justify="left" if head in ("trial", "state") else "right", no_wrap=True)
     table.add_column("settings")  # in one column: eight narrow ones cannot be read on a terminal of 80 columns
     for trial in sorted(trials, key=rank)[:top]:
         table.add_row(
-            f"{trial.id} {trial.note}".strip(),
-            f"[{_COLOURS[trial.state]}]{trial.state.value}[/]",
+            Text(f"{trial.id} {trial.note}".strip()),
+            Text(state_word(trial, running), _COLOURS[trial.state]),
             str(trial.epochs),
             number(trial.latest),
-            escape(settings(trial.params)),
+            Text(settings(trial.params)),
             style="bold" if trial.id == leader else "",
         )
     return table

@@ -1,7 +1,13 @@
-"""Format settings and numbers for display."""
+"""Settings, numbers, times and failures as people read them."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
+from datetime import timedelta
 from typing import Any
+
+from u2pl_ray.search.study.trial_record import State, TrialRecord
+
+_SHOWN = 3
+"""Failures of different kinds, and trials of one kind, that are named."""
 
 
 def settings(params: Mapping[str, Any]) -> str:
@@ -28,3 +34,39 @@ def number(value: Any) -> str:
     if value is None:
         return "-"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def duration(time: timedelta) -> str:
+    """Return `a minute`, `12 min`, `1.6 h` or `3.2 days`."""
+    minutes = round(time.total_seconds() / 60)
+    if minutes < 1:
+        return "a minute"
+    if minutes < 90:
+        return f"{minutes} min"
+    return f"{minutes / 60:.1f} h" if minutes < 48 * 60 else f"{minutes / 1440:.1f} days"
+
+
+def why_failed(trials: Sequence[TrialRecord]) -> list[str]:
+    """Return the reasons of trials that failed: `0001, 0004 (nan): the training loss is nan`, the commonest first."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for trial in trials:
+        if trial.state in (State.FAILED, State.INFEASIBLE):
+            found.setdefault((trial.reason, trial.detail), []).append(trial.id)
+    kinds = sorted(found.items(), key=lambda kind: -len(kind[1]))
+    lines = []
+    for (reason, detail), ids in kinds[:_SHOWN]:
+        more = f" and {len(ids) - _SHOWN} more" if len(ids) > _SHOWN else ""
+        lines.append(f"{', '.join(ids[:_SHOWN])}{more} ({REASONS.get(reason, reason)}): {detail or 'nothing was said'}")
+    if len(kinds) > _SHOWN:
+        lines.append(f"and {len(kinds) - _SHOWN} other reasons")
+    return lines
+
+
+REASONS = {
+    "invalid": "skipped: invalid setting",
+    "refused": "skipped: invalid setting",
+    "memory": "out of memory",
+    "environment": "data, weights or machine",
+    "lost": "lost its process or machine",
+}
+"""What the study's words for the end of a trial mean."""

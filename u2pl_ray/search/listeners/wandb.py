@@ -3,10 +3,9 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import yaml
-
 from u2pl_ray.config import metrics as names
 from u2pl_ray.config.schema import Config
+from u2pl_ray.config.yaml_text import read_yaml
 from u2pl_ray.search.listeners.base import Listener
 from u2pl_ray.search.storage import layout
 from u2pl_ray.search.study.trial_record import TrialRecord
@@ -65,7 +64,7 @@ def sweep_of(space_text: str) -> dict[str, Any]:
 
     A sweep has one metric, the first of several objectives.
     """
-    tree = dict(yaml.safe_load(space_text))
+    tree = dict(read_yaml(space_text))
     if isinstance(tree.get("metric"), list):
         tree["metric"] = tree["metric"][0]
     tree.pop("early_terminate", None)

@@ -105,6 +105,28 @@ class SchedulerChoice:
                 raise UserError(f"scheduler {self.name}: {option} {value!r}: give a whole number from {least} on")
         return factory(epochs, **self.options)
 
+    def check_reached(self, epochs: int) -> None:
+        """Refuse a scheduler that is told to act only when trainings of `epochs` epochs have ended.
+
+        Raises:
+            UserError: naming the option.
+        """
+        option = _FIRST.get(self.name, "")
+        if option not in self.options:
+            return
+        first = self.options[option] + self.options.get("warmup", 0)
+        if first >= epochs:
+            after = f", {self.options[option]} after the warm-up of {self.options['warmup']}"
+            raise UserError(
+                f"scheduler {self.name}: {option}={self.options[option]} is never reached: the first stop would be "
+                f"after epoch {first}{after if self.options.get('warmup') else ''}, and train.epochs={epochs}; use a "
+                "smaller one, or --scheduler none"
+            )
+
+
+_FIRST = {"asha": "grace", "hyperband": "grace", "median": "grace", "pbt": "interval"}
+"""The option that says when a scheduler may act for the first time, in epochs after the warm-up."""
+
 
 def from_early_terminate(body: Mapping[str, Any], epochs: int, source: str) -> SchedulerChoice:
     """Convert W&B's `early_terminate` to a scheduler: its `hyperband` is successive halving with one bracket.

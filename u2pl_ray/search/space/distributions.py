@@ -107,9 +107,9 @@ def _numbers(kind: str, body: Mapping[str, Any], whole: bool, where: str) -> tup
     for key in (*_RANGE, "q"):
         if key not in body:
             continue
-        value = read[key] = body[key]
-        if isinstance(value, str) and _is_float(value):
-            raise UserError(f"{where}: {key} {value!r} is text in YAML: write it with a point, like {float(value)!r}")
+        value = read[key] = number_of(body[key])
+        if kind == "int_uniform" and isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
+            value = read[key] = int(value)  # 1e3
         if not is_number(value) or not math.isfinite(value):
             raise UserError(f"{where}: {key} {value!r} is not a number")
         if kind == "int_uniform" and not isinstance(value, int):
@@ -164,9 +164,12 @@ def _numeric(
     return Parameter(path, FloatDistribution(float(first), float(last), step=float(quantum)))
 
 
-def _is_float(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
+def number_of(value: Any) -> Any:
+    """Return the number that a text such as `"1e-3"` is; anything else as it is."""
+    if isinstance(value, str):
+        for kind in (int, float):
+            try:
+                return kind(value)
+            except ValueError:
+                continue
+    return value

@@ -10,8 +10,10 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from u2pl_ray.config import metrics, overrides
 from u2pl_ray.config.errors import UserError, nearest
 from u2pl_ray.config.schema import Config
-from u2pl_ray.search.space.distributions import parse_parameter
+from u2pl_ray.config.yaml_text import read_yaml
+from u2pl_ray.search.space.distributions import number_of, parse_parameter
 from u2pl_ray.search.space.parameter import Parameter
+from u2pl_ray.search.space.shipped import shipped_spaces
 from u2pl_ray.search.space.space import Metric, Space, extremes
 
 _KEYS = ("name", "description", "method", "metric", "parameters", "early_terminate")
@@ -23,18 +25,23 @@ def load_space(path: str | Path, base: Config | None = None) -> Space:
     """Read and check a space file.
 
     Args:
-        path: the file.
-        base: configuration the trials start from; given, each bound is checked by validating the configuration with it.
+        path: the file, or the name of a shipped space.
+        base: the configuration the trials start from; given, every bound is checked by validating it with the bound.
 
     Raises:
         UserError: one line that names the file and the parameter.
     """
+    known = shipped_spaces()
+    file = known[str(path)] if str(path) in known and not Path(path).exists() else Path(path).expanduser()
     try:
-        text = Path(path).expanduser().read_text("utf-8")
+        text = file.read_text("utf-8")
     except UnicodeDecodeError:
         raise UserError(f"{path}: not a text file; expected a search space in YAML") from None
     except OSError as error:
-        raise UserError(f"{path}: {error.strerror or error}; give a search space, see search_spaces/") from None
+        raise UserError(
+            f"--space {path}: {error.strerror or error}; give a YAML file, or one of {', '.join(known)}"
+            f"{nearest(str(path), known)}"
+        ) from None
     space = parse_space(text, str(path))
     if base is not None:
         space.check(base)
@@ -52,7 +59,7 @@ def parse_space(text: str, source: str) -> Space:
         UserError: not YAML, an unknown key, parameter or distribution, or a range that cannot be.
     """
     try:
-        tree = yaml.safe_load(text)
+        tree = read_yaml(text)
     except yaml.YAMLError as error:
         raise UserError(f"{source}: not valid YAML: {error}") from None
     if not isinstance(tree, dict):
@@ -91,8 +98,26 @@ def with_objectives(space: Space, further: Sequence[Metric]) -> Space:
     """
     if not further:
         return space
-    tree = yaml.safe_load(space.text)
+    tree = read_yaml(space.text)
     tree["metric"] = [{"name": metric.name, "goal": metric.goal} for metric in (*space.objectives, *further)]
+    return parse_space(yaml.safe_dump(tree, sort_keys=False), space.source)
+
+
+def with_best_epoch(space: Space) -> Space:
+    """Return the space with trials compared by the best of their epochs instead of the last.
+
+    Raises:
+        UserError: it compares by something whose best is not reported.
+    """
+    if space.metric.name != metrics.VAL_MIOU or not space.metric.maximize:
+        raise UserError(
+            f"--score best: a training reports the best of {metrics.VAL_MIOU} alone, and {space.source} compares by "
+            f"{space.metric.name} ({space.metric.goal})"
+        )
+    tree = read_yaml(space.text)
+    rest = [{"name": metric.name, "goal": metric.goal} for metric in space.further]
+    best = {"name": metrics.BEST_MIOU, "goal": "maximize"}
+    tree["metric"] = [best, *rest] if rest else best
     return parse_space(yaml.safe_dump(tree, sort_keys=False), space.source)
 
 
@@ -140,13 +165,30 @@ def _collect(body: Mapping[Any, Any], prefix: str, source: str, found: dict[str,
         field = _field(path, where)
         if path in found:
             raise UserError(f"{where}: given twice")
-        parsed = parse_parameter(path, item, _takes_whole_numbers(field), where)
+        parsed = parse_parameter(path, _with_numbers(item, field), _takes_whole_numbers(field), where)
         for label, value in extremes(parsed) if isinstance(parsed, Parameter) else [("value", parsed[0])]:
             try:
                 field.validate_python(value)
             except ValidationError as error:
                 raise UserError(f"{where}: {label} {value!r}: {error.errors()[0]['msg']}") from None
         found[path] = parsed
+
+
+def _with_numbers(item: Mapping[str, Any], field: TypeAdapter[Any]) -> dict[str, Any]:
+    """Return the mapping with texts that the setting takes for numbers as numbers, in `value` and `values`."""
+
+    def read(value: Any) -> Any:
+        try:
+            return number_of(value) if isinstance(field.validate_python(value), int | float) else value
+        except ValidationError:
+            return value
+
+    result = dict(item)
+    if "value" in result:
+        result["value"] = read(result["value"])
+    if isinstance(result.get("values"), list):
+        result["values"] = [read(value) for value in result["values"]]
+    return result
 
 
 def _field(path: str, where: str) -> TypeAdapter[Any]:

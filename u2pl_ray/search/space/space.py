@@ -1,5 +1,6 @@
 """A search space: parameters, constants and objectives, and the configurations that follow from them."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -89,6 +90,19 @@ class Space:
         if config.data.classes:
             check_classes(config, len(config.data.classes))
         return config
+
+    def blamed(self, refusal: str) -> bool:
+        """Tell whether a training's refusal names a searched setting, or the section it stands in.
+
+        What it says of anything else (data, weights, a machine) is no verdict on the trial's settings.
+        """
+        key = re.match(r"(?:\w+Error: )?(?:config: )?([a-z_0-9.]+)", refusal)
+        if key is None:
+            return False
+        named = key.group(1).rstrip(".")
+        if named.split(".")[0] == "data" or named == "model.encoder_weights":
+            return False
+        return any(path == named or path.startswith(f"{named}.") for path in self.parameters)
 
     def check(self, base: Config) -> None:
         """Refuse a space with a value that the configuration rejects for every choice of the other parameters.

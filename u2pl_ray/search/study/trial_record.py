@@ -18,7 +18,7 @@ class State(str, Enum):
     """Stopped early by the scheduler."""
     FAILED = "FAILED"
     INFEASIBLE = "INFEASIBLE"
-    """Out of memory, or a combination that is not valid; not tried again."""
+    """Settings that cannot work: out of memory, or a combination that is not valid; not tried again."""
 
     @property
     def finished(self) -> bool:
@@ -38,9 +38,9 @@ class TrialRecord:
         values: the objective by epoch (from 1).
         value: the objective at the end, None unless COMPLETED or STOPPED.
         objectives: all objectives at the end, the first one first; empty unless COMPLETED.
-        reason: why it FAILED (nan, error, lost) or is INFEASIBLE (memory, refused by the training, invalid before it
-            started).
-        detail: one line more about the reason.
+        reason: why it FAILED (nan, error, lost; environment: data, weights, network or machine) or is INFEASIBLE
+            (memory, refused by the training, invalid before it started).
+        detail: one line more about that.
         note: where the trial comes from, such as "paper".
         fork: where a fork comes from, see `Fork`; None for a trial that starts from scratch.
         driver: name of the driver that runs it, if there can be several.
@@ -75,6 +75,10 @@ class TrialRecord:
         return self.value if self.value is not None else self.values.get(self.epochs)
 
 
+RETRYABLE = ("environment", "error", "lost")
+"""Reasons of a failure after which the same settings may work."""
+
+
 class Fork(NamedTuple):
     """Origin of a trial that continues another one's training: numbers of trials, and epochs done by then."""
 
@@ -90,3 +94,8 @@ FORK = "fork"
 def trial_id(number: int) -> str:
     """Return the id of trial `number`: the number with leading zeros."""
     return f"{number:04d}"
+
+
+def state_word(trial: TrialRecord, running: bool) -> str:
+    """Return a trial's state; INTERRUPTED for one that has not ended in a search that nobody runs."""
+    return "INTERRUPTED" if trial.state == State.RUNNING and not running else trial.state.value

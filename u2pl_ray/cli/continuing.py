@@ -1,0 +1,137 @@
+"""Verbs that go on with a search: continue it, add to it, confirm its result."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from u2pl_ray.cli import exit_codes
+from u2pl_ray.cli.arguments import AsJson, Force, MaxConcurrent, Name, Patience, Quiet, Storage
+from u2pl_ray.cli.running import check_ready, resume_experiment, run_experiment
+from u2pl_ray.config.errors import UserError
+
+
+def resume(
+    name: Name,
+    changes: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[a.b=c]...",
+            help="Settings that leave results as they are, e.g. data.root=/new/place for data that was moved.",
+        ),
+    ] = None,
+    storage_path: Storage = None,
+    retry_errored: Annotated[
+        bool,
+        typer.Option(
+            "--retry-errored",
+            help="Run trials that broke once more, from their last checkpoints. Those that failed for data, weights "
+            "or the machine always do.",
+        ),
+    ] = False,
+    force: Force = False,
+    quiet: Quiet = False,
+) -> None:
+    """Continue a search or training from where it stopped."""
+    from u2pl_ray.search.experiment.experiment import Experiment
+    from u2pl_ray.search.experiment.relocate import plan_change, record_change
+
+    experiment = Experiment.open(name, storage_path)
+    if changes:
+        experiment = plan_change(experiment, changes)
+        check_ready(experiment)
+        for line in record_change(experiment):
+            print(f"changed: {line}")
+    resume_experiment(experiment, force, retry_errored, quiet)
+
+
+def extend(
+    name: Name,
+    trials: Annotated[str | None, typer.Option("--trials", help="How many more, such as +10.")] = None,
+    hours: Annotated[str | None, typer.Option("--hours", help="How many more hours, such as +2.")] = None,
+    gpu_hours: Annotated[str | None, typer.Option("--gpu-hours", help="How many more GPU-hours, such as +8.")] = None,
+    patience: Patience = None,
+    space: Annotated[
+        Path | None, typer.Option("--space", help="The same settings with other bounds; choices must stay.")
+    ] = None,
+    storage_path: Storage = None,
+    force: Force = False,
+    quiet: Quiet = False,
+) -> None:
+    """Add trials or hours to a search, or change its ranges, on the same study; then run it."""
+    from u2pl_ray.search.experiment import extend as extension
+    from u2pl_ray.search.experiment.experiment import Experiment
+    from u2pl_ray.search.space.file import load_space
+
+    more_trials, more_hours = int(_more("--trials", trials, whole=True)), _more("--hours", hours)
+    more_gpu_hours = _more("--gpu-hours", gpu_hours)
+    before = Experiment.open(name, storage_path)
+    check_ready(before)
+    experiment, notes = extension.extend(
+        before,
+        more_trials,
+        hours=more_hours,
+        device_hours=more_gpu_hours,
+        patience=patience,
+        space=None if space is None else load_space(space),
+    )
+    for note in notes:
+        print(note)
+    resume_experiment(experiment, force, quiet=quiet)
+
+
+def confirm(
+    name: Name,
+    top: Annotated[int, typer.Option("--top", help="How many of the best trials.")] = 3,
+    seeds: Annotated[int, typer.Option("--seeds", help="Trainings of each setting.")] = 3,
+    max_concurrent: MaxConcurrent = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,
+    storage_path: Storage = None,
+    quiet: Quiet = False,
+    json_: AsJson = False,
+) -> None:
+    """Train the best settings and the paper's again, on new seeds: do they differ by more than the noise?
+
+    An experiment of its own, NAME-confirm: resume it, look at it and sync it like any other.
+    """
+    from u2pl_ray.analysis.confirmation import confirmation
+    from u2pl_ray.search.experiment.confirm import confirmation_name, plan_confirmation
+    from u2pl_ray.search.experiment.experiment import Experiment
+    from u2pl_ray.search.storage.place import locate
+
+    search = Experiment.open(name, storage_path)
+    again = confirmation_name(search.name)
+    if locate(again, search.place.storage).exists():
+        experiment = Experiment.open(again, search.place.storage)
+        if not json_:
+            print(f"{experiment.name} exists: going on with its settings and seeds")
+        check_ready(experiment)
+    else:
+        check_ready(search)
+        plan = plan_confirmation(search, top, seeds, max_concurrent)
+        if not json_:
+            print("\n".join(plan.lines()))
+        if dry_run:
+            return
+        experiment = plan.create()
+    if json_:
+        summary = experiment.run()
+        print(json.dumps(confirmation(experiment), indent=2))
+        if not (summary.finished and summary.succeeded):
+            raise typer.Exit(exit_codes.AGAIN if summary.noticed else exit_codes.FAILED)
+    else:
+        run_experiment(experiment, quiet=quiet)
+
+
+def _more(flag: str, text: str | None, whole: bool = False) -> float:
+    """The number in `+10`; 0 if the flag was not given."""
+    if text is None:
+        return 0
+    try:
+        more = int(text.removeprefix("+")) if whole else float(text.removeprefix("+"))
+    except ValueError:
+        more = 0
+    if not 0 < more < float("inf"):
+        raise UserError(f"{flag} {text}: give how many more, such as +10")
+    return more

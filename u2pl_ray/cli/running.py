@@ -1,0 +1,155 @@
+"""Run an experiment for a verb: look whether it can go on, print the plan, run it, print how it ended."""
+
+import sys
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from u2pl_ray.cli import exit_codes
+from u2pl_ray.cli.common import check_data
+from u2pl_ray.config.errors import UserError
+
+if TYPE_CHECKING:
+    from u2pl_ray.config.schema import Config
+    from u2pl_ray.search.experiment.experiment import Experiment, Summary
+    from u2pl_ray.search.space.space import Space
+
+
+def check_ready(experiment: "Experiment") -> None:
+    """Refuse to go on with an experiment whose data or weights cannot be used (any more); nothing of it is changed."""
+    check_data(experiment.config)
+
+
+def existing(name: str | None, storage_path: str | None) -> "Experiment | None":
+    """Return the experiment that `--resume-if-exists` goes on with; None if it is yet to be started.
+
+    Raises:
+        UserError: no name was given.
+    """
+    from u2pl_ray.search.experiment.experiment import Experiment
+    from u2pl_ray.search.storage.place import locate
+
+    if name is None:
+        raise UserError("--resume-if-exists: say with --name which experiment it is")
+    return Experiment.open(name, storage_path) if locate(name, storage_path).exists() else None
+
+
+def run_again(experiment: "Experiment", config: "Config", space: "Space | None", quiet: bool) -> None:
+    """Go on with an experiment that a job queue starts again; it must be the one that is asked for.
+
+    Args:
+        experiment: what is there under the name.
+        config: what the command line asks for.
+        space: the same; None for a single training.
+        quiet: see `run_experiment`.
+
+    Raises:
+        UserError: it is of another configuration or space.
+    """
+    from u2pl_ray.config.overrides import get, paths
+    from u2pl_ray.search.experiment.snapshot import HARMLESS
+
+    differ = [
+        path for path in paths() if not path.startswith(HARMLESS) and get(experiment.config, path) != get(config, path)
+    ]
+    if differ:
+        path = differ[0]
+        raise UserError(
+            f"--name {experiment.name}: exists already with {path}={get(experiment.config, path)}, and "
+            f"{path}={get(config, path)} is asked for; choose another name, or give the same configuration"
+        )
+    if space is not None and read_space(space.text) != read_space(experiment.space.text):
+        raise UserError(
+            f"--name {experiment.name}: exists already with another search space than {space.source}; choose another "
+            f"name, or `u2pl-ray extend {experiment.argument} --space` for other ranges"
+        )
+    study = experiment.study()
+    records = study.records()
+    if experiment.is_finished(study) and any(record.state.value in ("COMPLETED", "STOPPED") for record in records):
+        print(f"{experiment.name}: is finished; see `u2pl-ray best {experiment.argument}`")
+        return
+    resume_experiment(experiment, quiet=quiet)
+
+
+def read_space(text: str) -> Any:
+    """Return what a space file says, without its comments and layout."""
+    from u2pl_ray.config.yaml_text import read_yaml
+
+    return read_yaml(text)
+
+
+def resume_experiment(
+    experiment: "Experiment", force: bool = False, retry_errored: bool = False, quiet: bool = False
+) -> None:
+    """Go on with an experiment after looking whether it can: print the plan, then run; see `run_experiment`."""
+    from u2pl_ray.search.experiment.plan import Plan
+    from u2pl_ray.search.storage import layout
+    from u2pl_ray.search.study.trial_record import State
+
+    study = experiment.study() if (experiment.folder / layout.STUDY).exists() or experiment.options.study_url else None
+    failed = study is not None and any(record.state == State.FAILED for record in study.records())
+    if study is None or failed or not experiment.is_finished(study):
+        check_ready(experiment)
+        if not quiet:
+            print_plan(Plan.of(experiment).lines())
+    run_experiment(experiment, force, retry_errored, quiet)
+
+
+def print_plan(lines: list[str]) -> None:
+    """Print a plan, as it is."""
+    for line in lines:
+        print(line)
+
+
+def run_experiment(
+    experiment: "Experiment", force: bool = False, retry_errored: bool = False, quiet: bool = False
+) -> None:
+    """Run what is left of an experiment, with console and W&B, and print how it ended.
+
+    Args:
+        experiment: to run.
+        force, retry_errored: see `Experiment.run`.
+        quiet: print how it ended, and what goes wrong, alone.
+
+    Raises:
+        typer.Exit: with an exit code other than 0, see `exit_codes`.
+    """
+    from u2pl_ray.analysis.confirmation import print_confirmation, write_confirmation
+    from u2pl_ray.analysis.tables import print_summary
+    from u2pl_ray.search.listeners.console import ConsoleListener, plain_console
+    from u2pl_ray.search.listeners.formatting import why_failed
+    from u2pl_ray.search.listeners.wandb import WandbListener, sweep_of
+    from u2pl_ray.tracking.sink import WandbSink
+
+    tracking, metric = experiment.config.tracking, experiment.space.metric
+    sink = WandbSink(
+        experiment.folder,
+        tracking.project,
+        tracking.entity,
+        experiment.name,
+        tracking.wandb,
+        objective=metric.name,
+        maximize=metric.maximize,
+        sweep=sweep_of(experiment.space.text),
+    )
+    console = plain_console()
+    study = cache(experiment.study)  # opened when it is first asked: a damaged one is mended before that
+    total, epochs = experiment.options.trials, experiment.config.train.epochs
+    told = ConsoleListener(console, metric.name, total, epochs, lambda: study().records())
+    listeners = [*([] if quiet else [told]), WandbListener(sink, console.print)]
+    summary: Summary = experiment.run(listeners, force, retry_errored)
+    if experiment.options.confirms:
+        print_confirmation(experiment, console)
+        console.print(f"as JSON: {write_confirmation(experiment)}")
+        if not summary.finished:
+            console.print(f"not finished: {summary.reason}; next: u2pl-ray resume {experiment.argument}")
+    else:
+        print_summary(experiment, summary, console)
+    if summary.noticed:
+        raise typer.Exit(exit_codes.AGAIN)
+    if not summary.succeeded:
+        reasons = "; ".join(why_failed(summary.trials)) or summary.reason
+        print(f"{experiment.name}: no training succeeded: {reasons}", file=sys.stderr)
+    if not (summary.succeeded and summary.finished):
+        raise typer.Exit(exit_codes.FAILED)
