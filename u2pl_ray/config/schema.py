@@ -92,7 +92,15 @@ class ModelConfig(Section):
     encoder: str = "resnet101"
     """Name of an encoder of segmentation-models-pytorch, or of timm as tu-NAME."""
     encoder_weights: str | None = None
-    """Name of pretrained weights (such as imagenet; needs a network connection), or null for random ones."""
+    """Pretrained weights of the encoder: a name (such as imagenet; needs a network connection), a file or a folder
+    (timm, torchvision, smp, published U2PL or UniMatch checkpoints, a checkpoint of ours), `package` (installed by
+    u2pl_ray[weights]), or null for random ones."""
+    freeze_encoder: bool = False
+    """Train decoder and heads alone: the encoder keeps its weights and statistics."""
+    freeze_statistics: bool = False
+    """The encoder's BatchNorm layers use and keep the statistics they start with; their weights still learn."""
+    activation_checkpointing: bool = False
+    """Compute the encoder's activations again in the backward pass instead of keeping them (timm's encoders)."""
     options: dict[str, int | float | bool | str | list[int]] = {}
     """Further arguments of the architecture, e.g. {encoder_output_stride: 8}."""
     representation_dim: Count = 256
@@ -214,14 +222,19 @@ class MethodConfig(Section):
 
 
 class OptimConfig(Section):
-    """SGD with a polynomial learning-rate schedule."""
+    """SGD or AdamW with a polynomial learning-rate schedule."""
 
+    name: Literal["sgd", "adamw"] = "sgd"
     lr: Positive = 0.001
     """Base (encoder) learning rate."""
     head_multiplier: Positive = 10.0
     """Learning rate of decoder and heads, as a multiple of lr."""
+    layer_decay: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
+    """Each stage (or transformer block) of the encoder learns by this factor slower than the next; 1: all alike."""
     momentum: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.9
-    """Momentum of SGD."""
+    """Of SGD."""
+    betas: tuple[Annotated[float, Field(ge=0.0, lt=1.0)], Annotated[float, Field(ge=0.0, lt=1.0)]] = (0.9, 0.999)
+    """Of AdamW: decay of the gradients' first and second moments."""
     weight_decay: NonNegative = 1e-4
     """L2 penalty on all weights."""
     poly_power: NonNegative = 0.9

@@ -12,6 +12,7 @@ from u2pl_ray.config.schema import ModelConfig
 from u2pl_ray.models.dropout import Draws, name_dropout
 from u2pl_ray.models.initialization import draw_weights, weights_drawn_from
 from u2pl_ray.models.normalization import convert_normalization
+from u2pl_ray.models.weights import check_name, is_name, load_encoder_weights
 
 STRIDE = 32
 """Height and width of the input must be multiples of it (the deepest encoders halve the image five times)."""
@@ -55,11 +56,19 @@ class Segmentor(nn.Module):
         super().__init__()
         with weights_drawn_from(seed, "network"):  # the encoder, which is built first, keeps these
             network = _create(config, num_classes)
+            if config.encoder_weights is not None and not is_name(config.encoder_weights):
+                load_encoder_weights(network.encoder, config)
+        self._frozen = config.freeze_encoder, config.freeze_statistics
         self.encoder: nn.Module = network.encoder
         self.decoder: nn.Module = network.decoder
         # The head's first layer classifies; what follows it in smp is the upsampling that the losses do themselves.
-        self.classifier: nn.Conv2d = network.segmentation_head[0]
-        channels, width = self.classifier.in_channels, config.representation_dim
+        # DPT's is a block of layers with an upsampling of its own.
+        head = network.segmentation_head
+        self.classifier: nn.Module = head.head if config.architecture == "DPT" else head[0]
+        first: Any = next(
+            self.classifier.modules() if isinstance(self.classifier, nn.Conv2d) else self.classifier.children()
+        )
+        channels, width = first.in_channels, config.representation_dim
         self.dropout = nn.Dropout2d(config.dropout)
         self.representation: nn.Sequential | None = None
         if representation:
@@ -75,21 +84,32 @@ class Segmentor(nn.Module):
         if self.representation is not None:
             draw_weights(self.representation, seed, "representation")
         convert_normalization(self, config.normalization)
+        if config.activation_checkpointing:
+            _checkpoint_activations(self.encoder, config)
+        if config.freeze_encoder:
+            self.encoder.requires_grad_(False)
         self.draws = Draws(seed)
         name_dropout(self, self.draws)
 
     def forward(self, images: Tensor) -> Outputs:
         """[B, 3, h, w] to logits and representation at the decoder's resolution."""
-        features = self.decoder(self.encoder(images))
+        features = self.encoder(images)
+        # A vision transformer's encoder returns its maps and its class tokens.
+        features = self.decoder(*features) if isinstance(features, tuple) else self.decoder(features)
         logits = self.classifier(self.dropout(features))
         return Outputs(logits, None if self.representation is None else self.representation(features))
 
-    def parameter_groups(self, lr: float, head_multiplier: float) -> list[dict[str, object]]:
-        """SGD groups: the encoder at `lr`, everything else at `lr * head_multiplier`."""
-        encoder = list(self.encoder.parameters())
-        known = {id(parameter) for parameter in encoder}
-        heads = [parameter for parameter in self.parameters() if id(parameter) not in known]
-        return [{"params": encoder, "lr": lr}, {"params": heads, "lr": lr * head_multiplier}]
+    def train(self, mode: bool = True) -> "Segmentor":
+        """Set training mode; what `model.freeze_encoder` and `model.freeze_statistics` freeze stays in eval mode."""
+        super().train(mode)
+        encoder, statistics = self._frozen
+        if encoder:
+            self.encoder.eval()
+        elif statistics:
+            for module in self.encoder.modules():
+                if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                    module.eval()
+        return self
 
 
 def _block(channels: int, width: int, dropout: float) -> list[nn.Module]:
@@ -110,7 +130,7 @@ def _create(config: ModelConfig, num_classes: int) -> Any:
     import segmentation_models_pytorch as smp
     from segmentation_models_pytorch.encoders import get_encoder_names
 
-    known = {cls.__name__: cls for cls in smp.MODEL_ARCHITECTURES_MAPPING.values() if cls.__name__ != "DPT"}
+    known = {cls.__name__: cls for cls in smp.MODEL_ARCHITECTURES_MAPPING.values()}
     if config.architecture not in known:
         hint = nearest(config.architecture, known)
         raise UserError(f"model.architecture={config.architecture}: not one of {', '.join(known)}{hint}")
@@ -122,18 +142,22 @@ def _create(config: ModelConfig, num_classes: int) -> Any:
         )
     # smp takes (and ignores) any keyword, so a misspelt option has to be found here.
     options = set(inspect.signature(known[config.architecture].__init__).parameters) - _OURS
+    further = _transformer_options(config) if config.architecture == "DPT" else {}
     for option in config.options:
         if option not in options:
             raise UserError(
                 f"model.options.{option}: {config.architecture} has no such option{nearest(option, options)} "
                 f"(it takes {', '.join(sorted(options))})"
             )
+    check_name(config)
+    weights = config.encoder_weights if config.encoder_weights and is_name(config.encoder_weights) else None
     try:
         network = known[config.architecture](
             encoder_name=config.encoder,
-            encoder_weights=config.encoder_weights,
+            encoder_weights=weights,
             classes=num_classes,
             **config.options,
+            **further,
         )
     except OSError as error:  # every download failure of the weights' hosts is one
         raise UserError(
@@ -148,6 +172,40 @@ def _create(config: ModelConfig, num_classes: int) -> Any:
     return network
 
 
+def _transformer_options(config: ModelConfig) -> dict[str, object]:
+    """Arguments for timm that let a vision transformer take any crop that is a multiple of 32.
+
+    Patches of 14 pixels fit neither such crops nor smp's decoder, which halves and doubles maps of 1/16. timm
+    resamples the pretrained patch and position embedding to patches of 16 (FlexiViT: Beyer et al., CVPR 2023).
+    """
+    import timm
+
+    name = config.encoder.removeprefix("tu-")
+    if not name.startswith("vit_"):
+        raise UserError(
+            f"model.encoder={config.encoder}: DPT needs a vision transformer of timm, such as "
+            "tu-vit_small_patch14_dinov2"
+        )
+    if not timm.models.is_model(name):
+        known = [f"tu-{found}" for found in timm.list_models("vit_*")]
+        raise UserError(f"model.encoder={config.encoder}: timm has no such encoder{nearest(config.encoder, known)}")
+    return {"dynamic_img_size": True, "patch_size": 16}
+
+
+def _checkpoint_activations(encoder: nn.Module, config: ModelConfig) -> None:
+    """Turn on timm's activation checkpointing; refuse it where a second forward pass would change the training."""
+    enable = getattr(getattr(encoder, "model", None), "set_grad_checkpointing", None)
+    if enable is None:
+        raise UserError(f"model.activation_checkpointing: {config.encoder} has none; use an encoder of timm (tu-...)")
+    moving = any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in encoder.modules())
+    if moving and not (config.freeze_encoder or config.freeze_statistics):
+        raise UserError(
+            "model.activation_checkpointing: the second forward pass would move BatchNorm's statistics twice a step; "
+            "set model.normalization=group (or frozen), or model.freeze_statistics=true"
+        )
+    enable(True)
+
+
 def check_model(config: ModelConfig) -> None:
     """Build the network on torch's meta device: no memory, no weights, but every wrong name is found.
 
@@ -156,3 +214,4 @@ def check_model(config: ModelConfig) -> None:
     """
     with torch.device("meta"):
         Segmentor(config.model_copy(update={"encoder_weights": None}), num_classes=2)
+    check_name(config)

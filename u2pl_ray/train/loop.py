@@ -29,6 +29,7 @@ from u2pl_ray.train.diagnostics import Diagnostics
 from u2pl_ray.train.errors import NonFiniteLoss, Preempted
 from u2pl_ray.train.evaluate import confusion, scores
 from u2pl_ray.train.images import SampleImages
+from u2pl_ray.train.optimizer import build_optimizer
 from u2pl_ray.train.session import Metrics, Session
 
 _PROGRESS_SECONDS = 15.0
@@ -72,10 +73,7 @@ class Worker:
         self.objective = build_objective(
             config.method, len(self.classes), config.model.representation_dim, config.seed, self.collectives, device
         )
-        groups = student.parameter_groups(config.optim.lr, config.optim.head_multiplier)
-        self.optimizer = torch.optim.SGD(
-            groups, lr=config.optim.lr, momentum=config.optim.momentum, weight_decay=config.optim.weight_decay
-        )
+        self.optimizer = build_optimizer(config.optim, student)
         share, pin = (session.rank, session.world_size), device.type == "cuda"
         self.train_data = TrainingBatches(config, *share, pin_memory=pin)
         self.val_data = EvaluationBatches(config, "val", *share, pin_memory=pin)

@@ -352,7 +352,7 @@ class Driver:
         return None
 
     def _hopeless(self) -> bool:
-        """Tell whether the setup is at fault: all failed alike before an epoch, or the last ones for no fault of theirs."""
+        """Tell whether the setup is at fault: all failed alike before an epoch, or the last ones all by environment."""
         ended = [record for record in counted(self.study.records()) if record.state.finished]
         causes = {(record.reason, record.detail) for record in ended if record.reason and not record.epochs}
         alike = len(causes) == 1 and not any(record.epochs for record in ended)
