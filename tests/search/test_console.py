@@ -1,4 +1,5 @@
 import io
+from typing import Any
 
 from rich.console import Console
 
@@ -10,7 +11,7 @@ from u2pl_ray.search.study.trial_record import State, TrialRecord
 TEMPERATURE = "method.contrastive.temperature"
 
 
-def trial(index: int, state: State, value: float | None = None, epochs: int = 1, **more: str) -> TrialRecord:
+def trial(index: int, state: State, value: float | None = None, epochs: int = 1, **more: Any) -> TrialRecord:
     values = {} if value is None else dict.fromkeys(range(1, epochs + 1), value)
     return TrialRecord(
         f"{index:04d}", index, state, {TEMPERATURE: 0.123456}, values, value if state.finished else None, **more
