@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup quickstart test test-slow lint
+.PHONY: setup quickstart test test-slow test-lowest lint dist
 
 setup: .venv/.ready
 
@@ -27,3 +27,20 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# The wheel, tried in an environment of its own: it sees this one's packages, but not this source tree.
+dist: setup
+	rm -rf dist build/wheel-check
+	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
+	$(BIN)/python -m venv build/wheel-check
+	build/wheel-check/bin/python -m pip install --quiet --disable-pip-version-check --no-deps dist/*.whl
+	$(BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))" > packages.pth
+	mv packages.pth "$$(build/wheel-check/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")/packages.pth"
+	cd build/wheel-check && bin/u2pl-ray --help > /dev/null && bin/python $(CURDIR)/tests/wheel.py
+
+# The oldest versions that pyproject.toml allows of what it names, in an environment of their own; a fast part of the tests.
+test-lowest: setup
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python .venv-lowest
+	$(BIN)/uv pip install --quiet --python .venv-lowest --resolution lowest-direct -e ".[dev]"
+	.venv-lowest/bin/python -m pytest -m "not slow and not ray" tests/config tests/data tests/method tests/models \
+		tests/system tests/tracking tests/search

@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "search"))
-from s3 import s3_server  # type: ignore[import-not-found]
+from s3 import s3_server
 
 from u2pl_ray.config import overrides
 from u2pl_ray.search.cluster.capacity import Fit

@@ -31,7 +31,7 @@ def batch(count: int, size: tuple[int, int], seed: int = 0) -> tuple[Tensor, Ten
 def mixed(
     kind: Any, images: Tensor, labels: Tensor, *companions: Tensor, probability: float = 0.5, **where: Any
 ) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
-    place = {"seed": 3, "step": 5, "collectives": Collectives(CPU)} | where
+    place: dict[str, Any] = {"seed": 3, "step": 5, "collectives": Collectives(CPU)} | where
     return mix(MixingConfig(kind=kind, probability=probability), images, labels, companions, **place)
 
 

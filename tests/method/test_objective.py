@@ -106,7 +106,10 @@ class TestAgainstARestatement:
     def test_gradient(self, name: str, mixing: str) -> None:
         """Of L_s + lambda_u L_u; the contrastive loss is tested by itself."""
         batch, (student, teacher) = tiny.batch(), tiny.networks()
-        changes = {"mixing": {"kind": mixing}, "contrastive": {"weight": 0, "low_rank": 2, "high_rank": 5}}
+        changes: dict[str, Any] = {
+            "mixing": {"kind": mixing},
+            "contrastive": {"weight": 0, "low_rank": 2, "high_rank": 5},
+        }
         losses, _ = tiny.objective(name, **changes)(student, teacher, batch, tiny.clock(step=7))
         got = torch.autograd.grad(losses.total, list(student.body.parameters()))
         restated = Restated(batch, 0.2 * 0.8, mixing, step=7)
@@ -176,6 +179,7 @@ class TestStep:
         """A teacher that knows nothing: every entropy is ln C, no pixel below gamma."""
         batch, (student, teacher) = tiny.batch(), tiny.networks()
         torch.nn.init.zeros_(teacher.classifier.weight)
+        assert teacher.classifier.bias is not None
         torch.nn.init.zeros_(teacher.classifier.bias)
         losses, stats = tiny.objective(name)(student, teacher, batch, tiny.clock())
         assert stats.shared["gamma"].item() == pytest.approx(math.log(tiny.CLASSES))
@@ -228,7 +232,7 @@ def train(objective: Any, steps: range, student: tiny.Net, teacher: tiny.Net) ->
         with torch.no_grad():
             for parameter, gradient in zip(student.parameters(), gradients, strict=True):
                 if gradient is not None:
-                    parameter -= 0.01 * gradient
+                    parameter.sub_(0.01 * gradient)
         losses.append(loss.total.item())
     return losses
 

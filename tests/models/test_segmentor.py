@@ -1,3 +1,5 @@
+from typing import cast
+
 import pytest
 import torch
 from torch import nn
@@ -64,7 +66,7 @@ def test_parameter_groups_cover_every_parameter_once() -> None:
     encoder, heads = model.parameter_groups(lr=0.1, head_multiplier=10)
     assert encoder["lr"] == 0.1
     assert heads["lr"] == pytest.approx(1.0)
-    ids = [id(parameter) for group in (encoder, heads) for parameter in group["params"]]
+    ids = [id(parameter) for group in (encoder, heads) for parameter in cast(list[torch.nn.Parameter], group["params"])]
     assert sorted(ids) == sorted(id(parameter) for parameter in model.parameters())
 
 

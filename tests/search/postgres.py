@@ -8,6 +8,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -28,15 +29,16 @@ def database() -> Iterator[str]:
     if root:
         for path in (folder, folder / "password"):
             shutil.chown(path, "postgres", "postgres")
-    make = [folders[-1] / "initdb", "-D", folder / "data", "-U", "tester", "-A", "scram-sha-256", "--no-sync"]
-    quiet = {"cwd": folder, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    make: list[Any] = [folders[-1] / "initdb", "-D", folder / "data", "-U", "tester", "-A", "scram-sha-256"]
+    make.append("--no-sync")
+    quiet: dict[str, Any] = {"cwd": folder, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     subprocess.run([*as_user, *make, f"--pwfile={folder / 'password'}"], check=True, **quiet)
-    serve = [folders[-1] / "postgres", "-D", folder / "data", "-k", folder, "-c", "listen_addresses=", "-F"]
+    serve: list[Any] = [folders[-1] / "postgres", "-D", folder / "data", "-k", folder, "-c", "listen_addresses=", "-F"]
     server = subprocess.Popen([*as_user, *serve], **quiet)
     before = os.environ.get("PGPASSWORD")
     os.environ["PGPASSWORD"] = PASSWORD
     try:
-        ready = [folders[-1] / "pg_isready", "-h", folder, "-q"]
+        ready: list[Any] = [folders[-1] / "pg_isready", "-h", folder, "-q"]
         until = time.monotonic() + 30
         while subprocess.run(ready).returncode and time.monotonic() < until:
             time.sleep(0.1)

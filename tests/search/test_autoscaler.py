@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import ray
-from ray._raylet import GcsClient
+from ray._raylet import GcsClient  # type: ignore[attr-defined]
 from ray.autoscaler.v2.sdk import get_cluster_resource_state
 
 from u2pl_ray.cli import main

@@ -134,7 +134,8 @@ class Accident(Listener):
     """Does something after an epoch of the first trial, once."""
 
     def __init__(self, after: int, act: Any) -> None:
-        self.after, self.act, self.notes, self.happened = after, act, [], False
+        self.after, self.act, self.happened = after, act, False
+        self.notes: list[str] = []
 
     def epoch_done(self, trial: TrialRecord, metrics: Mapping[str, Any], best: TrialRecord | None) -> None:
         if metrics["training_iteration"] == self.after and not self.happened:

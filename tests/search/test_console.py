@@ -1,6 +1,7 @@
 import io
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import Any
 
 from rich.console import Console
 
@@ -12,7 +13,7 @@ from u2pl_ray.search.study.trial_record import State, TrialRecord
 TEMPERATURE = "method.contrastive.temperature"
 
 
-def trial(index: int, state: State, value: float | None = None, epochs: int = 1, **more: str) -> TrialRecord:
+def trial(index: int, state: State, value: float | None = None, epochs: int = 1, **more: Any) -> TrialRecord:
     values = {} if value is None else dict.fromkeys(range(1, epochs + 1), value)
     return TrialRecord(
         f"{index:04d}", index, state, {TEMPERATURE: 0.123456}, values, value if state.finished else None, **more

@@ -29,7 +29,7 @@ EPOCHS = 9
 
 
 def search(folder: Path, base: Config, space: Space, url: str, name: str, trials: int = 20, **more: Any) -> Experiment:
-    arguments = {"name": name, "trials": trials, "storage_path": folder, "study_url": url} | more
+    arguments: dict[str, Any] = {"name": name, "trials": trials, "storage_path": folder, "study_url": url} | more
     return plan_search(base, space, **arguments).create()
 
 

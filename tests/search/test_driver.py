@@ -100,7 +100,8 @@ def test_killed_before_and_after_every_write_it_is_the_same_search(
     expected = story(whole, space)
     assert {state for state, *_ in expected} == {State.COMPLETED, State.STOPPED}
 
-    pieces, checkpoint = tmp_path / "pieces", {}
+    pieces = tmp_path / "pieces"
+    checkpoint: dict[str, Any] = {}
     pieces.mkdir()
     open_study(pieces, space)
     kills, done = 0, False

@@ -85,7 +85,7 @@ def test_a_search_for_two_things(tmp_path: Path, base: Config, sampler: str, opt
             assert (record.objectives, record.value) == ((), last["val/miou"])
     front = study.front()
     assert {record.number for record in front} == {trial.number for trial in study.study.best_trials}
-    assert [record.value for record in front] == sorted((record.value for record in front), reverse=True)
+    assert [record.value for record in front] == sorted((record.value or 0.0 for record in front), reverse=True)
     assert made.status()["front"] == [record.id for record in front]
 
 

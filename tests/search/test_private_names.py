@@ -153,14 +153,15 @@ def test_optunas_database_shows_its_engine() -> None:
     """Breaks: drivers of one PostgreSQL study hand out trials twice. Do: see `study.database.exclusively`."""
     storage = RDBStorage("sqlite://")
     study = optuna.create_study(storage=storage)
-    inner = getattr(study._storage, "_backend", study._storage)
+    inner: Any = getattr(study._storage, "_backend", study._storage)
     assert inner.engine.dialect.name == "sqlite"
 
 
 def test_wandbs_records_are_protocol_buffers() -> None:
     """Breaks: reading offline runs (`tracking.reader`). Do: `wandb leet inspect --json` reads them too."""
-    from wandb.proto import wandb_internal_pb2
+    from wandb.proto import wandb_internal_pb2 as generated
 
+    wandb_internal_pb2: Any = generated
     record = wandb_internal_pb2.Record()
     record.history.step.num = 3
     again = wandb_internal_pb2.Record()

@@ -1,5 +1,6 @@
 import optuna
 import pytest
+from optuna.distributions import BaseDistribution
 
 from u2pl_ray.config.errors import UserError
 from u2pl_ray.search.samplers.registry import SAMPLERS, SamplerChoice, trial_seed
@@ -23,7 +24,7 @@ def test_proposals_depend_on_seed_and_number_alone(name: str) -> None:
 
 def test_quasi_random_points_are_one_sequence() -> None:
     """Points 0..7 of a scrambled Sobol sequence fall one into each eighth."""
-    space = {"x": optuna.distributions.FloatDistribution(0, 1)}
+    space: dict[str, BaseDistribution] = {"x": optuna.distributions.FloatDistribution(0, 1)}
     drawn = []
     for number in range(8):
         study = optuna.create_study(sampler=SamplerChoice("qmc", 5).build(number))

@@ -123,7 +123,8 @@ def test_a_trial_whose_process_dies_continues(tmp_path: Path, base: Config, spac
         """Kills the trial's process, twice."""
 
         def __init__(self) -> None:
-            self.kills, self.notes = 0, []
+            self.kills = 0
+            self.notes: list[str] = []
 
         def epoch_done(self, trial: TrialRecord, metrics: Mapping[str, Any], best: TrialRecord | None) -> None:
             if metrics["training_iteration"] in (3, 5) and self.kills < 2:

@@ -125,7 +125,7 @@ def test_an_offline_search_arrives_by_sync(
         made = search(tracked, space, tmp_path)
     assert not stub.operations
     capsys.readouterr()
-    sync("s", tmp_path)
+    sync("s", str(tmp_path))
     assert capsys.readouterr().out.splitlines()[-1] == "3 of 3 runs uploaded"
     check_runs(made, stub)
 
@@ -228,7 +228,7 @@ def test_killed_and_resumed_each_epoch_is_there_once(
     assert (
         subprocess.run(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode == 0
     )
-    sync("s", tmp_path)
+    sync("s", str(tmp_path))
     resumed = Experiment.open("s", tmp_path)
     assert [len(record.values) for record in resumed.study().records()] == [16] * 3
     check_runs(resumed, stub)

@@ -2,6 +2,7 @@
 
 import resource
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,7 +24,7 @@ def test_two_hundred_trials_at_once(experiment: Path, monkeypatch: pytest.Monkey
         pending.append(writer.pending_bytes)
 
     monkeypatch.setattr(Writer, "expect", watched)
-    metrics = {f"val/iou/class_{number}": number / 100 for number in range(60)}
+    metrics: dict[str, Any] = {f"val/iou/class_{number}": number / 100 for number in range(60)}
     metrics |= {"val/miou": 0.5, "diag/entropy/hist": list(range(32)), "diag/entropy/max": 3.0}
     sink = sink_of(experiment)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -7,7 +8,7 @@ from u2pl_ray.config.errors import UserError
 from u2pl_ray.train import checkpoint
 from u2pl_ray.train.errors import CorruptCheckpoint
 
-STATE = {"weights": torch.arange(1000.0), "epochs_done": 3, "history": [{"val/miou": 0.5}]}
+STATE: dict[str, Any] = {"weights": torch.arange(1000.0), "epochs_done": 3, "history": [{"val/miou": 0.5}]}
 
 
 def test_round_trip(tmp_path: Path) -> None:

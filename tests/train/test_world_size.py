@@ -25,7 +25,7 @@ SETTINGS = [
     "train.epochs=2",
     "train.steps_per_epoch=2",
 ]
-CLOSE = {"rel": 2e-3, "abs": 1e-5}
+CLOSE: dict[str, Any] = {"rel": 2e-3, "abs": 1e-5}
 """After two epochs; a pixel whose entropy is at the threshold may fall to either side by rounding."""
 
 
