@@ -282,8 +282,9 @@ def _weights(
         columns = _columns(level, table.seed[there], setting, table.values[there, k - 1] if k else None)
         residual = y - columns @ solution.coefficients - delta[setting]
         square = (residual**2 / solution.variance + left[setting]) / (1 - rhos[k])
-        weight = np.minimum(1.0, (_OUTLIER**2 / square) ** 2)
         count = np.bincount(setting, minlength=len(prior))
+        # A single run's distance is its setting's as well as its luck's: only replicates tell.
+        weight = np.where(count[setting] > 1, np.minimum(1.0, (_OUTLIER**2 / square) ** 2), 1.0)
         sums = np.bincount(setting, weight * square, len(prior))
         own = np.where(count >= _OWN_NOISE, (_OWN_PRIOR + sums) / (_OWN_PRIOR + count), 1.0)
         found.append(weight / own[setting])
