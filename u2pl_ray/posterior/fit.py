@@ -21,6 +21,8 @@ from u2pl_ray.posterior.noise import run_weights, seed_correlations, seed_shares
 from u2pl_ray.posterior.prior import Hyper, covariance, grid
 from u2pl_ray.posterior.runs import Array, Run, Table, tabulate
 
+_ROUNDS = 4
+"""Times that weights and posterior are computed in turn."""
 _SUBSET = 150
 """Settings from which the smoothness is learned where there are more; all take part in the posterior."""
 _COMPONENTS = 6
@@ -141,7 +143,7 @@ def fit(
         components,
         mean,
         spread,
-        complete,
+        complete.astype(float),
         degrees,
         table.epoch_variance,
         correlations,

@@ -13,8 +13,6 @@ _RHOS = np.array([0.02, 0.15, 0.35, 0.6, 0.85])
 _RHO_PRIOR = np.log(np.array([0.25, 0.3, 0.25, 0.15, 0.05]))
 _OUTLIER = 3.0
 """Runs further than this many standard deviations from their setting lose weight, the further the more."""
-_ROUNDS = 4
-"""Times that weights and posterior are computed in turn."""
 _OWN_NOISE = 4
 """Runs of a setting from which on its own noise is estimated, shrunk to the common one."""
 _OWN_PRIOR = 8.0
