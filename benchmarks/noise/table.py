@@ -48,5 +48,6 @@ def print_table(rows: Sequence[Row]) -> None:
         print(
             f"{where:36} {row['policy']:18} budget {row['budget']:3} at once {row['parallel']:2}  "
             f"regret {row['regret']:.3f} ± {row['regret_error']:.3f}  gain {row['gain']:+.3f} "
-            f"claims {row['claims']:.3f} false {row['false']:.3f}  below {row['below']:.2f}  nothing {row['nothing']:.2f}{ratio}"
+            f"claims {row['claims']:.3f} false {row['false']:.3f}  "
+            f"below {row['below']:.2f}  nothing {row['nothing']:.2f}{ratio}"
         )
