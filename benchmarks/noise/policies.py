@@ -154,7 +154,8 @@ def explore_halving(search: Search, budget: float, parallel: int, ask: Ask, grac
         if steps[i] < EPOCHS:
             at[steps[i]].append(value)
             cut = sorted(at[steps[i]], reverse=True)[max(len(at[steps[i]]) // factor, 1) - 1]
-            if value >= cut or setting == paper:
+            ahead = sum(steps[j] - (steps[j - 1] if j else 0) for *_, j in queue) + steps[i + 1] - steps[i]
+            if (value >= cut or setting == paper) and search.spent + ahead / EPOCHS <= budget:
                 heapq.heappush(queue, (now + steps[i + 1] - steps[i], count, setting, i + 1))
                 count += 1
                 continue

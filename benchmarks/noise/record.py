@@ -47,7 +47,7 @@ def setting(unit: Array) -> list[str]:
 
 
 def rows(settings: int, seeds: int) -> dict[str, Any]:
-    """Return a comparison of the paper's setting and `settings` Sobol points, as `benchmarks.evidence.rows` reads it."""
+    """Return a comparison of the paper's setting and `settings` Sobol points, for `benchmarks.evidence.rows`."""
     drawn = {f"{i:02d}": setting(start_point(len(RANGES), i, seed=0)) for i in range(settings)}
     return {"base": "quickstart", "settings": LENGTH, "seeds": list(range(seeds)), "rows": {PAPER: [], **drawn}}
 
@@ -87,9 +87,7 @@ def main() -> None:
     write = verbs.add_parser("rows")
     write.add_argument("--settings", type=int, default=8)
     write.add_argument("--seeds", type=int, default=4)
-    write.add_argument(
-        "--paper-seeds", type=int, default=0, help="further seeds of the paper's setting, in a second file"
-    )
+    write.add_argument("--paper-seeds", type=int, default=0, help="the paper's setting's, in a second file")
     write.add_argument("-o", "--output", type=Path, required=True)
     verbs.add_parser("test").add_argument("results", type=Path)
     options = parser.parse_args()

@@ -3,7 +3,7 @@
     python -m benchmarks.noise.simulate --group main --reps 200
     python -m benchmarks.noise.simulate --table
 
-Each cell (policy, case, budget, trainings at once) is repeated on `--reps` worlds, the same worlds for every policy, and
+Each cell (policy, case, budget, trainings at once) is repeated on `--reps` worlds, the same for every policy, and
 appended to `benchmarks/results/noise_sim.jsonl`; cells that are there already are not simulated again.
 """
 

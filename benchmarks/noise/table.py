@@ -1,5 +1,6 @@
 """What the simulated cells say: how many trainings baseline B needs for the same regret and the same claims."""
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -20,7 +21,7 @@ def needed(baseline: Sequence[Row], regret: float, claims: float) -> float:
     for row in sorted(baseline, key=lambda row: row["budget"]):
         best, most = min(best, row["regret"]), max(most, row["claims"])
         points.append((row["budget"], math.log(max(best, 1e-6)), most))
-    for (low, r0, c0), (high, r1, c1) in zip(points, points[1:], strict=False):
+    for (low, r0, c0), (high, r1, c1) in itertools.pairwise(points):
         for step in range(101):
             part = step / 100
             regret_there, claims_there = r0 + part * (r1 - r0), c0 + part * (c1 - c0)
@@ -46,6 +47,7 @@ def print_table(rows: Sequence[Row]) -> None:
             ratio = f"  of B's trainings {text[0]} (for the regret alone {text[1]})"
         print(
             f"{where:36} {row['policy']:18} budget {row['budget']:3} at once {row['parallel']:2}  "
-            f"regret {row['regret']:.3f} ± {row['regret_error']:.3f}  gain {row['gain']:+.3f}  claims {row['claims']:.3f} "
-            f"false {row['false']:.3f}  below {row['below']:.2f}  nothing {row['nothing']:.2f}{ratio}"
+            f"regret {row['regret']:.3f} ± {row['regret_error']:.3f}  gain {row['gain']:+.3f} "
+            f"claims {row['claims']:.3f} false {row['false']:.3f}  "
+            f"below {row['below']:.2f}  nothing {row['nothing']:.2f}{ratio}"
         )

@@ -119,13 +119,15 @@ def test_stopped_runs_count_but_less():
 
 
 def test_smooth_prior_learns_from_neighbours():
-    rng = np.random.default_rng(8)
     at = np.linspace(0, 1, 25)
-    runs = [full(str(i), 0, 3 * np.sin(3 * x) + rng.normal()) for i, x in enumerate(at)]
-    points = {str(i): [x] for i, x in enumerate(at)}
-    truth = 3 * np.sin(3 * at)
-    error = [np.std(fit(runs, None, p).mean - truth) for p in (points, None)]
-    assert error[0] < 0.7 * error[1]
+    truth, points = 3 * np.sin(3 * at), {str(i): [x] for i, x in enumerate(at)}
+    errors = []
+    for draw in range(5):
+        noisy = truth + np.random.default_rng(draw).normal(size=25)
+        runs = [full(str(i), 0, value) for i, value in enumerate(noisy)]
+        errors.append([np.std(fit(runs, None, p).mean - truth) for p in (points, None)])
+    smooth, flat = np.mean(errors, axis=0)
+    assert smooth < 0.8 * flat
 
 
 def test_nothing_beyond_the_first_rung_yet():
@@ -149,7 +151,7 @@ def test_refuses(runs):
 def test_refuses_missing_points_and_epochs():
     with pytest.raises(UserError, match="no point"):
         fit([full("a", 0, 1.0)], None, {"b": [0.5]})
-    with pytest.raises(UserError, match="no setting to compare|no setting"):
+    with pytest.raises(UserError, match="no setting to compare"):
         answer(fit([full("a", 0, 1.0)]))
     with pytest.raises(UserError):
         progress(21, 20)

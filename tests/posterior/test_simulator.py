@@ -23,7 +23,7 @@ def test_every_policy_keeps_to_its_budget():
     world = World(Case(), 1)
     for policy in ("random", "random+confirm", "tpe+confirm", "tpe-halving", "noisy-gp"):
         end = run_policy(policy, world, 24, 8, np.random.default_rng(0))
-        assert 20 <= end.trainings <= 24.01, policy
+        assert 16 <= end.trainings <= 24.01, policy  # halving leaves what no whole training fits into
 
 
 def test_claims_truths_not_luck():

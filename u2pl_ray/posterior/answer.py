@@ -100,7 +100,7 @@ def probability_better(posterior: Posterior, setting: int, than: int) -> float:
 
 
 def interval(posterior: Posterior, setting: int, than: int, share: float = 0.95) -> tuple[float, float, float]:
-    """Return mean, low and high of the difference in worth: the central interval that holds `share` of its posterior."""
+    """Return mean, low and high of the difference in worth: the central interval."""
     gap, sd = _difference(posterior.mean, posterior.covariance, setting, than)
     half = sd * float(stats.t.ppf(0.5 + share / 2, posterior.degrees))
     return gap, gap - half, gap + half
@@ -150,7 +150,7 @@ def answer(posterior: Posterior, look: int = 1, more: float | None = None) -> An
 
 
 def leading(posterior: Posterior) -> list[int]:
-    """Return the settings besides the reference by falling posterior mean: complete ones; if none is, all with a run."""
+    """Return the settings besides the reference by falling posterior mean: complete ones, else all with a run."""
     tried = posterior.complete > 0
     if posterior.reference is not None:
         tried[posterior.reference] = False
@@ -163,7 +163,7 @@ def leading(posterior: Posterior) -> list[int]:
 
 
 def parts(posterior: Posterior) -> dict[str, float]:
-    """Return the shares of setting, seed, luck and epoch in the variance of one full training's value; they sum to 1."""
+    """Return the shares of setting, seed, luck and epoch in the variance of one full training; they sum to 1."""
     setting = sum(c.weight * c.setting_variance for c in posterior.components)
     total_luck = posterior.seed_sd**2
     epoch = min(posterior.epoch_variance, total_luck)

@@ -16,19 +16,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from u2pl_ray.config.errors import UserError
-from u2pl_ray.posterior.level import Level, Solution, effects, solve, summarize
+from u2pl_ray.posterior.level import Level, Solution, effects, solve
+from u2pl_ray.posterior.noise import run_weights, seed_correlations, seed_shares, summaries
 from u2pl_ray.posterior.prior import Hyper, covariance, grid
 from u2pl_ray.posterior.runs import Array, Run, Table, tabulate
 
-_RHOS = np.array([0.02, 0.15, 0.35, 0.6, 0.85])
-_RHO_PRIOR = np.log(np.array([0.25, 0.3, 0.25, 0.15, 0.05]))
-_OUTLIER = 3.0
-"""Runs further than this many standard deviations from their setting lose weight, the further the more."""
 _ROUNDS = 4
 """Times that weights and posterior are computed in turn."""
-_OWN_NOISE = 4
-"""Runs of a setting from which on its own noise is estimated, shrunk to the common one."""
-_OWN_PRIOR = 8.0
 _SUBSET = 150
 """Settings from which the smoothness is learned where there are more; all take part in the posterior."""
 _COMPONENTS = 6
@@ -37,7 +31,7 @@ _NEGLIGIBLE = 0.02
 
 @dataclass(frozen=True)
 class Component:
-    """Hold the posterior under one choice of hyperparameters: mean [S], covariance [S, S], luck's variance, v by level."""
+    """Hold the posterior under one choice of hyperparameters: mean [S], covariance [S, S], variances."""
 
     weight: float
     hyper: Hyper
@@ -62,7 +56,6 @@ class Posterior:
         epoch_variance: part of a single value's variance that is one epoch's.
         correlations: correlation of two settings' values on one seed, by progress; only where seeds are shared.
         maximize: whether the metric is maximized.
-        rho: [L] share of luck common to a seed, by level.
         table: the runs.
     """
 
@@ -121,13 +114,13 @@ def fit(
     index = None if reference is None else table.settings.index(reference)
     weights = [np.ones(int((~np.isnan(table.values[:, k])).sum())) for k in range(len(table.times))]
     flat = grid(smooth=False)
-    rhos = _seed_shares(table, weights, index, flat)
-    best = _evidence(_summaries(table, weights, rhos), len(table.settings), None, index, rhos, flat)
+    rhos = seed_shares(table, weights, index, flat)
+    best = _evidence(summaries(table, weights, rhos), len(table.settings), None, index, rhos, flat)
     hyper = flat[int(np.argmax(best))]
     for _ in range(_ROUNDS):
         prior = covariance(hyper, len(table.settings), None, index)
-        weights = _weights(table, _summaries(table, weights, rhos), prior, rhos, weights)
-    levels = _summaries(table, weights, rhos)
+        weights = run_weights(table, summaries(table, weights, rhos), prior, rhos, weights)
+    levels = summaries(table, weights, rhos)
     choices = grid(at is not None)
     evidence = _grid_evidence(table, weights, levels, at, index, rhos, choices)
     keep = np.argsort(-evidence, kind="stable")[:_COMPONENTS]
@@ -143,14 +136,14 @@ def fit(
         spread += c.weight * np.outer(c.mean - mean, c.mean - mean)
     complete = np.bincount(table.setting, ~np.isnan(table.values[:, -1]), len(mean))
     degrees = max(3.0, float(np.maximum(complete - 1, 0).sum()) + 2)
-    correlations = _correlations(table, levels, hyper, index, rhos)
+    correlations = seed_correlations(table, levels, hyper, index, rhos)
     return Posterior(
         table.settings,
         index,
         components,
         mean,
         spread,
-        complete,
+        complete.astype(float),
         degrees,
         table.epoch_variance,
         correlations,
@@ -170,54 +163,6 @@ def _points(settings: Sequence[str], points: Mapping[str, Sequence[float]] | Non
     if at.ndim != 2 or not np.isfinite(at).all():
         raise UserError("points must be finite and of one length: encode every setting by the same parameters")
     return at
-
-
-def _summaries(table: Table, weights: Sequence[Array], rhos: Array, only: Array | None = None) -> list[Level | None]:
-    """Return each level's statistics; None for a level that no run has reached. `only`: [N] mask of runs."""
-    levels: list[Level | None] = []
-    for k, time in enumerate(table.times):
-        there = ~np.isnan(table.values[:, k])
-        weight = weights[k]
-        if only is not None:
-            weight = weight[only[there]]
-            there &= only
-        if not there.any():
-            levels.append(None)
-            continue
-        before = table.values[there, k - 1] if k else None
-        slope = float(np.sqrt(table.times[k - 1] / time)) if k else 0.0
-        first = levels[0] if k else None
-        expected = first.spread * (1 - slope**2) if first is not None else None
-        levels.append(
-            summarize(
-                table.setting[there],
-                table.seed[there],
-                table.values[there, k],
-                before,
-                weight,
-                slope,
-                expected,
-                rhos[k],
-            )
-        )
-    return levels
-
-
-def _seed_shares(table: Table, weights: Sequence[Array], reference: int | None, choices: Sequence[Hyper]) -> Array:
-    """Return [L] rho: the share of luck that a seed's runs have in common, by level; its posterior mean on a grid."""
-    count, depth = len(table.settings), len(table.times)
-    scores = np.full((len(_RHOS), depth), np.nan)
-    for i, rho in enumerate(_RHOS):
-        for k, level in enumerate(_summaries(table, weights, np.full(depth, rho))):
-            if level is None or level.design.shape[1] <= 1 + level.slopes:  # no seed has two settings
-                continue
-            found = [solve(level, covariance(h, count, None, reference), rho).evidence + h.log_prior for h in choices]
-            scores[i, k] = np.logaddexp.reduce(found) + _RHO_PRIOR[i]
-    known = ~np.isnan(scores[0])
-    shares = np.full(depth, _RHOS[1])
-    posterior = np.exp(scores[:, known] - scores[:, known].max(axis=0)) if known.any() else scores[:, known]
-    shares[known] = _RHOS @ posterior / posterior.sum(axis=0)
-    return shares
 
 
 def _evidence(
@@ -263,40 +208,7 @@ def _grid_evidence(
     only = place[table.setting] >= 0
     small = replace(table, setting=np.maximum(place[table.setting], 0))
     at = int(place[reference]) if reference is not None and place[reference] >= 0 else None
-    return _evidence(_summaries(small, weights, rhos, only), len(tried), points[tried], at, rhos, choices)
-
-
-def _weights(
-    table: Table, levels: Sequence[Level | None], prior: Array, rhos: Array, weights: Sequence[Array]
-) -> list[Array]:
-    """Return each level's weights of runs from their distance to their setting: outliers, and settings' own noise."""
-    found = []
-    for k, level in enumerate(levels):
-        if level is None:
-            found.append(weights[k])
-            continue
-        there = ~np.isnan(table.values[:, k])
-        setting, y = table.setting[there], table.values[there, k]
-        solution = solve(level, prior, rhos[k])
-        delta, left, _ = effects(level, solution, prior)
-        columns = _columns(level, table.seed[there], setting, table.values[there, k - 1] if k else None)
-        residual = y - columns @ solution.coefficients - delta[setting]
-        square = (residual**2 / solution.variance + left[setting]) / (1 - rhos[k])
-        weight = np.minimum(1.0, (_OUTLIER**2 / square) ** 2)
-        count = np.bincount(setting, minlength=len(prior))
-        sums = np.bincount(setting, weight * square, len(prior))
-        own = np.where(count >= _OWN_NOISE, (_OWN_PRIOR + sums) / (_OWN_PRIOR + count), 1.0)
-        found.append(weight / own[setting])
-    return found
-
-
-def _columns(level: Level, seed: Array, setting: Array, before: Array | None) -> Array:
-    """Return [n, q] the runs' design, as in `summarize`."""
-    columns = [np.ones(len(seed))]
-    if before is not None:
-        columns.append(before - level.center)
-    columns += [(seed == one).astype(float) for one in np.unique(seed) if len(np.unique(setting[seed == one])) > 1]
-    return np.stack(columns, 1)
+    return _evidence(summaries(small, weights, rhos, only), len(tried), points[tried], at, rhos, choices)
 
 
 def _component(
@@ -343,22 +255,3 @@ def _step(
     else:
         new += solution.variance * left
     return worth, new, factor**2 * luck + solution.variance
-
-
-def _correlations(
-    table: Table, levels: Sequence[Level | None], hyper: Hyper, reference: int | None, rhos: Array
-) -> dict[float, float]:
-    """Return the correlation of two settings' luck on one seed, by progress, where seeds are shared."""
-    prior = covariance(hyper, len(table.settings), None, reference)
-    common = luck = 0.0
-    found = {}
-    for time, level, rho in zip(table.times, levels, rhos, strict=True):
-        if level is None:
-            break
-        solution = solve(level, prior, rho)
-        factor = float(solution.coefficients[1]) if level.slopes else 0.0
-        common = factor**2 * common + rho * solution.variance
-        luck = factor**2 * luck + solution.variance
-        if level.design.shape[1] > 1 + level.slopes:
-            found[float(time)] = common / luck
-    return found

@@ -94,7 +94,7 @@ def summarize(
     spread = max(spread, 1e-12)
     return Level(
         seen=seen,
-        weight=total,
+        weight=np.asarray(total, float),
         mean=mean,
         design=design,
         within_yy=float(weight @ dy**2),
@@ -168,7 +168,9 @@ def solve(level: Level, prior: Array, rho: float) -> Solution:
     # The prior of v is inverse gamma with mean `scale`, which depends on the settings' prior: its constant counts.
     evidence = -0.5 * (count + _PSEUDO) * np.log(variance) - 0.5 * log_det + 0.5 * _PSEUDO * np.log(scale)
     whitened = solved[:, 0] - solved[:, 1:] @ coefficients
-    return Solution(float(evidence), variance, coefficients, inverse, whitened, factor, solved[:, 1:])
+    return Solution(
+        float(evidence), variance, coefficients, np.asarray(inverse, float), whitened, factor, solved[:, 1:]
+    )
 
 
 def effects(level: Level, solution: Solution, prior: Array) -> tuple[Array, Array, Array]:

@@ -48,7 +48,8 @@ def encode(unit: Sequence[float], categories: Sequence[int]) -> list[float]:
 
 def start_point(dimensions: int, number: int, seed: int) -> Array:
     """Return [d] the `number`-th point (from 0) of a scrambled Sobol sequence in the unit cube."""
-    return np.asarray(qmc.Sobol(dimensions, seed=seed).random(number + 1)[number], float)
+    size = max(0, number).bit_length()  # whole powers of two
+    return np.asarray(qmc.Sobol(dimensions, seed=seed).random_base2(size)[number], float)
 
 
 def propose(

@@ -38,9 +38,7 @@ def progress(epoch: int, epochs: int, warmup: int = 0) -> float:
     Until the warm-up ends all settings are one and the same training, so it counts as a quarter of an epoch.
     """
     if not 1 <= epoch <= epochs:
-        raise UserError(
-            f"epoch {epoch} is not within 1 .. {epochs}: give the epoch and the length of the same training"
-        )
+        raise UserError(f"epoch {epoch} is not within 1 .. {epochs}: give epoch and length of one training")
     return max(epoch - warmup, 0.25) / max(epochs - warmup, 1)
 
 
@@ -105,9 +103,9 @@ def tabulate(runs: Sequence[Run], settings: Sequence[str], maximize: bool = True
 
 
 def _levels(runs: Sequence[Run]) -> Array:
-    """Return ascending progress levels: 1, and where at least 3 runs and 3 % of all ended."""
+    """Return at most 4 ascending progress levels: 1, and where at least 3 % of the runs ended, the commonest first."""
     ends = Counter(round(max(run.values), 6) for run in runs)
-    least = max(3, 0.03 * len(runs)) if len(runs) > 6 else 1
+    least = 0.03 * len(runs)
     chosen = [1.0]
     for time, count in ends.most_common():
         if count >= least and all(abs(time - other) > _SAME * other for other in chosen):
