@@ -73,7 +73,7 @@ def test_an_interrupted_writing_leaves_nothing(cache: Cache, monkeypatch: pytest
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(synthetic, "draw_scene", interrupted)
+        patch.setattr(scenes, "draw_scene", interrupted)
         with pytest.raises(KeyboardInterrupt):
             ensure(SMALL)
     assert list(cache().iterdir()) == []

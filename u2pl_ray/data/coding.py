@@ -28,7 +28,8 @@ def decode(file: Image.Image, path: Path, data: DataConfig, num_classes: int) ->
     """
     if data.label_coding == "color":
         return _from_colors(np.asarray(file.convert("RGB")), path, data)
-    depth = str(file.tile[0][3]) if file.tile else ""
+    tile = getattr(file, "tile", None)
+    depth = str(tile[0][3]) if tile else ""
     # Pillow stretches 2- and 4-bit grey to 0..255, which would change the class indices
     if file.mode not in _GREY + _WIDE or depth in ("L;2", "L;4"):
         raise UserError(
