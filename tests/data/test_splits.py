@@ -5,8 +5,8 @@ import pytest
 from PIL import Image
 from voc_folder import Folder, refused
 
+from u2pl_ray.data.lists import read_list
 from u2pl_ray.data.splits import make_splits
-from u2pl_ray.data.voc import read_list
 
 SOURCE = "train.txt"
 

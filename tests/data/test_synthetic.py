@@ -11,7 +11,7 @@ from PIL import Image
 from voc_folder import refused
 
 from u2pl_ray.config.schema import Config, SyntheticConfig
-from u2pl_ray.data import synthetic
+from u2pl_ray.data import scenes, synthetic
 from u2pl_ray.data.check import check
 from u2pl_ray.data.registry import resolve
 from u2pl_ray.data.scenes import CLASSES, draw_scene
@@ -52,7 +52,7 @@ def test_it_is_the_same_each_time_and_everywhere(cache: Cache, tmp_path: Path, m
 
 def test_it_is_written_once(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
     root = ensure(SMALL)
-    monkeypatch.setattr(synthetic, "draw_scene", None)
+    monkeypatch.setattr(scenes, "draw_scene", None)
     assert ensure(SMALL) == root
 
 
@@ -73,7 +73,7 @@ def test_an_interrupted_writing_leaves_nothing(cache: Cache, monkeypatch: pytest
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(synthetic, "draw_scene", interrupted)
+        patch.setattr(scenes, "draw_scene", interrupted)
         with pytest.raises(KeyboardInterrupt):
             ensure(SMALL)
     assert list(cache().iterdir()) == []

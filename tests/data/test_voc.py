@@ -3,6 +3,7 @@ import pytest
 from PIL import Image
 from voc_folder import Folder, refused
 
+from u2pl_ray.data.lists import read_list
 from u2pl_ray.data.voc import (
     open_split,
     open_training_splits,
@@ -11,7 +12,6 @@ from u2pl_ray.data.voc import (
     read_image,
     read_item,
     read_label,
-    read_list,
     root_of,
 )
 

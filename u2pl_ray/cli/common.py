@@ -3,7 +3,7 @@
 import sys
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from u2pl_ray.config.errors import UserError
 
@@ -53,9 +53,21 @@ def check_split(split: str) -> None:
         raise UserError(f"--split {split}: there are val and test")
 
 
+def say(text: str, file: TextIO | None = None) -> None:
+    """Print a line; characters that the terminal's encoding lacks are shown as escapes.
+
+    Args:
+        text: what to print.
+        file: where; None: stdout.
+    """
+    file = file or sys.stdout
+    encoding = file.encoding or "utf-8"
+    print(text.encode(encoding, "backslashreplace").decode(encoding), file=file)
+
+
 def warn(text: str) -> None:
     """One line on stderr."""
-    print(f"warning: {text}", file=sys.stderr)
+    say(f"warning: {text}", sys.stderr)
 
 
 def print_config(config: "Config") -> None:

@@ -1,24 +1,30 @@
 """`u2pl-ray data`: look over a data set, or split one."""
 
 import json
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from u2pl_ray.cli.arguments import AsJson, ConfigName, Overrides
-from u2pl_ray.cli.common import warn
+from u2pl_ray.cli.common import say, warn
+from u2pl_ray.config.errors import UserError
 
 
 def check(config: ConfigName, overrides: Overrides = None, json_: AsJson = False) -> None:
-    """Open every image and label of a configuration's splits, and count classes."""
+    """Open every image and label of a configuration's splits, name all bad files, and count classes."""
     from u2pl_ray.config.overrides import load
     from u2pl_ray.data import check as checking
 
-    report = checking.check(load(config, overrides or []))
-    print(json.dumps(report.to_dict(), indent=2) if json_ else "\n".join(report.lines()))
+    report, problems = checking.examine(load(config, overrides or []))
+    say(json.dumps(report.to_dict(), indent=2) if json_ else "\n".join(report.lines()))
     for warning in report.warnings:
         warn(warning)
+    for problem in problems[:-1]:
+        say(f"error: {problem}", sys.stderr)
+    if problems:
+        raise UserError(problems[-1] + (f" ({len(problems)} bad files in all)" if problems[1:] else ""))
 
 
 def make_splits(

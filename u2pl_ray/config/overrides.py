@@ -32,7 +32,19 @@ def load(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Config:
         raise UserError(f"{source}: not valid YAML: {error}") from None
     if not isinstance(tree, dict):
         raise UserError(f"{source}: expected a mapping of settings, found {type(tree).__name__}")
-    return validate(merge(_undotted(tree, source), parse_overrides(overrides)), source)
+    tree = _undotted(tree, source)
+    if Path(source).is_file():
+        tree = _beside(tree, Path(source).expanduser().absolute().parent)
+    return validate(merge(tree, parse_overrides(overrides)), source)
+
+
+def _beside(tree: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """`tree` with a relative data.root taken from the config's folder, and not from where the command runs."""
+    data = tree.get("data")
+    root = data.get("root") if isinstance(data, Mapping) else None
+    if not isinstance(root, str) or not root or Path(root).expanduser().is_absolute():
+        return tree
+    return merge(tree, {"data": {"root": str(folder / root)}})
 
 
 def parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:
@@ -130,7 +142,7 @@ def _read(name: str) -> tuple[str, str]:
     if path.is_dir():
         raise UserError(f"{name}: is a folder; give a YAML file, or one of the presets {', '.join(presets())}")
     try:
-        return str(name), path.read_text("utf-8")
+        return str(path), path.read_text("utf-8-sig")
     except UnicodeDecodeError:
         raise UserError(f"{name}: not a text file; expected YAML") from None
     except OSError as error:

@@ -8,7 +8,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from u2pl_ray.config.schema import IGNORE, Config
+from u2pl_ray.config.errors import UserError
+from u2pl_ray.config.schema import IGNORE, Config, DataConfig
 from u2pl_ray.data.registry import resolve
 from u2pl_ray.data.voc import (
     Item,
@@ -68,7 +69,7 @@ class DataReport:
 
 
 def check(config: Config, full: bool = True) -> DataReport:
-    """Check a data set; used by `u2pl-ray data check` (full), and before a training or a search (fast).
+    """Check a data set; used before a training or a search (fast).
 
     Full: every image and label is decoded. Fast: every file exists, sizes agree by their headers, the labeled
     split is decoded; sets of at most `SMALL` images are decoded all the same.
@@ -76,50 +77,100 @@ def check(config: Config, full: bool = True) -> DataReport:
     Raises:
         UserError: for the first thing that is wrong, naming the file.
     """
+    report, problems = examine(config, full)
+    if problems:
+        more = len(problems) - 1
+        hint = f" (and {more} more bad file{'s' * (more > 1)}: u2pl-ray data check lists them all)" if more else ""
+        raise UserError(problems[0] + hint)
+    return report
+
+
+def examine(config: Config, full: bool = True) -> tuple[DataReport, list[str]]:
+    """Check a data set as `check` does, but return what is wrong with single files, all of it, one line each.
+
+    Raises:
+        UserError: something is wrong with the set as a whole, such as a missing list.
+    """
     config = resolve(config)
     data, warnings = config.data, []
     labeled, unlabeled = open_training_splits(data)
+    if config.method.semi_supervised and not unlabeled:
+        raise UserError(
+            f"data.unlabeled is null, but method.name={config.method.name} learns from unlabeled images: name their "
+            "split file, or use method.name=supervised"
+        )
     if config.method.traits.all_labels:
         with_labels(unlabeled, config.method.name)
     splits = {"labeled": labeled, "unlabeled": unlabeled, "val": open_split(data, "val")}
-    if (Path(data.root) / data.test).is_file():
+    if data.test is None:
+        warnings.append("data.test is null: `evaluate` will need a test list for its test score")
+    elif (Path(data.root) / Path(data.test).expanduser()).is_file():
         splits["test"] = open_split(data, "test")
     else:
         warnings.append(f"data.test: split file {data.test} is missing: `evaluate` will need it for its test score")
     full = full or sum(len(items) for items in splits.values()) <= SMALL
-    reports = tuple(
-        _examine(name, items, len(data.classes), decode=full or name == "labeled") for name, items in splits.items()
-    )
+    problems: list[str] = []
+    reports = tuple(_examine(name, items, data, full or name == "labeled", problems) for name, items in splits.items())
+    if not problems:
+        _refuse_one_class(reports[0], data)
     warnings += _overlaps(splits)
     for report in reports:
         missing = [name for name, count in zip(data.classes, report.pixels, strict=False) if count == 0]
         if missing and report.name != "unlabeled":
             warnings.append(
-                f"split file {getattr(data, report.name)}: no image has a pixel labeled {', '.join(missing)}: "
+                f"split file {getattr(data, report.name) or data.labeled}: no image has a pixel labeled "
+                f"{', '.join(missing)}: "
                 + ("it can't be learned" if report.name == "labeled" else "it does not count in the mIoU")
             )
-    return DataReport(data.root, data.classes, reports, tuple(warnings))
+    return DataReport(data.root, data.classes, reports, tuple(warnings)), problems
 
 
-def _examine(name: str, items: Sequence[Item], classes: int, decode: bool) -> SplitReport:
-    labels = sum(item.label is not None for item in items)
+def _refuse_one_class(labeled: SplitReport, data: DataConfig) -> None:
+    """Raise `UserError` where the labeled images show fewer than two classes: nothing can be learned from them."""
+    shown = [name for name, count in zip(data.classes, labeled.pixels, strict=True) if count]
+    if len(shown) >= 2:
+        return
+    cure = "check how the masks are coded (data.label_map, data.ignore_value, data.label_coding)"
+    if labeled.ignored and data.ignore_value == IGNORE and not data.label_map and data.label_coding == "index":
+        cure = (
+            f"{labeled.ignored} pixels are 255, which means ignored: if these are 0/255 masks, "
+            "set data.label_map={255: 1}"
+        )
+    raise UserError(
+        f"data.labeled={data.labeled}: all labeled pixels are of "
+        f"{f'one class ({shown[0]})' if shown else 'no class'}, so nothing can be learned: {cure}"
+    )
+
+
+def _examine(name: str, items: Sequence[Item], data: DataConfig, decode: bool, problems: list[str]) -> SplitReport:
+    """Look at the files of a split, and append what is wrong with them to `problems`."""
+    classes, labels = len(data.classes), sum(item.label is not None for item in items)
+    look = (lambda item: _count(item, data)) if decode else _compare_headers
+    found = _each(look, items)
+    problems += [str(result) for result in found if isinstance(result, UserError)]
     if not decode:
-        _each(_compare_headers, items)
         return SplitReport(name, len(items), labels, (), 0)
-    counts = sum(_each(lambda item: _count(item, classes), items), np.zeros(IGNORE + 1, np.int64))
+    counts = sum((result for result in found if isinstance(result, np.ndarray)), np.zeros(IGNORE + 1, np.int64))
     pixels = tuple(int(count) for count in counts[:classes]) if labels else ()
     return SplitReport(name, len(items), labels, pixels, int(counts[IGNORE]))
 
 
-def _each(function: Callable[[Item], T], items: Iterable[Item]) -> list[T]:
-    """In threads (decoding releases the interpreter lock); the first error in the order of items is raised."""
+def _each(function: Callable[[Item], T], items: Iterable[Item]) -> list[T | UserError]:
+    """In threads (decoding releases the interpreter lock); an item that is refused gives its error."""
+
+    def attempt(item: Item) -> T | UserError:
+        try:
+            return function(item)
+        except UserError as error:
+            return error
+
     with ThreadPoolExecutor(_THREADS) as pool:
-        return list(pool.map(function, items))
+        return list(pool.map(attempt, items))
 
 
-def _count(item: Item, classes: int) -> np.ndarray:
+def _count(item: Item, data: DataConfig) -> np.ndarray:
     """Pixels by label value, int64 [256]; zeros for an image without a label."""
-    _, label = read_item(item, classes)
+    _, label = read_item(item, len(data.classes), data)
     counted = label if item.label is not None else np.empty(0, np.uint8)
     return np.bincount(counted.ravel(), minlength=IGNORE + 1)
 

@@ -45,9 +45,19 @@ class EvaluationBatch(NamedTuple):
     ids: tuple[str, ...]
 
 
-def steps_per_epoch(config: Config, unlabeled: int) -> int:
-    """Optimizer steps per epoch: the configured number, else once through the `unlabeled` images."""
-    return config.train.steps_per_epoch or -(-unlabeled // config.train.unlabeled_batch_size)
+def steps_per_epoch(config: Config, unlabeled: int, labeled: int = 1) -> int:
+    """Optimizer steps per epoch: the configured number, else once through the unlabeled images.
+
+    Args:
+        config: gives batch sizes and the configured number.
+        unlabeled: images in that split; without any, an epoch is once through the labeled ones.
+        labeled: images in that split.
+    """
+    if config.train.steps_per_epoch:
+        return config.train.steps_per_epoch
+    if not unlabeled:
+        return -(-labeled // config.train.batch_size)
+    return -(-unlabeled // config.train.unlabeled_batch_size)
 
 
 class TrainingBatches:
@@ -71,7 +81,7 @@ class TrainingBatches:
         labeled, unlabeled = open_training_splits(config.data)
         self.unlabeled = unlabeled
         """The unlabeled images."""
-        self.steps = steps_per_epoch(config, len(unlabeled))
+        self.steps = steps_per_epoch(config, len(unlabeled), len(labeled))
         """Steps per epoch."""
         if config.method.traits.all_labels:
             labeled = labeled + with_labels(unlabeled, config.method.name)
@@ -171,14 +181,14 @@ class _Reader:
     """
 
     def __init__(self, config: Config) -> None:
-        self._classes = len(read_classes(config.data))
+        self._data, self._classes = config.data, len(read_classes(config.data))
         self._free = CACHE_BYTES if config.data.loader_workers == 0 else 0
         self._kept: dict[Item, tuple[np.ndarray, np.ndarray]] = {}
 
     def __call__(self, item: Item) -> tuple[np.ndarray, np.ndarray]:
         found = self._kept.get(item)
         if found is None:
-            found = read_item(item, self._classes)
+            found = read_item(item, self._classes, self._data)
             size = found[0].nbytes + found[1].nbytes
             if size <= self._free:
                 self._free -= size

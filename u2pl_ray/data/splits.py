@@ -1,14 +1,19 @@
 """Making labeled / unlabeled split files out of a fully labeled training list."""
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
 from u2pl_ray.config.errors import UserError
 from u2pl_ray.config.schema import IGNORE, DataConfig
-from u2pl_ray.data.voc import list_labels, read_classes, read_label, read_list, root_of
+from u2pl_ray.data.lists import read_list
+from u2pl_ray.data.voc import Item, listed, read_classes, read_label, root_of
+
+_THREADS = 8
 
 
 def make_splits(
@@ -39,8 +44,7 @@ def make_splits(
         UserError: a size that is no part of the list, a file that exists, anything wrong with the labels.
     """
     root = root_of(data)
-    listed = root / source
-    ids = read_list(listed)
+    ids = read_list(root / source)
     parsed = [_parse(size, len(ids)) for size in sizes]
     folders = [(Path(out) if out else root / "splits") / name for name, _ in parsed]
     if len(set(folders)) != len(folders):
@@ -49,7 +53,7 @@ def make_splits(
         for file in (folder / "labeled.txt", folder / "unlabeled.txt"):
             if file.exists():
                 raise UserError(f"{file} exists already: remove it, or write elsewhere")
-    order = _covering_order(_presence(root, listed, ids, len(read_classes(data))), seed)
+    order = _covering_order(_presence_of_ids(data, source), seed)
     for folder, (_, count) in zip(folders, parsed, strict=True):
         _write(folder, ids, set(order[:count]))
     return folders
@@ -70,20 +74,63 @@ def _parse(size: str, total: int) -> tuple[str, int]:
     return (str(value).replace("/", "_"), count)
 
 
-def _presence(root: Path, listed: Path, ids: Sequence[str], classes: int) -> np.ndarray:
-    """bool [images, classes]: whether the class has a pixel in the image."""
-    files = list_labels(root)
-    present = np.zeros((len(ids), classes), bool)
-    for row, name in enumerate(ids):
-        if name not in files:
-            raise UserError(f"{listed} lists {name!r}, which has no label file: splits are made from labeled images")
-        values = np.unique(read_label(files[name], classes))
-        present[row, values[values != IGNORE]] = True
-    return present
+def _presence_of_ids(data: DataConfig, source: str) -> np.ndarray:
+    """`presence` of the images in a list, each of which needs its label."""
+    items = listed(data.model_copy(update={"labeled": source}), "labeled", labels=False)
+    for item in items:
+        if item.label is None:
+            raise UserError(f"{source} lists {item.id!r}, which has no label file: splits are made from labeled images")
+    return presence(data, items)
+
+
+def presence(data: DataConfig, items: Sequence[Item]) -> np.ndarray:
+    """Return bool [images, classes]: whether the class has a pixel in the image's label."""
+    classes = len(read_classes(data))
+
+    def row(item: Item) -> np.ndarray:
+        assert item.label is not None
+        return np.bincount(read_label(item.label, classes, data).ravel(), minlength=IGNORE + 1)[:classes] > 0
+
+    with ThreadPoolExecutor(_THREADS) as pool:
+        return np.array(list(pool.map(row, items)))
+
+
+def hold_out(data: DataConfig) -> tuple[tuple[Item, ...], tuple[Item, ...]]:
+    """Return the labeled images without, and then with, those held out for validation; both keep the list's order.
+
+    The held-out part is `data.holdout` of them, drawn by `data.holdout_seed` so that it shows every class that at least
+    two images show, and the rest shows every class.
+
+    Raises:
+        UserError: fewer than two labeled images.
+    """
+    return _hold_out(data.model_dump_json())
+
+
+@lru_cache(maxsize=4)
+def _hold_out(settings: str) -> tuple[tuple[Item, ...], tuple[Item, ...]]:
+    data = DataConfig.model_validate_json(settings)
+    items = listed(data, "labeled")
+    if len(items) < 2:
+        raise UserError(f"data.labeled={data.labeled} has {len(items)} image: none can be held out for validation")
+    found = presence(data, items)
+    kept = _covering(found, data.holdout_seed)  # what training must not lose
+    free = [row for row in range(len(items)) if row not in kept] or kept[1:]
+    count = min(len(free), max(1, round(data.holdout * len(items))))
+    held = {free[row] for row in _covering_order(found[free], data.holdout_seed)[:count]}
+    parts = [tuple(item for row, item in enumerate(items) if (row in held) == side) for side in (False, True)]
+    return parts[0], parts[1]
 
 
 def _covering_order(present: np.ndarray, seed: int) -> list[int]:
     """All images in a random order that shows every class early on."""
+    first = _covering(present, seed)
+    shuffled = np.random.default_rng(seed).permutation(len(present))
+    return first + [int(row) for row in shuffled if int(row) not in set(first)]
+
+
+def _covering(present: np.ndarray, seed: int) -> list[int]:
+    """A few images that show every class that any shows."""
     shuffled = np.random.default_rng(seed).permutation(len(present))
     missing = present.any(axis=0)
     rarity = np.where(missing, present.sum(axis=0), len(present) + 1)
@@ -94,7 +141,7 @@ def _covering_order(present: np.ndarray, seed: int) -> list[int]:
         chosen = int(shuffled[int(np.argmax(gains))])
         first.append(chosen)
         missing &= ~present[chosen]
-    return first + [int(row) for row in shuffled if int(row) not in set(first)]
+    return first
 
 
 def _write(folder: Path, ids: Sequence[str], labeled: set[int]) -> None:

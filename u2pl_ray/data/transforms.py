@@ -24,6 +24,7 @@ class WeakAugmentation:
 
     def __init__(self, data: DataConfig) -> None:
         self._data = data
+        self._fill = tuple(round(255.0 * value) for value in data.mean)
 
     @cached_property
     def _pipeline(self) -> Any:
@@ -47,7 +48,7 @@ class WeakAugmentation:
                     pad_if_needed=True,
                     pad_position="random",
                     border_mode=cv2.BORDER_CONSTANT,
-                    fill=tuple(round(255.0 * value) for value in data.mean),
+                    fill=self._fill,
                     fill_mask=IGNORE,
                 ),
                 albumentations.HorizontalFlip(p=data.flip),
@@ -68,6 +69,20 @@ class WeakAugmentation:
         """
         # Not Compose.set_random_seed: it seeds every transform alike, so that scale, crop and flip would be one
         # and the same draw. One stream shared by all transforms keeps them independent.
+        least = -(-1.0 // self._data.scale[0])
+        if min(image.shape[:2]) < least:  # a side would be scaled to no pixel at all
+            image, label = (
+                cv2.copyMakeBorder(
+                    a,
+                    0,
+                    max(0, int(least) - image.shape[0]),
+                    0,
+                    max(0, int(least) - image.shape[1]),
+                    cv2.BORDER_CONSTANT,
+                    value=fill,
+                )
+                for a, fill in ((image, self._fill), (label, (IGNORE, IGNORE, IGNORE, IGNORE)))
+            )
         self._pipeline.set_random_state(np.random.default_rng(seed), random.Random(seed))
         out = self._pipeline(image=image, mask=label)
         pixels = np.ascontiguousarray(out["image"].transpose(2, 0, 1))

@@ -1,11 +1,11 @@
-"""PASCAL VOC layout on disk: JPEGImages/<id>.jpg, SegmentationClass/<id>.png, split files of one id per line.
+"""Images and masks on disk: by ids in two folders (PASCAL VOC's layout is the default), or by lists of files.
 
 Everything wrong with the files is a `UserError` that names the file.
 """
 
 import json
 import os
-from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,16 +14,17 @@ from PIL import Image
 
 from u2pl_ray.config.errors import UserError
 from u2pl_ray.config.schema import IGNORE, DataConfig
+from u2pl_ray.data.coding import decode
+from u2pl_ray.data.lists import Files, read_list, split_entry
 
-IMAGE_SUFFIXES = (".jpg", ".png", ".jpeg")
-"""In order of precedence where an id has several files; upper case is accepted too."""
 IMAGES = "JPEGImages"
 LABELS = "SegmentationClass"
 SPLITS = ("labeled", "unlabeled", "val", "test")
 """The four splits: the names of the split files' keys under `data`."""
 
 _IMAGE_MODES = ("RGB", "L", "P", "RGBA", "LA", "CMYK", "YCbCr", "1")
-_LABEL_MODES = ("L", "P", "1")
+_LABEL_SUFFIXES = (".png", ".tif", ".tiff", ".bmp", ".gif")
+_ORIENTATION = 0x0112
 _DECODE_ERRORS = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 
 
@@ -37,15 +38,19 @@ class Item:
 
 
 def root_of(data: DataConfig) -> Path:
-    """The data root as an absolute path, checked to have the layout's folders."""
+    """The data root as an absolute path, checked to exist."""
     if not data.root:
         raise UserError("data.root is empty: set it to a folder with JPEGImages/ and SegmentationClass/")
     root = Path(os.path.abspath(os.path.expanduser(data.root)))
     if not root.is_dir():
         raise UserError(f"data.root={data.root}: there is no such folder; set data.root to your images")
-    for folder in (IMAGES, LABELS):
-        if not (root / folder).is_dir():
-            raise UserError(f"{root / folder} is missing: data.root must be in PASCAL VOC layout")
+    for key in ("images", "labels"):
+        folder = root / os.path.expanduser(getattr(data, key))
+        if not folder.is_dir():
+            raise UserError(
+                f"{folder} is missing: data.root must be in PASCAL VOC layout, or data.{key} name the folder; "
+                "u2pl-ray init IMAGES writes a configuration for other layouts"
+            )
     return root
 
 
@@ -72,62 +77,59 @@ def read_classes(data: DataConfig) -> tuple[str, ...]:
     return tuple(names)
 
 
-def read_list(path: Path, key: str = "") -> tuple[str, ...]:
-    """Ids in a split file, one per line; blank lines are skipped. `key` is the setting that named the file."""
-    named = f"{key}: " if key else ""
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (FileNotFoundError, NotADirectoryError):
-        raise UserError(f"{named}split file {path} is missing: write one image id per line there") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{named}split file {path} can't be read: {error}") from None
-    ids = [line.strip() for line in lines if line.strip()]
-    if not ids:
-        raise UserError(f"{named}split file {path} is empty: write one image id per line there")
-    name, count = Counter(ids).most_common(1)[0]
-    if count > 1:
-        raise UserError(f"{named}split file {path} lists {name!r} {count} times: keep one line of it")
-    return tuple(ids)
-
-
-def list_images(root: Path) -> dict[str, Path]:
-    """Image files of the root by id (one directory listing: asking file by file is slow on network storage)."""
-    best: dict[str, tuple[int, Path]] = {}
-    for entry in os.scandir(root / IMAGES):
-        stem, suffix = os.path.splitext(entry.name)
-        if suffix.lower() in IMAGE_SUFFIXES:
-            found = (IMAGE_SUFFIXES.index(suffix.lower()), Path(entry.path))
-            best[stem] = min(best.get(stem, found), found)
-    return {stem: path for stem, (_, path) in best.items()}
-
-
-def list_labels(root: Path) -> dict[str, Path]:
-    """Label files of the root by id."""
-    names = (os.path.splitext(entry.name) for entry in os.scandir(root / LABELS))
-    return {stem: root / LABELS / (stem + suffix) for stem, suffix in names if suffix == ".png"}
-
-
 def open_split(data: DataConfig, split: str, labels: bool = True) -> tuple[Item, ...]:
     """Items of one of `SPLITS` in the order of its file, existence checked.
 
     Args:
         data: the data section; `data.root` and the split's file name are used.
-        split: one of labeled, unlabeled, val, test.
+        split: one of labeled, unlabeled, val, test. Where validation images are held out of the labeled ones, these are
+            given as val, and labeled is the rest.
         labels: refuse an image without a label file. Where False, `Item.label` may be None.
     """
-    root = root_of(data)
-    path = root / getattr(data, split)
-    ids = read_list(path, f"data.{split}")
-    images, label_files = list_images(root), list_labels(root)
-    _refuse_absent(ids, images, path, f"{IMAGES}/{{}}.jpg (or .png)", "image")
+    if split in ("labeled", "val") and holds_out(data):
+        from u2pl_ray.data.splits import hold_out
+
+        rest, held = hold_out(data)
+        return held if split == "val" else rest
+    return listed(data, split, labels)
+
+
+def holds_out(data: DataConfig) -> bool:
+    """Whether validation images are a part of the labeled ones."""
+    return data.selection == "holdout" or data.val is None
+
+
+def official(data: DataConfig) -> DataConfig:
+    """The same data, evaluated on its own val list where there is one, whatever trials were compared on."""
+    return data if data.val is None else data.model_copy(update={"selection": "val"})
+
+
+def listed(data: DataConfig, split: str, labels: bool = True) -> tuple[Item, ...]:
+    """Items of a split file as it is, nothing held out; see `open_split`."""
+    root, name = root_of(data), getattr(data, split)
+    if name is None:
+        raise UserError(f"data.{split} is null: set it to a split file")
+    path = root / os.path.expanduser(name)
+    entries = read_list(path, f"data.{split}")
+    images = Files(root, os.path.expanduser(data.images))
+    masks = Files(root, os.path.expanduser(data.labels), _LABEL_SUFFIXES)
+    pairs = [split_entry(entry, images) for entry in entries]
+    _refuse_absent([pair[0] for pair in pairs], images, path, f"{data.images}/{{}}.jpg (or .png)", "image")
+    named = [label or images.id_of(image) for image, label in pairs]
     if labels:
-        _refuse_absent(ids, label_files, path, f"{LABELS}/{{}}.png", "label")
-    return tuple(Item(name, images[name], label_files.get(name)) for name in ids)
+        _refuse_absent(named, masks, path, f"{data.labels}/{{}}.png", "label")
+    found = (images.find(image) for image, _ in pairs)
+    return tuple(
+        Item(images.id_of(pair[0]), image, masks.find(label))
+        for pair, image, label in zip(pairs, found, named, strict=True)
+        if image is not None
+    )
 
 
 def open_training_splits(data: DataConfig) -> tuple[tuple[Item, ...], tuple[Item, ...]]:
     """The labeled and the unlabeled split, checked to be disjoint."""
-    labeled, unlabeled = open_split(data, "labeled"), open_split(data, "unlabeled", labels=False)
+    labeled = open_split(data, "labeled")
+    unlabeled = () if data.unlabeled is None else open_split(data, "unlabeled", labels=False)
     ids = {item.id for item in labeled}
     both = [item.id for item in unlabeled if item.id in ids]
     if both:
@@ -158,56 +160,92 @@ def with_labels(unlabeled: tuple[Item, ...], method: str) -> tuple[Item, ...]:
     return unlabeled
 
 
-def _refuse_absent(ids: tuple[str, ...], files: dict[str, Path], split: Path, pattern: str, what: str) -> None:
-    absent = [name for name in ids if name not in files]
+def _refuse_absent(entries: Sequence[str], files: Files, split: Path, pattern: str, what: str) -> None:
+    absent = [entry for entry in entries if files.find(entry) is None]
     if absent:
         more = f" (and {len(absent) - 1} more)" if len(absent) > 1 else ""
+        place = absent[0] if os.path.splitext(absent[0])[1] else pattern.format(absent[0])
         raise UserError(
-            f"split file {split} lists {absent[0]!r}{more}, but its {what} {pattern.format(absent[0])} is absent: "
+            f"split file {split} lists {absent[0]!r}{more}, but its {what} {place} is absent: "
             "add the file or remove the line"
         )
 
 
-def read_image(path: Path) -> np.ndarray:
-    """An image as uint8 [h, w, 3] RGB, pixels as stored (EXIF rotation is not applied: labels have none)."""
+def read_image(path: Path, upright: bool = True) -> np.ndarray:
+    """Read an image as uint8 [h, w, 3] RGB.
+
+    Args:
+        path: the file.
+        upright: turn it as its EXIF orientation says.
+
+    Raises:
+        UserError: not a readable image, or of a pixel format that is not supported.
+    """
     try:
         with Image.open(path) as file:
             if file.mode not in _IMAGE_MODES:
                 raise UserError(f"{path}: pixel format {file.mode} is not supported: save it as 8-bit RGB")
-            return np.array(file.convert("RGB"))
+            return np.array((_upright(file) if upright else file).convert("RGB"))
     except _DECODE_ERRORS as error:
         raise _unreadable(path, error) from None
 
 
-def read_label(path: Path, num_classes: int) -> np.ndarray:
-    """A label image (palette or grey) as uint8 [h, w] of class indices below `num_classes`, or 255."""
+def read_label(path: Path, num_classes: int, data: DataConfig | None = None) -> np.ndarray:
+    """Read a mask as uint8 [h, w] of class indices below `num_classes`, or 255.
+
+    Args:
+        path: the file; its own EXIF orientation is honoured.
+        num_classes: values from it on are refused.
+        data: how classes are coded; None: value is class, 255 is none.
+    """
     try:
         with Image.open(path) as file:
-            depth = str(file.tile[0][3]) if file.tile else ""
-            # Pillow stretches 2- and 4-bit grey to 0..255, which would change the class indices
-            if file.mode not in _LABEL_MODES or depth in ("L;2", "L;4"):
-                raise UserError(
-                    f"{path}: a label must have one 8-bit channel of class indices, this is "
-                    f"{depth or file.mode}: save it as a palette or 8-bit grey PNG"
-                )
-            label = np.array(file, dtype=np.uint8)
+            label = decode(file, path, data or DataConfig(), num_classes)
+            turn = _turn(file)
+            return label if turn is None else np.asarray(Image.fromarray(label).transpose(turn))
     except _DECODE_ERRORS as error:
         raise _unreadable(path, error) from None
-    wrong = label[(label >= num_classes) & (label != IGNORE)]
-    if wrong.size:
-        raise UserError(
-            f"{path}: label value {int(wrong.min())} is outside the {num_classes} classes "
-            f"(0..{num_classes - 1}, or {IGNORE} to ignore): fix the label or add the class"
-        )
-    return label
 
 
-def read_item(item: Item, num_classes: int) -> tuple[np.ndarray, np.ndarray]:
-    """Image uint8 [h, w, 3] and label uint8 [h, w] (all 255 where the item has none), sizes compared."""
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What the values of the EXIF orientation tag ask for."""
+
+
+def _turn(file: Image.Image) -> Image.Transpose | None:
+    """How an opened image has to be turned to be upright; None: not at all."""
+    return _TURNS.get(file.getexif().get(_ORIENTATION, 1)) if "exif" in file.info else None
+
+
+def _upright(file: Image.Image) -> Image.Image:
+    turn = _turn(file)
+    return file if turn is None else file.transpose(turn)
+
+
+def read_item(item: Item, num_classes: int, data: DataConfig | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Image uint8 [h, w, 3] and label uint8 [h, w] (all 255 where the item has none), sizes compared.
+
+    Each is turned as its own EXIF orientation says. A mask that then fits the image as stored was drawn on the stored
+    pixels: the image is not turned.
+
+    Args:
+        item: names the files.
+        num_classes: label values from it on are refused.
+        data: how classes are coded; None: value is class, 255 is none.
+    """
     image = read_image(item.image)
     if item.label is None:
         return image, np.full(image.shape[:2], IGNORE, np.uint8)
-    label = read_label(item.label, num_classes)
+    label = read_label(item.label, num_classes, data)
+    if image.shape[:2] == label.shape[1::-1] != label.shape[:2]:
+        image = read_image(item.image, upright=False)
     refuse_sizes(item, (image.shape[0], image.shape[1]), (label.shape[0], label.shape[1]))
     return image, label
 
@@ -220,10 +258,11 @@ def palette() -> np.ndarray:
 
 
 def read_size(path: Path) -> tuple[int, int]:
-    """(height, width) from the file's header."""
+    """(height, width) from the file's header, turned as its EXIF orientation says."""
     try:
         with Image.open(path) as file:
-            return file.height, file.width
+            turned = "exif" in file.info and file.getexif().get(_ORIENTATION, 1) >= 5
+            return (file.width, file.height) if turned else (file.height, file.width)
     except _DECODE_ERRORS as error:
         raise _unreadable(path, error) from None
 

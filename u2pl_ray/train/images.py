@@ -67,12 +67,12 @@ class SampleImages:
         student.eval()
         files: dict[str, bytes] = {}
         for number, item in enumerate(self._val):
-            pixels, truth = read_item(item, len(self._config.data.classes))
+            pixels, truth = read_item(item, len(self._config.data.classes), self._config.data)
             logits = self._logits(student, pixels, device)
             maps = {"truth": truth, "prediction": _crop(per_pixel(most_likely, *logits), truth)}
             files |= image_files(f"val.{number}.{_plain(item.id)}", pixels, maps)
         for number, item in enumerate(self._unlabeled if "diag/gamma" in metrics else ()):
-            pixels, truth = read_item(item, len(self._config.data.classes))
+            pixels, truth = read_item(item, len(self._config.data.classes), self._config.data)
             logits = self._logits(teacher, pixels, device)
             threshold = torch.tensor(metrics["diag/gamma"], device=device)
             reliable, _ = partition(upsampled_entropy(*logits), threshold, metrics["diag/alpha"])

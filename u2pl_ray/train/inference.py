@@ -14,7 +14,7 @@ from u2pl_ray.config.overrides import validate
 from u2pl_ray.config.schema import Config
 from u2pl_ray.data.loaders import EvaluationBatches
 from u2pl_ray.data.transforms import normalise
-from u2pl_ray.data.voc import read_image
+from u2pl_ray.data.voc import official, read_image
 from u2pl_ray.models.segmentor import Segmentor
 from u2pl_ray.train.checkpoint import load_for_user
 from u2pl_ray.train.evaluate import confusion, predict, scores
@@ -80,6 +80,7 @@ def score(trained: Trained, config: Config, split: Literal["val", "test"]) -> tu
             f"data.classes: the data has {len(config.data.classes)} classes, "
             f"the checkpoint was trained on {len(trained.config.data.classes)}"
         )
+    config = config.model_copy(update={"data": official(config.data)})
     batches = EvaluationBatches(config, split)
     matrices = confusion([trained.student, trained.teacher], batches, len(config.data.classes), trained.device)
     student, teacher = matrices
