@@ -42,7 +42,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from u2pl_ray.config.schema import IGNORE, ContrastiveConfig, MemoryBankConfig
+from u2pl_ray.config.method import ContrastiveConfig, MemoryBankConfig
+from u2pl_ray.config.schema import IGNORE
 from u2pl_ray.method.collectives import Collectives
 from u2pl_ray.method.contrastive import ContrastiveLoss
 from u2pl_ray.method.losses import pseudo_label_loss

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.method import golden
-from u2pl_ray.config.schema import AlphaConfig
+from u2pl_ray.config.method import AlphaConfig
 from u2pl_ray.method.alpha import alpha_at
 
 fractions = st.floats(0, 1)

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
 from tests.method import golden
-from u2pl_ray.config.schema import ContrastiveConfig, MemoryBankConfig
+from u2pl_ray.config.method import ContrastiveConfig, MemoryBankConfig
 from u2pl_ray.method import contrastive, pixels
 from u2pl_ray.method.collectives import Collectives
 from u2pl_ray.method.contrastive import ContrastiveLoss

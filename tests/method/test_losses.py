@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from tests.method import golden
-from u2pl_ray.config.schema import OhemConfig
+from u2pl_ray.config.method import OhemConfig
 from u2pl_ray.method import maps
 from u2pl_ray.method.collectives import Collectives
 from u2pl_ray.method.losses import cross_entropy, ohem_cross_entropy, pseudo_label_loss

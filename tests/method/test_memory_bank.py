@@ -9,7 +9,7 @@ from torch import Tensor
 
 from tests.method import golden
 from u2pl_ray.config.errors import UserError
-from u2pl_ray.config.schema import MemoryBankConfig
+from u2pl_ray.config.method import MemoryBankConfig
 from u2pl_ray.method.memory_bank import MemoryBank, capacities, normalize_
 
 DIM = 3

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from u2pl_ray.config.schema import MixingConfig
+from u2pl_ray.config.method import MixingConfig
 from u2pl_ray.method.collectives import Collectives
 from u2pl_ray.method.mixing import mix
 

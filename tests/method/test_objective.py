@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tests.method import tiny
-from u2pl_ray.config.schema import MixingConfig
+from u2pl_ray.config.method import MixingConfig
 from u2pl_ray.method.collectives import Collectives
 from u2pl_ray.method.mixing import mix
 from u2pl_ray.method.pseudo_label import PseudoLabel

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from u2pl_ray.config.schema import MethodConfig
+from u2pl_ray.config.method import MethodConfig
 from u2pl_ray.method.collectives import Collectives
 from u2pl_ray.method.objective import Objective, build_objective
 from u2pl_ray.method.types import Batch, Clock

@@ -29,6 +29,8 @@ METHODS: dict[str, Traits] = {
     "oracle": Traits("u2pl_ray.method.objective:Supervised", semi_supervised=False, all_labels=True),
     "pseudo_label": Traits("u2pl_ray.method.pseudo_label:PseudoLabel"),
     "u2pl": Traits("u2pl_ray.method.pseudo_label:PseudoLabel", contrasts=True),
+    "fixmatch": Traits("u2pl_ray.method.fixmatch:FixMatch"),
+    "unimatch": Traits("u2pl_ray.method.unimatch:UniMatch"),
 }
 
 

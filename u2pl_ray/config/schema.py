@@ -7,24 +7,13 @@ search spaces, in W&B. Unknown keys are refused.
 import re
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from u2pl_ray.config.methods import METHODS, Traits, known_method
+from u2pl_ray.config.method import MethodConfig
+from u2pl_ray.config.sections import Count, Fraction, NonNegative, Positive, Scale, Section
 
 IGNORE = 255
 """Label of pixels that enter no loss, no quantile, no metric, no key."""
-
-Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
-Positive = Annotated[float, Field(gt=0.0)]
-NonNegative = Annotated[float, Field(ge=0.0)]
-Scale = Annotated[float, Field(ge=0.05, le=20.0)]
-Count = Annotated[int, Field(ge=1)]
-
-
-class Section(BaseModel):
-    """A part of the configuration: frozen, unknown keys refused, values validated (no NaN)."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
 
 
 class SyntheticConfig(Section):
@@ -149,7 +138,7 @@ class ModelConfig(Section):
     """The encoder's BatchNorm layers use and keep the statistics they start with; their weights still learn."""
     activation_checkpointing: bool = False
     """Compute the encoder's activations again in the backward pass instead of keeping them (timm's encoders)."""
-    options: dict[str, int | float | bool | str | list[int]] = {}
+    options: dict[str, int | float | bool | str | list[int]] = {}  # noqa: RUF012  (pydantic copies defaults)
     """Further arguments of the architecture, e.g. {encoder_output_stride: 8}."""
     representation_dim: Count = 256
     """Channels of the representation head."""
@@ -157,116 +146,6 @@ class ModelConfig(Section):
     """Dropout in both heads (channel-wise)."""
     normalization: Literal["batch", "group", "frozen"] = "batch"
     """batch: BatchNorm, synchronised over GPU workers; group: GroupNorm; frozen: BatchNorm with fixed statistics."""
-
-
-class AlphaConfig(Section):
-    """Schedule of alpha, the fraction of pixels called unreliable."""
-
-    start: Fraction = 0.2
-    """Alpha after the warm-up."""
-    end: Fraction = 0.0
-    """Alpha at the end of the training."""
-    kind: Literal["linear", "constant", "cosine", "polynomial"] = "linear"
-    """How alpha goes from start to end over the epochs after the warm-up; constant stays at start."""
-    power: Positive = 1.0
-    """Exponent of the polynomial kind: below 1 stays near start for longer, above 1 falls at once."""
-
-
-class MixingConfig(Section):
-    """Strong augmentation of the unlabeled batch, with its pseudo-labels."""
-
-    kind: Literal["cutmix", "classmix", "cutout", "none"] = "cutmix"
-    """cutmix: a rectangle of another image; classmix: half of its classes; cutout: a hole; none."""
-    probability: Fraction = 0.5
-    """Chance that a pair of images is mixed (cutout: that an image is cut)."""
-
-
-class MemoryBankConfig(Section):
-    """The queues of negative keys, one per class."""
-
-    capacity: Count = 30_000
-    """Keys kept per class."""
-    background_capacity: Annotated[int, Field(ge=1)] | None = 50_000
-    """Keys kept for the background class; null: the same as capacity."""
-    background_class: Annotated[int, Field(ge=0)] | None = 0
-    """Index of the background class; null: there is none."""
-    push_cap: Annotated[int, Field(ge=1)] | None = 1024
-    """Most keys pushed per class and step, drawn at random; null: all (bounded by the capacity)."""
-    key_dtype: Literal["float32", "bfloat16"] = "float32"
-    """bfloat16 halves the memory of the queues, and of checkpoints."""
-
-
-class ContrastiveConfig(Section):
-    """Pixel-to-prototype InfoNCE against the memory bank."""
-
-    weight: NonNegative = 0.1
-    """lambda_c."""
-    temperature: Positive = 0.5
-    """Of the softmax over prototype and negatives; small values look at the nearest negatives alone."""
-    anchors: Count = 50
-    """Anchors per class and step (M)."""
-    negatives: Count = 256
-    """Negatives per anchor (N)."""
-    low_rank: Annotated[int, Field(ge=1)] = 3
-    """r_l: a labeled pixel is a negative for classes ranked before it, an unreliable one for classes from it on."""
-    high_rank: Annotated[int, Field(ge=2)] = 20
-    """r_h: end (exclusive) of the unreliable pixels' rank window."""
-    anchor_threshold: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.3
-    """delta_p: an anchor's teacher probability must exceed it."""
-
-    @model_validator(mode="after")
-    def _rank_order(self) -> "ContrastiveConfig":
-        if self.low_rank >= self.high_rank:
-            raise ValueError(
-                f"method.contrastive.low_rank={self.low_rank} must be below "
-                f"method.contrastive.high_rank={self.high_rank}: no rank is left between them"
-            )
-        return self
-
-
-class OhemConfig(Section):
-    """Online hard example mining, for method.supervised_loss=ohem."""
-
-    threshold: Fraction = 0.7
-    """Pixels whose true class gets less than this probability are hard."""
-    min_kept: Count = 100_000
-    """Pixels of the global batch that are kept at least."""
-
-
-class MethodConfig(Section):
-    """What is learned from the unlabeled images, and how."""
-
-    name: Annotated[str, AfterValidator(known_method)] = "u2pl"
-    """supervised: labeled images alone; oracle: supervised with the labels of the unlabeled images too, the most there
-    is to gain; pseudo_label: reliable pixels too; u2pl: unreliable ones too, as negatives; all: config/methods.py."""
-    warmup_epochs: Annotated[int, Field(ge=0)] = 1
-    """Epochs on labeled images alone, before the teacher starts."""
-    supervised_loss: Literal["ce", "ohem"] = "ce"
-    """ce: cross-entropy; ohem: of the hardest pixels alone, which helps rare classes."""
-    ohem: OhemConfig = OhemConfig()
-    alpha: AlphaConfig = AlphaConfig()
-    unsupervised_weight: NonNegative = 1.0
-    """Factor on lambda_u * L_u."""
-    mixing: MixingConfig = MixingConfig()
-    contrastive: ContrastiveConfig = ContrastiveConfig()
-    memory_bank: MemoryBankConfig = MemoryBankConfig()
-    teacher_momentum: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.99
-    """Upper bound of the EMA momentum min(1 - 1/(k+1), m), k = steps since the warm-up."""
-
-    @property
-    def traits(self) -> Traits:
-        """What the method called `name` needs."""
-        return METHODS[self.name]
-
-    @property
-    def semi_supervised(self) -> bool:
-        """Whether images without labels are learned from."""
-        return self.traits.semi_supervised
-
-    @property
-    def contrasts(self) -> bool:
-        """Whether there is a contrastive term, and so a representation head and a memory bank."""
-        return self.traits.contrasts
 
 
 class OptimConfig(Section):

@@ -2,7 +2,7 @@
 
 import math
 
-from u2pl_ray.config.schema import AlphaConfig
+from u2pl_ray.config.method import AlphaConfig
 
 
 def alpha_at(config: AlphaConfig, epoch: int, epochs: int) -> float:

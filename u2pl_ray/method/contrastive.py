@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from u2pl_ray.config.schema import IGNORE, ContrastiveConfig, MemoryBankConfig
+from u2pl_ray.config.method import ContrastiveConfig, MemoryBankConfig
+from u2pl_ray.config.schema import IGNORE
 from u2pl_ray.method import memory_bank, pixels
 from u2pl_ray.method.collectives import Collectives
 from u2pl_ray.method.info_nce import info_nce

@@ -13,13 +13,16 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from u2pl_ray.config.schema import IGNORE, OhemConfig
+from u2pl_ray.config.method import OhemConfig
+from u2pl_ray.config.schema import IGNORE
 from u2pl_ray.method.collectives import Collectives
 from u2pl_ray.method.maps import per_pixel, upsample
 from u2pl_ray.method.softmax import SoftmaxBands
 
 
-def cross_entropy(logits: Tensor, labels: Tensor, total: Tensor, world_size: int) -> Tensor:
+def cross_entropy(
+    logits: Tensor, labels: Tensor, total: Tensor, world_size: int, class_weights: Tensor | None = None
+) -> Tensor:
     """Compute L_s (U2PL, section 3.1): mean cross entropy over the `total` labeled pixels of the global batch, else 0.
 
     Args:
@@ -27,12 +30,13 @@ def cross_entropy(logits: Tensor, labels: Tensor, total: Tensor, world_size: int
         labels: [B,h,w] uint8 or int64, 255 = ignore.
         total: 0-dim integer, number of labels != 255 over all workers.
         world_size: number of workers.
+        class_weights: [C] float32, factors on the pixels' losses by label; `total` stays what divides the sum.
     """
     if logits.device.type == "cpu":
-        summed = _BandedCrossEntropy.apply(logits, labels)
+        summed = _BandedCrossEntropy.apply(logits, labels, class_weights)
     else:
         upsampled = upsample(logits, labels.shape[-2:])
-        summed = F.cross_entropy(upsampled, labels.long(), ignore_index=IGNORE, reduction="sum")
+        summed = F.cross_entropy(upsampled, labels.long(), weight=class_weights, ignore_index=IGNORE, reduction="sum")
     return summed * (world_size / total.clamp(min=1))
 
 
@@ -71,7 +75,14 @@ def _smallest(values: Tensor, k: int) -> Tensor:
     return values.flatten().sort().values[k - 1]  # kthvalue would do it in a single block of threads
 
 
-def pseudo_label_loss(logits: Tensor, targets: Tensor, reliable: Tensor, possible: Tensor, world_size: int) -> Tensor:
+def pseudo_label_loss(
+    logits: Tensor,
+    targets: Tensor,
+    reliable: Tensor,
+    possible: Tensor,
+    world_size: int,
+    class_weights: Tensor | None = None,
+) -> Tensor:
     """Compute lambda_u * L_u (U2PL, section 3.1): mean cross entropy over reliable pixels, times possible / reliable.
 
     lambda_u is the inverse of the reliable share of the pixels that could have been reliable: padding could not.
@@ -82,11 +93,12 @@ def pseudo_label_loss(logits: Tensor, targets: Tensor, reliable: Tensor, possibl
         reliable: 0-dim integer, number of targets != 255 over all workers.
         possible: 0-dim integer, number of pixels with a pseudo-label, reliable or not, over all workers.
         world_size: number of workers.
+        class_weights: see `cross_entropy`.
 
     0, with a gradient of 0, if no pixel of the global batch is reliable.
     """
     weight = possible / reliable.clamp(min=1)
-    return weight * cross_entropy(logits, targets, reliable, world_size)
+    return weight * cross_entropy(logits, targets, reliable, world_size, class_weights)
 
 
 class _BandedCrossEntropy(torch.autograd.Function):
@@ -96,7 +108,7 @@ class _BandedCrossEntropy(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, logits: Tensor, labels: Tensor) -> Tensor:
+    def forward(ctx: Any, logits: Tensor, labels: Tensor, class_weights: Tensor | None) -> Tensor:
         bands = SoftmaxBands(logits, labels.shape[-2:])
         summed = torch.zeros((), dtype=torch.float64)
         for rows in bands:
@@ -104,6 +116,8 @@ class _BandedCrossEntropy(torch.autograd.Function):
             label = labels[:, rows].unsqueeze(1)
             valid = (label != IGNORE).view(torch.uint8)  # several times faster to convert than bool
             label, weight = (label * valid).long(), valid.float()
+            if class_weights is not None:
+                weight *= class_weights[label]
             losses = total.log2().sub_(exponents.gather(1, label)).mul_(weight)
             summed += losses.sum()
             if ctx.needs_input_grad[0]:  # softmax - one-hot
@@ -116,6 +130,6 @@ class _BandedCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
         (gradient,) = ctx.saved_tensors
-        return (gradient * grad).to(ctx.dtype), None
+        return (gradient * grad).to(ctx.dtype), None, None

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from u2pl_ray.config.errors import UserError
-from u2pl_ray.config.schema import MemoryBankConfig
+from u2pl_ray.config.method import MemoryBankConfig
 
 
 def capacities(config: MemoryBankConfig, num_classes: int) -> list[int]:

@@ -7,7 +7,8 @@ result does not depend on how many workers share it.
 import torch
 from torch import Tensor
 
-from u2pl_ray.config.schema import IGNORE, MixingConfig
+from u2pl_ray.config.method import MixingConfig
+from u2pl_ray.config.schema import IGNORE
 from u2pl_ray.method.collectives import Collectives
 from u2pl_ray.rng import generator
 
@@ -23,6 +24,7 @@ def mix(
     seed: int,
     step: int,
     collectives: Collectives,
+    stream: str = "mixing",
 ) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
     """Mix this worker's images; every label map follows its pixels exactly.
 
@@ -36,8 +38,10 @@ def mix(
         images: [B,3,h,w] float; B is even for cutmix and classmix, the same on every worker.
         pseudo_labels: [B,h,w] uint8.
         companions: further maps [B,h,w], of dtypes that hold 255, to be carried along.
-        seed, step: what the draws depend on, beside the stream "mixing".
+        seed: the training's; the draws depend on it, on the step and the stream.
+        step: global optimizer step.
         collectives: this worker's place in the global batch.
+        stream: name of the draws.
 
     Returns:
         Mixed images, pseudo-labels and companions, as new tensors (kind "none": the given ones).
@@ -45,7 +49,7 @@ def mix(
     if config.kind == "none":
         return images, pseudo_labels, companions
     count = images.shape[0]
-    draws_of = generator(images.device, seed, step, "mixing")
+    draws_of = generator(images.device, seed, step, stream)
     draws = torch.rand(
         count * collectives.world_size, 4 + _LABELS, generator=draws_of, device=images.device, dtype=torch.float64
     )

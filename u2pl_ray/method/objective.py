@@ -3,16 +3,21 @@
 What learns from unlabeled images too builds on it: see `pseudo_label`.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from u2pl_ray.config.method import MethodConfig
 from u2pl_ray.config.methods import load_objective
-from u2pl_ray.config.schema import IGNORE, MethodConfig
+from u2pl_ray.config.schema import IGNORE
 from u2pl_ray.method.collectives import Collectives
 from u2pl_ray.method.losses import cross_entropy, ohem_cross_entropy
 from u2pl_ray.method.types import Batch, Clock, Losses, Network, Stats
+
+MeanStd = tuple[Sequence[float], Sequence[float]]
+IMAGENET: MeanStd = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
 class Supervised:
@@ -25,6 +30,7 @@ class Supervised:
         seed: the training's seed; draws depend on it and on the step.
         collectives: among the data-parallel workers.
         device: where the networks' outputs are.
+        mean_std: of the images' normalisation; ImageNet's by default.
     """
 
     def __init__(
@@ -35,9 +41,10 @@ class Supervised:
         seed: int,
         collectives: Collectives,
         device: torch.device,
+        mean_std: MeanStd = IMAGENET,
     ) -> None:
         self.config, self.num_classes, self.seed, self.collectives = config, num_classes, seed, collectives
-        self.device = device
+        self.device, self.mean_std = device, mean_std
 
     def __call__(self, student: Network, teacher: Network, batch: Batch, clock: Clock) -> tuple[Losses, Stats]:
         """One step: forward passes and losses; the caller calls `losses.total.backward()`.
@@ -78,10 +85,11 @@ def build_objective(
     seed: int,
     collectives: Collectives,
     device: torch.device,
+    mean_std: MeanStd = IMAGENET,
 ) -> Objective:
     """Build the objective that `method.name` names; the arguments are those of `Supervised`."""
     objective: Objective = load_objective(config.name)(
-        config, num_classes, representation_dim, seed, collectives, device
+        config, num_classes, representation_dim, seed, collectives, device, mean_std
     )
     return objective
 

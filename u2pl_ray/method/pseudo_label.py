@@ -3,30 +3,43 @@
 `pseudo_label` computes the first two terms, `u2pl` all of them; other methods override what they do differently.
 """
 
+import math
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from u2pl_ray.config.schema import IGNORE, MethodConfig
+from u2pl_ray.config.method import MethodConfig
 from u2pl_ray.method.alpha import alpha_at
+from u2pl_ray.method.balance import Alignment
 from u2pl_ray.method.collectives import Collectives
 from u2pl_ray.method.contrastive import ContrastiveLoss
 from u2pl_ray.method.contrastive_term import ContrastiveTerm
 from u2pl_ray.method.losses import pseudo_label_loss
 from u2pl_ray.method.maps import per_pixel
-from u2pl_ray.method.mixing import mix
-from u2pl_ray.method.objective import Supervised, labeled_pixels
-from u2pl_ray.method.reliability import gamma, ignore, most_likely, partition, upsampled_entropy
+from u2pl_ray.method.objective import IMAGENET, MeanStd, Supervised
+from u2pl_ray.method.reliability import ignore, most_likely
 from u2pl_ray.method.statistics import pixel_counts
-from u2pl_ray.method.types import Batch, Clock, Losses, Network, Stats
+from u2pl_ray.method.strong_view import StrongView
+from u2pl_ray.method.trust import Division, Judged, Trust, gather_judged
+from u2pl_ray.method.types import Batch, Clock, Losses, Network, Outputs, Stats
+from u2pl_ray.method.views import View, judge, mixed
 
 
 class PseudoLabel(Supervised):
     """L_s + lambda_u L_u: the unlabeled images with the teacher's reliable pseudo-labels; with a contrastive term L_c.
 
-    The arguments are those of `Supervised`.
+    The arguments are those of `Supervised`. The class attributes are what a method is published with; settings that
+    are not null take their place.
     """
+
+    strong_view = False
+    judged_on = "mixed"
+    perturbs = False
+    """Whether one of the views is the weak one with perturbed features, which needs a judgement of the weak view."""
+    confidence = 0.0
+    quantile = True
+    """Whether the entropy quantile of alpha_t says, too, what is reliable."""
 
     def __init__(
         self,
@@ -36,86 +49,176 @@ class PseudoLabel(Supervised):
         seed: int,
         collectives: Collectives,
         device: torch.device,
+        mean_std: MeanStd = IMAGENET,
     ) -> None:
-        super().__init__(config, num_classes, representation_dim, seed, collectives, device)
+        super().__init__(config, num_classes, representation_dim, seed, collectives, device, mean_std)
+        if config.reliability.judged_on is not None:
+            self.judged_on = config.reliability.judged_on
+        if config.reliability.confidence is not None:
+            self.confidence = config.reliability.confidence
+        distorts = self.strong_view if config.strong_view.use is None else config.strong_view.use
+        self.by_class = config.reliability.per_class or config.balance.weight_power > 0
+        self.distort = StrongView(config.strong_view, mean_std, seed, collectives) if distorts else None
+        power = config.balance.alignment
+        self.alignment = Alignment(power, num_classes, device) if power else None
         self.contrast: ContrastiveTerm | None = None
         if config.contrasts:
             parts = config.contrastive, config.memory_bank
-            self.contrast = ContrastiveTerm(
-                ContrastiveLoss(*parts, num_classes, representation_dim, seed, collectives, device)
-            )
+            loss = ContrastiveLoss(*parts, num_classes, representation_dim, seed, collectives, device)
+            self.contrast = ContrastiveTerm(loss)
 
     def __call__(self, student: Network, teacher: Network, batch: Batch, clock: Clock) -> tuple[Losses, Stats]:
         """Compute one step; a supervised one while warming up."""
         if clock.warming_up:
             return super().__call__(student, teacher, batch, clock)
-        config, n_labeled, world_size = self.config, len(batch.labels), self.collectives.world_size
+        config, n_labeled, n_unlabeled = self.config, len(batch.labels), len(batch.unlabeled_images)
         alpha = alpha_at(config.alpha, clock.epoch, clock.epochs)
-
         with torch.no_grad():
-            # The teacher's pseudo-labels on the weak view are mixed together with their images.
-            images, pseudo_labels, truth = self.mixed_pseudo_labels(teacher, batch, clock.step)
-            # What it makes of the mixed images says which pixels to trust.
-            predicted = teacher(images)
-            entropies = upsampled_entropy(predicted.logits, batch.labels.shape[-2:])
-            entropies.masked_fill_(pseudo_labels == IGNORE, torch.nan)
-            maps: list[Tensor] = []
-            if self.contrast is not None:
-                # A forward pass of its own: convolutions over another number of images round otherwise, and the
-                # contrastive term must not change which pixels are reliable.
-                predicted_labeled = teacher(batch.labeled_images)
-                maps = self.contrast.local_maps(predicted_labeled, predicted, batch.labels, pseudo_labels)
-            # First collective: gamma is a quantile over the global batch.
-            total, all_entropies, *all_maps = self.collectives.gather(labeled_pixels(batch), entropies, *maps)
-            gamma_t = gamma(all_entropies, alpha)
-            reliable, _ = partition(entropies, gamma_t, alpha)
-            everywhere = partition(all_entropies, gamma_t, alpha)
-            targets = ignore(pseudo_labels, ~reliable)
-            n_possible, n_reliable = (~all_entropies.isnan()).sum(), everywhere[0].sum()
+            weak = teacher(batch.unlabeled_images)
+            views = self.views(teacher, self._weak_view(weak, batch), clock.step)
+            first = views[0]
+            maps, features = self._contrasted(teacher, first, batch)
+            shares = [] if self.alignment is None else [self.alignment.counts(batch, weak.logits)]
+            # First collective: thresholds and normalisers are of the global batch.
+            total, all_shares, all_maps, judged = gather_judged(
+                self.collectives, batch, shares, maps, views, self.by_class
+            )
+            if self.alignment is not None:
+                self.alignment.update(*all_shares)
+            trust = self.trust(judged, alpha)
+            own = [trust.divide(Judged(view.entropies, view.pseudo_labels, view.confident))[0] for view in views]
 
-        outputs = student(torch.cat([batch.labeled_images, images]))
-        supervised = self.supervised_loss(outputs.logits[:n_labeled], batch.labels, total.sum())
-        unsupervised = pseudo_label_loss(outputs.logits[n_labeled:], targets, n_reliable, n_possible, world_size)
-        loss = supervised + config.unsupervised_weight * unsupervised
+        outputs = student(*self._student_input(batch, views, clock.step))
+        logits, *of_views = outputs.logits.split([n_labeled, *[n_unlabeled] * len(views)])
+        supervised = self.supervised_loss(logits, batch.labels, total)
+        terms = [
+            view.weight * self.unsupervised_loss(part, ignore(view.pseudo_labels, ~reliable), everywhere, trust.weights)
+            for view, part, reliable, everywhere in zip(views, of_views, own, trust.everywhere, strict=True)
+        ]
+        unsupervised = terms[0] if len(terms) == 1 else torch.stack(terms).sum()
+        factor = config.unsupervised_weight * rampup(clock.past_warmup, config.unsupervised_rampup)
+        loss = supervised + factor * unsupervised
         contrastive, stats = torch.zeros_like(supervised), Stats()
         if self.contrast is not None:
             assert outputs.representation is not None
-            features = torch.cat([predicted_labeled.representation, predicted.representation])  # type: ignore[list-item]
+            representation = outputs.representation[: n_labeled + n_unlabeled]
             contrastive, stats = self.contrast(
-                outputs.representation, features, all_maps, everywhere, batch.labels, truth, clock
+                representation, features[0], all_maps, trust.everywhere[0][:2], batch.labels, first.truth, clock
             )
             loss = loss + config.contrastive.weight * contrastive
         losses = Losses(loss, supervised.detach(), unsupervised.detach(), contrastive.detach())
 
-        stats.local["pixels"] = pixel_counts(pseudo_labels, reliable, truth, entropies, self.num_classes)
-        stats.local["entropy"] = entropies.nansum(dtype=torch.float64)
-        stats.shared["steps"] = torch.ones_like(gamma_t)
-        stats.shared["alpha"] = torch.full_like(gamma_t, alpha)
-        stats.shared["gamma"] = gamma_t
+        stats.local["pixels"] = pixel_counts(
+            first.pseudo_labels, own[0], first.truth, first.entropies, self.num_classes
+        )
+        stats.local["entropy"] = first.entropies.nansum(dtype=torch.float64)
+        stats.shared["gamma"] = trust.threshold.mean()  # of the classes, where each has its own
+        stats.shared["steps"] = torch.ones_like(stats.shared["gamma"])
+        stats.shared["alpha"] = torch.full_like(stats.shared["gamma"], alpha)
         return losses, stats
 
-    def mixed_pseudo_labels(self, teacher: Network, batch: Batch, step: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Compute mixed unlabeled images, their pseudo-labels [Bu,h,w] uint8, and the truth mixed alike."""
-        weak = teacher(batch.unlabeled_images)
-        pseudo_labels = per_pixel(most_likely, weak.logits, batch.labels.shape[-2:])
-        if batch.unlabeled_valid is not None:
-            pseudo_labels = ignore(pseudo_labels, ~batch.unlabeled_valid)
-        images, pseudo_labels, (truth,) = mix(
+    def views(self, teacher: Network, weak: View, step: int) -> list[View]:
+        """Make the views that the student is trained on; the first one is what diagnostics and contrast look at.
+
+        Args:
+            teacher: judges mixed images, if that is what is judged.
+            weak: the unlabeled images as they are, with the teacher's pseudo-labels.
+            step: what draws depend on.
+        """
+        return [self.mixed_view(teacher, weak, step, "")]
+
+    def mixed_view(self, teacher: Network, weak: View, step: int, suffix: str) -> View:
+        """Mix the weak view and judge it; `suffix` tells one view's draws from another's."""
+        view = mixed(
+            weak,
             self.config.mixing,
-            batch.unlabeled_images,
-            pseudo_labels,
-            (batch.unlabeled_labels,),
             seed=self.seed,
             step=step,
+            stream=f"mixing{suffix}",
             collectives=self.collectives,
         )
-        return images, pseudo_labels, truth
+        if self.judged_on == "mixed":
+            view.predicted = teacher(view.images)
+            view.entropies, view.confident = judge(
+                self._aligned(view.predicted.logits), view.pseudo_labels, self.confidence
+            )
+        return view
+
+    def trust(self, judged: list[Judged], alpha: float) -> Trust:
+        """Decide which pseudo-labels of the global batch are reliable."""
+        config = self.config
+        return Trust(
+            judged,
+            alpha,
+            self.num_classes,
+            quantile=self.quantile,
+            per_class=config.reliability.per_class,
+            weight_power=config.balance.weight_power,
+        )
+
+    def unsupervised_loss(
+        self, logits: Tensor, targets: Tensor, everywhere: Division, class_weights: Tensor | None
+    ) -> Tensor:
+        """Compute lambda_u L_u of a view; see `losses.pseudo_label_loss`."""
+        reliable, possible = everywhere.reliable.sum(), everywhere.possible
+        return pseudo_label_loss(logits, targets, reliable, possible, self.collectives.world_size, class_weights)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the memory bank, if there is one."""
-        return {} if self.contrast is None else {"memory_bank": self.contrast.state_dict()}
+        """Return the memory bank and the alignment, where there are any."""
+        parts = {"memory_bank": self.contrast, "alignment": self.alignment}
+        return {name: part.state_dict() for name, part in parts.items() if part is not None}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore the memory bank."""
-        if self.contrast is not None:
-            self.contrast.load_state_dict(state["memory_bank"])
+        """Restore the memory bank and the alignment."""
+        for name, part in (("memory_bank", self.contrast), ("alignment", self.alignment)):
+            if part is not None and name in state:  # a fork's parent may have had none
+                part.load_state_dict(state[name])
+
+    def _aligned(self, logits: Tensor) -> Tensor:
+        return logits if self.alignment is None else self.alignment(logits)
+
+    def _weak_view(self, weak: Outputs, batch: Batch) -> View:
+        """Take what the teacher says of the weak images as they are."""
+        logits = self._aligned(weak.logits)
+        pseudo_labels = per_pixel(most_likely, logits, batch.labels.shape[-2:])
+        if batch.unlabeled_valid is not None:
+            pseudo_labels = ignore(pseudo_labels, ~batch.unlabeled_valid)
+        view = View(batch.unlabeled_images, pseudo_labels, batch.unlabeled_labels)
+        if self.judged_on == "weak" or self.perturbs:
+            view.entropies, view.confident = judge(logits, pseudo_labels, self.confidence)
+        return view
+
+    def _contrasted(self, teacher: Network, view: View, batch: Batch) -> tuple[list[Tensor], list[Tensor]]:
+        """Compute the contrastive term's maps to be gathered, and the teacher's representations [Bl + Bu,D,H,W]."""
+        if self.contrast is None:
+            return [], []
+        # A forward pass of its own: convolutions over another number of images round otherwise, and the contrastive
+        # term must not change which pixels are reliable.
+        labeled = teacher(batch.labeled_images)
+        unlabeled = view.predicted if view.predicted is not None else teacher(view.images)
+        assert labeled.representation is not None
+        assert unlabeled.representation is not None
+        maps = self.contrast.local_maps(labeled, unlabeled, batch.labels, view.pseudo_labels)
+        return maps, [torch.cat([labeled.representation, unlabeled.representation])]
+
+    def _student_input(self, batch: Batch, views: list[View], step: int) -> tuple[Any, ...]:
+        """Join labeled images and views, strong ones where the method has them; those to be perturbed come last."""
+        images = [batch.labeled_images]
+        for number, view in enumerate(views):
+            if self.distort is not None and not view.perturbed:
+                images.append(self.distort(view.images, step, f"strong_view/{number}"))
+            else:
+                images.append(view.images)
+        perturbed = sum(len(view.images) for view in views if view.perturbed)
+        return (torch.cat(images), perturbed) if perturbed else (torch.cat(images),)
+
+
+def rampup(done: float, share: float) -> float:
+    """Compute exp(-5 (1 - x)^2) with x = done / share, 1 from x = 1 on (Laine & Aila, ICLR 2017).
+
+    Args:
+        done: part of the training after the warm-up that is done, in [0, 1].
+        share: part of it in which the factor rises; 0: it is 1 at once.
+    """
+    x = 1.0 if done >= share else done / share
+    return math.exp(-5.0 * (1.0 - x) ** 2)

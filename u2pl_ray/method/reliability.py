@@ -1,4 +1,4 @@
-"""Which pixels to trust: entropy, its quantile gamma_t, and the partition they make (U2PL, eqs. 3-5)."""
+"""Which pixels to trust: entropy, its quantile gamma_t, and the partition they make (U2PL, section 3.2)."""
 
 import math
 from collections.abc import Sequence
@@ -36,6 +36,11 @@ def upsampled_entropy(logits: Tensor, size: Sequence[int]) -> Tensor:
         mean = powers.mul_(exponents).sum(1, keepdim=True).div_(total)
         torch.mul(total.log2_().sub_(mean), math.log(2), out=result[:, rows].unsqueeze(1))
     return result
+
+
+def confidence(logits: Tensor) -> Tensor:
+    """Compute the greatest class probability: [n,C,h,w] -> [n,h,w] float32."""
+    return (logits.float() - logits.float().amax(1, keepdim=True)).exp().sum(1).reciprocal()
 
 
 def most_likely(logits: Tensor) -> Tensor:
@@ -111,6 +116,35 @@ def _neighbours(values: np.ndarray, low: int, last: int) -> tuple[float, float]:
     return first, float(np.fmin.reduce(ordered[low + 1 :])) if low < last else first
 
 
+def gamma_by_class(entropies: Tensor, labels: Tensor, alpha: float, num_classes: int) -> Tensor:
+    """Compute one gamma_t for each class, among the pixels with that pseudo-label: [C] float32; 0 where there is none.
+
+    Class-balanced self-training (Zou et al., ECCV 2018): every class keeps the share 1 - alpha of its pixels. Static
+    shapes: two sorts.
+
+    Args:
+        entropies: any shape, float32; NaN marks pixels that do not count.
+        labels: of the same shape, uint8; 255 = none.
+        alpha: fraction to be called unreliable, in [0, 1].
+        num_classes: C.
+    """
+    flat = labels.flatten().long().masked_fill(entropies.flatten().isnan(), num_classes).clamp_max(num_classes)
+    ordered, place = entropies.flatten().nan_to_num(torch.inf).sort()
+    classes, by_class = flat[place].sort(stable=True)
+    ordered = ordered[by_class]
+    counts = torch.zeros(num_classes + 1, dtype=torch.int64, device=flat.device)
+    counts = counts.scatter_add_(0, classes, torch.ones_like(classes))
+    first = (counts.cumsum(0) - counts)[:num_classes]
+    last = (counts[:num_classes] - 1).clamp_min(0)
+    position = last.double() * (1.0 - alpha)
+    low = position.long()
+    most = max(len(ordered) - 1, 0)
+    high = torch.minimum(low + 1, last)
+    below, above = (ordered[(first + offset).clamp_max(most)].double() for offset in (low, high))
+    value = below + (above - below) * (position - low)
+    return torch.where(counts[:num_classes] > 0, value, 0.0).float()
+
+
 def ignore(labels: Tensor, where: Tensor) -> Tensor:
     """Labels uint8, 255 where the bool mask is true. On CPU, a tenth of the time of masked_fill."""
     return labels | where.view(torch.uint8).neg()
@@ -121,7 +155,7 @@ def partition(entropies: Tensor, threshold: Tensor, alpha: float) -> tuple[Tenso
 
     Args:
         entropies: any shape, float32.
-        threshold: gamma_t of the whole global batch, 0-dim.
+        threshold: gamma_t of the whole global batch, 0-dim, or one of each pixel.
         alpha: with 0, gamma_t is the greatest entropy and no pixel is unreliable: all are reliable, that one too.
 
     Returns:

@@ -19,7 +19,8 @@ class Outputs(Protocol):
         """[B,D,H,W], any floating dtype, not normalised; only the contrastive loss needs it."""
 
 
-Network = Callable[[Tensor], Outputs]
+Network = Callable[..., Outputs]
+"""Takes images, and how many of the last ones get their features perturbed (see `Segmentor.forward`), if any do."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,8 @@ class Clock:
     step: int
     warming_up: bool = False
     """In the supervised epochs before the teacher starts: labeled images alone."""
+    past_warmup: float = 1.0
+    """Share of the steps after the warm-up that are done, in [0, 1]."""
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,8 @@ from u2pl_ray.models.weights import check_name, is_name, load_encoder_weights
 STRIDE = 32
 """Height and width of the input must be multiples of it (the deepest encoders halve the image five times)."""
 
+_COLOURS = 3
+
 _OURS = {
     "self",
     "kwargs",
@@ -91,13 +93,30 @@ class Segmentor(nn.Module):
         self.draws = Draws(seed)
         name_dropout(self, self.draws)
 
-    def forward(self, images: Tensor) -> Outputs:
-        """[B, 3, h, w] to logits and representation at the decoder's resolution."""
-        features = self.encoder(images)
+    def forward(self, images: Tensor, perturbed: int = 0) -> Outputs:
+        """Compute logits and representation at the decoder's resolution.
+
+        Args:
+            images: [B, 3, h, w].
+            perturbed: the last so many images lose half of the channels of each of their encoder's maps, whatever the
+                mode (feature perturbation: UniMatch, Yang et al., CVPR 2023).
+        """
         # A vision transformer's encoder returns its maps and its class tokens.
-        features = self.decoder(*features) if isinstance(features, tuple) else self.decoder(features)
+        encoded = self.encoder(images)
+        maps, *tokens = encoded if isinstance(encoded, tuple) else (encoded,)
+        if perturbed:
+            maps = [self._perturb(level, map_, perturbed) for level, map_ in enumerate(maps)]
+        features = self.decoder(maps, *tokens)
         logits = self.classifier(self.dropout(features))
         return Outputs(logits, None if self.representation is None else self.representation(features))
+
+    def _perturb(self, level: int, maps: Tensor, count: int) -> Tensor:
+        """Drop channels of the last `count` of maps [B, D, H, W]; the image itself, the first of most, stays."""
+        if maps.shape[1] <= _COLOURS:
+            return maps
+        keep = self.draws.keep(f"perturbation/{level}", 0.5, maps, (maps.shape[1], 1, 1))
+        keep[:-count] = 0.5
+        return maps * (2.0 * keep).to(maps.dtype)
 
     def train(self, mode: bool = True) -> "Segmentor":
         """Set training mode; what `model.freeze_encoder` and `model.freeze_statistics` freeze stays in eval mode."""

@@ -71,7 +71,13 @@ class Worker:
         self.student: nn.Module = student
         self.teacher = Teacher(student)
         self.objective = build_objective(
-            config.method, len(self.classes), config.model.representation_dim, config.seed, self.collectives, device
+            config.method,
+            len(self.classes),
+            config.model.representation_dim,
+            config.seed,
+            self.collectives,
+            device,
+            (config.data.mean, config.data.std),
         )
         self.optimizer = build_optimizer(config.optim, student)
         share, pin = (session.rank, session.world_size), device.type == "cuda"
@@ -124,7 +130,7 @@ class Worker:
             step = epoch * self.steps + index
             batch = self._to_device(loaded)
             self._start_draws(step, batch)
-            clock = Clock(epoch=epoch, epochs=config.train.epochs, step=step, warming_up=warming_up)
+            clock = self._clock(epoch, step)
             losses, stats = self.objective(forward, self._teacher, batch, clock)
             self.optimizer.zero_grad(set_to_none=True)
             self.scaler.scale(losses.total).backward()
@@ -132,10 +138,7 @@ class Worker:
             self.scaler.update()
             self.schedule.step()
             self._average_buffers()
-            past_warmup = step - config.method.warmup_epochs * self.steps
-            self.teacher.update(
-                self.student, 0.0 if warming_up else teacher_momentum(past_warmup, config.method.teacher_momentum)
-            )
+            self.teacher.update(self.student, self._momentum(step))
             diagnostics.add(losses, stats)
             if time.monotonic() - last_word > _PROGRESS_SECONDS and self.session.rank == 0:
                 last_word = time.monotonic()
@@ -246,7 +249,7 @@ class Worker:
         Wrapped anew after the warm-up, in which the representation head gets no gradient.
         """
         if self.session.world_size == 1:
-            return lambda images: self._autocast(self._student_forward, images)
+            return lambda *inputs: self._autocast(self._student_forward, *inputs)
         if self._parallel is None or self._parallel.find_unused_parameters != find_unused:
             self._parallel = None  # its hooks must go before the next wrapper's come
             self._parallel = DistributedDataParallel(
@@ -255,13 +258,13 @@ class Worker:
                 find_unused_parameters=find_unused,
                 gradient_as_bucket_view=True,
             )
-        return lambda images: self._autocast(self._parallel, images)
+        return lambda *inputs: self._autocast(self._parallel, *inputs)
 
     def _teacher(self, images: Tensor) -> Outputs:
         with torch.no_grad():
             return self._autocast(self._teacher_forward, images)
 
-    def _autocast(self, network: Any, images: Tensor) -> Outputs:
+    def _autocast(self, network: Any, images: Tensor, perturbed: int = 0) -> Outputs:
         if self.config.train.channels_last:
             images = images.contiguous(memory_format=torch.channels_last)
         kind = self.config.train.amp
@@ -269,11 +272,26 @@ class Worker:
         if kind != "none":
             context = torch.autocast(self.device.type, dtype=torch.bfloat16 if kind == "bf16" else torch.float16)
         with context:
-            outputs: Outputs = network(images)
+            outputs: Outputs = network(images, perturbed) if perturbed else network(images)
         return outputs
 
     def _to_device(self, loaded: TrainingBatch) -> Batch:
         return Batch(*(value.to(self.device, non_blocking=True) for value in loaded))
+
+    def _clock(self, epoch: int, step: int) -> Clock:
+        method, train = self.config.method, self.config.train
+        first, last = method.warmup_epochs * self.steps, train.epochs * self.steps
+        done = min(1.0, max(0.0, (step - first) / max(1, last - first)))
+        return Clock(epoch, train.epochs, step, warming_up=epoch < method.warmup_epochs, past_warmup=done)
+
+    def _momentum(self, step: int) -> float:
+        """The teacher's momentum after `step`: 0, a copy of the student, until the first step after the warm-up."""
+        method = self.config.method
+        first, last = method.warmup_epochs * self.steps, self.config.train.epochs * self.steps
+        limit = method.teacher_momentum
+        if method.teacher_horizon is not None:
+            limit = 1.0 - 1.0 / max(1.0, method.teacher_horizon * (last - first))
+        return teacher_momentum(step - first, limit) if step >= first else 0.0
 
     def _start_draws(self, step: int, batch: Batch) -> None:
         """Let what is random in the networks depend on seed, name, step and image alone.

@@ -1,0 +1,85 @@
+"""Against pseudo-labels that name only the frequent classes: distribution alignment and class weights."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from u2pl_ray.config.schema import IGNORE
+from u2pl_ray.method.maps import downsample
+from u2pl_ray.method.teacher_momentum import teacher_momentum
+from u2pl_ray.method.types import Batch
+
+_LIMIT = 0.99  # momentum of the running shares
+_LEAST = 1e-3  # share of a class that counts as none: bounds the factor to a thousand
+
+
+class Alignment:
+    """Distribution alignment (ReMixMatch: Berthelot et al., ICLR 2020).
+
+    The teacher's probabilities on unlabeled images are multiplied by (share of the class among labeled pixels / share
+    in its own predictions so far) ** power: a bias on its logits. Both shares are running means of global batches.
+
+    Args:
+        power: 0 < power <= 1.
+        num_classes: C.
+        device: of the logits.
+    """
+
+    def __init__(self, power: float, num_classes: int, device: torch.device) -> None:
+        self.power, self.num_classes = power, num_classes
+        self.shares = torch.full((2, num_classes), 1.0 / num_classes, device=device)
+        """Of the labels, and of the teacher's predictions."""
+        self.updates = 0
+
+    def __call__(self, logits: Tensor) -> Tensor:
+        """Return [B,C,H,W] logits that the alignment has corrected."""
+        labels, predictions = (self.shares + _LEAST).log()
+        return logits + (self.power * (labels - predictions)).view(1, -1, 1, 1).to(logits.dtype)
+
+    def counts(self, batch: Batch, logits: Tensor) -> Tensor:
+        """Count this worker's pixels: [1,2,C] float64, labels, and the teacher's probabilities before correction.
+
+        Args:
+            batch: this worker's; padding does not count.
+            logits: [Bu,C,H,W] of the weak view.
+        """
+        labeled = class_counts(batch.labels, self.num_classes)
+        prob = logits.float().softmax(1)
+        if batch.unlabeled_valid is not None:
+            prob = prob * downsample(batch.unlabeled_valid, logits.shape[-2:]).unsqueeze(1)
+        return torch.stack([labeled.double(), prob.sum((0, 2, 3), dtype=torch.float64)]).unsqueeze(0)
+
+    def update(self, counts: Tensor) -> None:
+        """Take in a step's counts of all workers, [workers,2,C]; the first step replaces what was there."""
+        total = counts.sum(0)
+        shares = (total / total.sum(1, keepdim=True).clamp_min(1)).float()
+        self.shares.lerp_(shares, 1.0 - teacher_momentum(self.updates, _LIMIT))
+        self.updates += 1
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the running shares."""
+        return {"shares": self.shares, "updates": self.updates}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore the running shares."""
+        self.shares.copy_(state["shares"])
+        self.updates = state["updates"]
+
+
+def class_counts(labels: Tensor, num_classes: int) -> Tensor:
+    """Count the pixels of each class, 255 aside: [C] float32. Static shapes, no waiting for the device."""
+    counts = torch.zeros(IGNORE + 1, device=labels.device)
+    flat = labels.flatten().long()
+    return counts.scatter_add_(0, flat, torch.ones_like(flat, dtype=counts.dtype))[:num_classes]
+
+
+def class_weights(reliable: Tensor, power: float) -> Tensor:
+    """Weigh classes by (reliable pixels of the class) ** -power, with a mean of 1 over these pixels: [C] float32.
+
+    Args:
+        reliable: [C], reliable pixels of the global batch by pseudo-label.
+        power: 0: all 1; 1: every class that is there weighs the same in all.
+    """
+    weights = reliable.clamp_min(1) ** -power
+    return weights * (reliable.sum() / (weights * reliable).sum().clamp_min(1e-30))
