@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from tests.method import tiny
-from u2pl_ray.method import contrastive, mixing
+from u2pl_ray.method import contrastive, mixing, strong_view
 from u2pl_ray.method.collectives import Collectives
 from u2pl_ray.method.objective import build_objective
 from u2pl_ray.method.types import Batch
@@ -18,6 +18,14 @@ CASES: dict[str, dict[str, Any]] = {
     "pseudo_label": {"name": "pseudo_label", "mixing": {"kind": "cutmix"}},
     "u2pl_classmix": {"name": "u2pl", "mixing": {"kind": "classmix"}},
     "u2pl_cutout": {"name": "u2pl", "mixing": {"kind": "cutout"}},
+    "fixmatch": {"name": "fixmatch", "contrastive": {"use": True, "low_rank": 2, "high_rank": 5}},
+    "unimatch": {"name": "unimatch"},
+    "everything": {
+        "name": "u2pl",
+        "strong_view": {"use": True},
+        "reliability": {"judged_on": "weak", "confidence": 0.5, "per_class": True},
+        "balance": {"alignment": 1.0, "weight_power": 0.5},
+    },
     "u2pl_all_keys": {"name": "u2pl", "memory_bank": {"capacity": 40, "push_cap": None, "key_dtype": "bfloat16"}},
 }
 
@@ -51,7 +59,7 @@ def step(case: str, device: torch.device, steps: int = 1, sync_mode: str | None 
 @pytest.mark.parametrize("case", CASES)
 def test_shapes_do_not_depend_on_values(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Tensors on `meta` have shapes and no values: `.item()`, `nonzero` and the like raise."""
-    for module in (contrastive, mixing):
+    for module in (contrastive, mixing, strong_view):
         monkeypatch.setattr(module, "generator", lambda *_: None)  # there is none for meta
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: contextlib.nullcontext())  # nor this
     step(case, torch.device("meta"))

@@ -34,6 +34,13 @@ SCENARIOS: dict[str, dict[str, Any]] = {
     "u2pl_cutout_ohem": {
         "name": "u2pl", "mixing": {"kind": "cutout"}, "supervised_loss": "ohem", "ohem": {"min_kept": 900}
     },
+    "fixmatch_strong": {"name": "fixmatch", "reliability": {"confidence": 0.4}},
+    "unimatch": {"name": "unimatch", "reliability": {"confidence": 0.4}},
+    "u2pl_balanced": {
+        "name": "u2pl", "alpha": {"start": 0.4, "end": 0.2}, "strong_view": {"use": True},
+        "reliability": {"judged_on": "weak", "confidence": 0.3, "per_class": True},
+        "balance": {"alignment": 0.7, "weight_power": 0.5},
+    },
 }  # fmt: skip
 
 
@@ -44,8 +51,9 @@ class PerImage(nn.Module):
         super().__init__()
         self.network = network
 
-    def forward(self, images: Tensor) -> tiny.Outputs:
-        outputs = [self.network(image.unsqueeze(0)) for image in images]
+    def forward(self, images: Tensor, perturbed: int = 0) -> tiny.Outputs:
+        whole = len(images) - perturbed
+        outputs = [self.network(image.unsqueeze(0), int(number >= whole)) for number, image in enumerate(images)]
         return tiny.Outputs(
             torch.cat([output.logits for output in outputs]), torch.cat([output.representation for output in outputs])
         )

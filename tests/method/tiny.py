@@ -31,9 +31,14 @@ class Net(nn.Module):
             self.head = nn.Conv2d(16, DIM, 1)
         self.seen: list[Tensor] = []
 
-    def forward(self, images: Tensor) -> Outputs:
+    def forward(self, images: Tensor, perturbed: int = 0) -> Outputs:
+        """Perturbed images lose every other channel."""
         self.seen.append(images.detach())
         features = self.body(images).relu()
+        if perturbed:
+            kept = torch.ones(len(images), 16, 1, 1, device=images.device)
+            kept[-perturbed:, ::2] = 0
+            features = features * kept
         return Outputs(4 * self.classifier(features), self.head(features))
 
 
