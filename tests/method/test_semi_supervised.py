@@ -1,0 +1,151 @@
+"""What the settings beside U2PL's do to a step, and FixMatch and UniMatch against a plain restatement."""
+
+import math
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from tests.method import tiny
+from u2pl_ray.config.method import MixingConfig, StrongViewConfig
+from u2pl_ray.method.collectives import Collectives
+from u2pl_ray.method.mixing import mix
+from u2pl_ray.method.objective import IMAGENET
+from u2pl_ray.method.pseudo_label import rampup
+from u2pl_ray.method.statistics import RELIABLE
+from u2pl_ray.method.strong_view import StrongView
+
+ALONE = Collectives(tiny.CPU)
+TAU = 0.4
+
+
+def large(logits: Tensor) -> Tensor:
+    return F.interpolate(logits, (tiny.SIDE, tiny.SIDE), mode="bilinear", align_corners=False)
+
+
+def step(name: str, **changes: Any) -> tuple[Any, Any, tiny.Net, tiny.Net]:
+    student, teacher = tiny.networks()
+    losses, stats = tiny.objective(name, **changes)(student, teacher, tiny.batch(), tiny.clock(step=7))
+    return losses, stats, student, teacher
+
+
+def restated_view(suffix: str, number: int) -> tuple[Tensor, Tensor, Tensor]:
+    """A strong view's images, pseudo-labels and confidence, as FixMatch has them: judged before mixing."""
+    batch, (_, teacher) = tiny.batch(), tiny.networks()
+    with torch.no_grad():
+        prob = large(teacher(batch.unlabeled_images).logits).softmax(1)
+        confidence, labels = prob.max(1)
+    images, labels, (confidence,) = mix(
+        MixingConfig(), batch.unlabeled_images, labels.to(torch.uint8), (confidence,),
+        seed=0, step=7, collectives=ALONE, stream=f"mixing{suffix}",
+    )  # fmt: skip
+    images = StrongView(StrongViewConfig(), IMAGENET, 0, ALONE)(images, 7, f"strong_view/{number}")
+    return images, labels, confidence
+
+
+def masked(logits: Tensor, labels: Tensor, confidence: Tensor) -> Tensor:
+    """The sum over confident pixels, divided by all."""
+    each = F.cross_entropy(large(logits), labels.long(), reduction="none")
+    return (each * (confidence >= TAU)).mean()
+
+
+def test_fixmatch() -> None:
+    losses, stats, student, teacher = step("fixmatch", reliability={"confidence": TAU})
+    images, labels, confidence = restated_view("", 0)
+    assert len(teacher.seen) == 1  # the weak view alone
+    torch.testing.assert_close(student.seen[0][4:], images)
+    want = masked(student(images).logits, labels, confidence)
+    assert losses.unsupervised.item() == pytest.approx(want.item(), rel=1e-5)
+    assert stats.local["pixels"][:, RELIABLE].sum() == (confidence >= TAU).sum()
+    assert losses.contrastive == 0
+
+
+def test_unimatch() -> None:
+    losses, _, student, teacher = step("unimatch", reliability={"confidence": TAU})
+    batch = tiny.batch()
+    first, second = restated_view("", 0), restated_view("/1", 1)
+    torch.testing.assert_close(student.seen[0][4:], torch.cat([first[0], second[0], batch.unlabeled_images]))
+    assert not torch.equal(first[0], second[0])
+    with torch.no_grad():
+        confidence, labels = large(teacher(batch.unlabeled_images).logits).softmax(1).max(1)
+    perturbed = student(batch.unlabeled_images, len(batch.unlabeled_images)).logits
+    want = 0.5 * masked(perturbed, labels, confidence)
+    for images, names, sure in (first, second):
+        want = want + 0.25 * masked(student(images).logits, names, sure)
+    assert losses.unsupervised.item() == pytest.approx(want.item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("name", ["pseudo_label", "fixmatch", "unimatch"])
+def test_the_contrastive_term_goes_with_every_method(name: str) -> None:
+    changes = {"reliability": {"confidence": TAU}, "alpha": {"start": 0.5}}
+    plain, _, _, _ = step(name, **changes)
+    zero = {"contrastive": {"use": True, "weight": 0, "low_rank": 2, "high_rank": 5, "anchors": 6, "negatives": 7}}
+    losses, stats, _, _ = step(name, **changes, **zero)
+    assert losses.contrastive > 0
+    assert stats.shared["bank/pushed"].sum() > 0
+    assert torch.equal(losses.total, plain.total)
+    assert torch.equal(losses.unsupervised, plain.unsupervised)
+
+
+def test_u2pl_without_the_term_by_its_switch_is_pseudo_label() -> None:
+    plain, _, _, _ = step("pseudo_label")
+    off, stats, _, _ = step("u2pl", contrastive={"use": False})
+    assert torch.equal(off.total, plain.total)
+    assert "bank/fill" not in stats.shared
+
+
+def test_a_confidence_of_0_and_other_neutral_values_change_nothing() -> None:
+    plain, _, _, _ = step("u2pl")
+    neutral = {
+        "reliability": {"judged_on": "mixed", "confidence": 0.0},
+        "strong_view": {"use": False},
+        "balance": {"alignment": 0.0, "weight_power": 0.0},
+    }
+    same, _, _, _ = step("u2pl", **neutral)
+    assert torch.equal(same.total, plain.total)
+
+
+def test_confidence_beside_the_quantile_leaves_those_that_pass_both() -> None:
+    _, plain, _, _ = step("pseudo_label", alpha={"start": 0.5})
+    _, sure, _, _ = step("pseudo_label", alpha={"start": 0.5}, reliability={"confidence": 0.7})
+    assert sure.shared["gamma"] == plain.shared["gamma"]
+    fewer, more = (stats.local["pixels"][:, RELIABLE].sum() for stats in (sure, plain))
+    assert 0 < fewer < more
+
+
+def test_a_quantile_for_each_class_keeps_the_same_share_of_each() -> None:
+    _, stats, _, _ = step("pseudo_label", alpha={"start": 0.5}, reliability={"per_class": True})
+    pixels = stats.local["pixels"].sum((2, 3))
+    shares = pixels[:, RELIABLE] / pixels.sum(1)
+    alpha = stats.shared["alpha"].item()
+    assert shares[pixels.sum(1) > 200].sub(1 - alpha).abs().max() < 0.01
+
+
+def test_class_weights_weigh_the_unsupervised_loss() -> None:
+    changes = {"alpha": {"start": 0.5}, "mixing": {"kind": "none"}}
+    losses, stats, student, teacher = step("pseudo_label", **changes, balance={"weight_power": 1.0})
+    batch = tiny.batch()
+    with torch.no_grad():
+        prob = large(teacher(batch.unlabeled_images).logits).double().softmax(1)
+        entropy, labels = -(prob * prob.log()).sum(1), prob.argmax(1)
+    reliable = entropy < stats.shared["gamma"]
+    each = F.cross_entropy(large(student(batch.unlabeled_images).logits), labels, reduction="none")
+    means = [each[reliable & (labels == c)].mean() for c in range(tiny.CLASSES) if (reliable & (labels == c)).any()]
+    want = torch.stack(means).mean() * labels.numel() / reliable.sum()  # every class weighs the same
+    assert losses.unsupervised.item() == pytest.approx(want.item(), rel=1e-4)
+
+
+def test_the_strong_view_is_the_students_alone() -> None:
+    _, _, plain, first = step("u2pl")
+    _, _, student, teacher = step("u2pl", strong_view={"use": True})
+    assert torch.equal(student.seen[0][:4], plain.seen[0][:4])
+    assert not torch.equal(student.seen[0][4:], plain.seen[0][4:])
+    assert all(torch.equal(mine, other) for mine, other in zip(teacher.seen, first.seen, strict=True))
+
+
+def test_rampup() -> None:
+    assert rampup(0.0, 0.0) == rampup(0.5, 0.5) == rampup(1.0, 0.5) == 1.0
+    assert rampup(0.0, 0.5) == pytest.approx(math.exp(-5))
+    assert rampup(0.25, 0.5) == pytest.approx(math.exp(-1.25))
