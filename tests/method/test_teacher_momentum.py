@@ -1,6 +1,6 @@
 import pytest
 
-from u2pl_ray.method.teacher_momentum import teacher_momentum
+from u2pl_ray.method.teacher_momentum import horizon_momentum, teacher_momentum
 
 
 def test_by_hand() -> None:
@@ -15,3 +15,9 @@ def test_a_teacher_below_the_limit_is_the_mean_of_the_students() -> None:
         momentum = teacher_momentum(step, 0.99)
         teacher = momentum * teacher + (1 - momentum) * student
     assert teacher == pytest.approx(4.0)
+
+
+def test_a_horizon_is_a_share_of_the_steps_whatever_their_number() -> None:
+    assert horizon_momentum(0.1, 1000) == pytest.approx(0.99)
+    assert horizon_momentum(0.1, 100) == pytest.approx(0.9)
+    assert horizon_momentum(0.01, 20) == 0.0

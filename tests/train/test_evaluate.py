@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from tests.train.conftest import tiny
 from u2pl_ray.data.loaders import EvaluationBatches
 from u2pl_ray.models.segmentor import Outputs
-from u2pl_ray.train.evaluate import confusion, iou, scores
+from u2pl_ray.train.evaluate import best_so_far, confusion, iou, scores
 
 
 class Constant(nn.Module):
@@ -62,3 +62,17 @@ def test_modes_are_restored() -> None:
     model = Constant(0, len(config.data.classes)).train()
     confusion([model], EvaluationBatches(config, "val"), len(config.data.classes), torch.device("cpu"))
     assert model.training
+
+
+def test_best_so_far_is_of_student_and_teacher_each_by_itself() -> None:
+    rows = [(0.1, 0.5), (0.3, 0.2), (0.3, 0.4)]
+    history = [
+        {"val/miou": student, "val/teacher/miou": teacher, "training_iteration": number}
+        for number, (student, teacher) in enumerate(rows, 1)
+    ]
+    assert best_so_far(history) == {
+        "val/best_miou": 0.3,
+        "val/best_epoch": 2,
+        "val/teacher/best_miou": 0.5,
+        "val/teacher/best_epoch": 1,
+    }

@@ -6,6 +6,9 @@ VAL_MIOU = "val/miou"
 VAL_TEACHER_MIOU = "val/teacher/miou"
 BEST_MIOU = "val/best_miou"
 """The largest `val/miou` so far: as an objective, a trial counts with its best epoch instead of its last."""
+BEST_EPOCH = "val/best_epoch"
+BEST_TEACHER_MIOU = "val/teacher/best_miou"
+BEST_TEACHER_EPOCH = "val/teacher/best_epoch"
 EPOCH = "training_iteration"
 """Epochs done. Always reported, so that it survives restarts."""
 
@@ -39,7 +42,7 @@ def per_class(group: str, class_name: str) -> str:
 
 
 _NUMBERS = (
-    *(VAL_MIOU, VAL_TEACHER_MIOU, BEST_MIOU, "train/lr"),
+    *(VAL_MIOU, VAL_TEACHER_MIOU, BEST_MIOU, BEST_EPOCH, BEST_TEACHER_MIOU, BEST_TEACHER_EPOCH, "train/lr"),
     *("diag/alpha", "diag/gamma", "diag/entropy/mean", "diag/entropy/max", "diag/reliable_fraction"),
     *("diag/pseudo_label/accuracy_reliable", "diag/pseudo_label/accuracy_unreliable", "diag/negatives/false_rate"),
     *("perf/workers", "perf/step_seconds", "perf/images_per_second", "perf/evaluation_seconds", "perf/memory_gib"),

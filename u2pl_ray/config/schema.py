@@ -79,7 +79,7 @@ class DataConfig(Section):
     """Colours of pixels without a class, where label_coding=color."""
     ignore_value: LabelValue = IGNORE
     """Value of pixels without a class; 255 is ignored beside it unless label_map names it."""
-    label_map: dict[LabelValue, Annotated[int, Field(ge=0, le=255)]] = {}
+    label_map: dict[LabelValue, Annotated[int, Field(ge=0, le=255)]] = {}  # noqa: RUF012
     """Class of a mask's value (255: none), e.g. {255: 1} for 0/255 masks; values not named stay as they are."""
     reduce_zero_label: bool = False
     """Value 0 is no class, and value n is class n - 1."""

@@ -8,7 +8,7 @@ from u2pl_ray.config.method import AlphaConfig
 def alpha_at(config: AlphaConfig, epoch: int, epochs: int) -> float:
     """alpha_t = end + (start - end) * s(t / T), with t = `epoch` (0-based) and T = `epochs`.
 
-    s is 1 - x (linear; U2PL, eq. 4 and section 4), (1 - x)**power (polynomial), (1 + cos(pi x)) / 2 (cosine) or 1
+    s is 1 - x (linear; U2PL, section 3.2), (1 - x)**power (polynomial), (1 + cos(pi x)) / 2 (cosine) or 1
     (constant). `end` is what the schedule tends to: the last epoch, at t = T - 1, is one step short of it.
     """
     x = epoch / epochs

@@ -1,4 +1,5 @@
-"""The contrastive loss: pixel anchors, class prototypes as positives, unreliable pixels as negatives (eq. 5-11).
+"""The contrastive loss: pixel anchors, class prototypes as positives, unreliable pixels as negatives
+(U2PL, section 3.3).
 
 Two collectives a step, whatever the number of classes: the caller gathers `Maps` (together with the entropies), and
 `ContrastiveLoss` sums the chosen keys and the prototypes. All draws are made for the global batch on every worker.

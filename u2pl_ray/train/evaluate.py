@@ -1,12 +1,13 @@
 """Scoring a network on whole images: one confusion matrix, summed over workers, nothing counted twice."""
 
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from u2pl_ray.config import metrics as names
 from u2pl_ray.config.metrics import val_iou
 from u2pl_ray.config.schema import IGNORE
 
@@ -71,4 +72,21 @@ def scores(matrix: Tensor, classes: Sequence[str], teacher: bool = False) -> dic
     for name, value, there in zip(classes, values.tolist(), found.tolist(), strict=True):
         if there:
             result[val_iou(name, teacher)] = value
+    return result
+
+
+def best_so_far(history: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Return the largest validation mIoU of student and teacher, each by itself, and its epoch (1-based; the first).
+
+    Args:
+        history: metrics of the epochs so far, at least one.
+    """
+    result: dict[str, float] = {}
+    for last, best, epoch in (
+        (names.VAL_MIOU, names.BEST_MIOU, names.BEST_EPOCH),
+        (names.VAL_TEACHER_MIOU, names.BEST_TEACHER_MIOU, names.BEST_TEACHER_EPOCH),
+    ):
+        values = [metrics[last] for metrics in history]
+        result[best] = max(values)
+        result[epoch] = history[values.index(result[best])][names.EPOCH]
     return result

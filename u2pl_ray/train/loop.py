@@ -17,17 +17,17 @@ from u2pl_ray.config.schema import Config
 from u2pl_ray.data.loaders import EvaluationBatches, TrainingBatch, TrainingBatches
 from u2pl_ray.method.collectives import Collectives
 from u2pl_ray.method.objective import build_objective
-from u2pl_ray.method.teacher_momentum import teacher_momentum
-from u2pl_ray.method.types import Batch, Clock
+from u2pl_ray.method.types import Batch
 from u2pl_ray.models.normalization import synchronize
 from u2pl_ray.models.segmentor import Outputs, Segmentor
 from u2pl_ray.models.teacher import Teacher
 from u2pl_ray.rng import derived_seed
 from u2pl_ray.system.scratch import scratch
 from u2pl_ray.train import checkpoint as checkpoints
+from u2pl_ray.train.clock import clock_at, momentum_at
 from u2pl_ray.train.diagnostics import Diagnostics
 from u2pl_ray.train.errors import NonFiniteLoss, Preempted
-from u2pl_ray.train.evaluate import confusion, scores
+from u2pl_ray.train.evaluate import best_so_far, confusion, scores
 from u2pl_ray.train.images import SampleImages
 from u2pl_ray.train.optimizer import build_optimizer
 from u2pl_ray.train.session import Metrics, Session
@@ -39,12 +39,10 @@ _SETTINGS = ("total_iters", "power", "base_lrs")
 
 @dataclass
 class Position:
-    """How far a training has come: `epochs_done`, what each reported, and the best."""
+    """How far a training has come: `epochs_done`, and what each reported."""
 
     epochs_done: int
     history: list[Metrics]
-    best: float
-    best_epoch: int
 
 
 class Worker:
@@ -87,7 +85,7 @@ class Worker:
         self.images = SampleImages(config, self.val_data.split, self.train_data.unlabeled)
         self.schedule = PolynomialLR(self.optimizer, self.steps * config.train.epochs, config.optim.poly_power)
         self.scaler = torch.amp.GradScaler(device.type, enabled=config.train.amp == "fp16")
-        self.position = Position(0, [], -math.inf, 0)
+        self.position = Position(0, [])
         compiled = config.train.compile
         self._student_forward: nn.Module = torch.compile(student) if compiled else student  # type: ignore[assignment]
         self._teacher_forward = torch.compile(self.teacher.module) if compiled else self.teacher.module
@@ -130,7 +128,7 @@ class Worker:
             step = epoch * self.steps + index
             batch = self._to_device(loaded)
             self._start_draws(step, batch)
-            clock = self._clock(epoch, step)
+            clock = clock_at(config, self.steps, step)
             losses, stats = self.objective(forward, self._teacher, batch, clock)
             self.optimizer.zero_grad(set_to_none=True)
             self.scaler.scale(losses.total).backward()
@@ -138,7 +136,7 @@ class Worker:
             self.scaler.update()
             self.schedule.step()
             self._average_buffers()
-            self.teacher.update(self.student, self._momentum(step))
+            self.teacher.update(self.student, momentum_at(config, self.steps, step))
             diagnostics.add(losses, stats)
             if time.monotonic() - last_word > _PROGRESS_SECONDS and self.session.rank == 0:
                 last_word = time.monotonic()
@@ -188,7 +186,6 @@ class Worker:
             "objective": self.objective.state_dict(),
             "epochs_done": self.position.epochs_done,
             "history": self.position.history,
-            "best": {"value": self.position.best, "epoch": self.position.best_epoch},
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
@@ -199,8 +196,7 @@ class Worker:
         self.schedule.load_state_dict(state["schedule"])
         self.scaler.load_state_dict(state["scaler"])
         self.objective.load_state_dict(state["objective"])
-        best = state["best"]
-        self.position = Position(state["epochs_done"], list(state["history"]), best["value"], best["epoch"])
+        self.position = Position(state["epochs_done"], list(state["history"]))
 
     def continue_from(self, state: dict[str, Any]) -> None:
         """Take over another training's state (a fork's parent) under this one's settings.
@@ -223,9 +219,7 @@ class Worker:
     def _remember(self, metrics: Metrics) -> None:
         self.position.epochs_done += 1
         self.position.history.append(metrics)
-        if metrics[names.VAL_MIOU] > self.position.best:
-            self.position.best, self.position.best_epoch = metrics[names.VAL_MIOU], self.position.epochs_done
-        metrics["val/best_miou"] = self.position.best
+        metrics |= best_so_far(self.position.history)
 
     def _report(self, metrics: Metrics) -> None:
         if self.session.rank != 0:
@@ -277,21 +271,6 @@ class Worker:
 
     def _to_device(self, loaded: TrainingBatch) -> Batch:
         return Batch(*(value.to(self.device, non_blocking=True) for value in loaded))
-
-    def _clock(self, epoch: int, step: int) -> Clock:
-        method, train = self.config.method, self.config.train
-        first, last = method.warmup_epochs * self.steps, train.epochs * self.steps
-        done = min(1.0, max(0.0, (step - first) / max(1, last - first)))
-        return Clock(epoch, train.epochs, step, warming_up=epoch < method.warmup_epochs, past_warmup=done)
-
-    def _momentum(self, step: int) -> float:
-        """The teacher's momentum after `step`: 0, a copy of the student, until the first step after the warm-up."""
-        method = self.config.method
-        first, last = method.warmup_epochs * self.steps, self.config.train.epochs * self.steps
-        limit = method.teacher_momentum
-        if method.teacher_horizon is not None:
-            limit = 1.0 - 1.0 / max(1.0, method.teacher_horizon * (last - first))
-        return teacher_momentum(step - first, limit) if step >= first else 0.0
 
     def _start_draws(self, step: int, batch: Batch) -> None:
         """Let what is random in the networks depend on seed, name, step and image alone.
