@@ -87,26 +87,20 @@ def main() -> None:
     write = verbs.add_parser("rows")
     write.add_argument("--settings", type=int, default=8)
     write.add_argument("--seeds", type=int, default=4)
-    write.add_argument(
-        "--paper-seeds", type=int, default=0, help="further seeds of the paper's setting, in a second file"
-    )
+    write.add_argument("--paper-seeds", type=int, default=0, help="further seeds of the paper's setting, in a second file")
     write.add_argument("-o", "--output", type=Path, required=True)
     verbs.add_parser("test").add_argument("results", type=Path)
     options = parser.parse_args()
     if options.verb == "test":
         found = test(list(read_results(options.results)))
         print(json.dumps({name: round(value, 4) for name, value in found.items()}))
-        print(
-            "the settings differ: record the table" if found["snr"] >= 1 and found["p"] < 0.05 else "no table: snr < 1"
-        )
+        print("the settings differ: record the table" if found["snr"] >= 1 and found["p"] < 0.05 else "no table: snr < 1")
         return
     tree = rows(options.settings, options.seeds)
     options.output.write_text(yaml.safe_dump(tree, sort_keys=False, width=110), "utf-8")
     if options.paper_seeds > options.seeds:
         more = {**tree, "seeds": list(range(options.seeds, options.paper_seeds)), "rows": {PAPER: []}}
-        options.output.with_stem(options.output.stem + "_paper").write_text(
-            yaml.safe_dump(more, sort_keys=False), "utf-8"
-        )
+        options.output.with_stem(options.output.stem + "_paper").write_text(yaml.safe_dump(more, sort_keys=False), "utf-8")
 
 
 if __name__ == "__main__":

@@ -39,10 +39,7 @@ def print_table(rows: Sequence[Row]) -> None:
         if case["snr"] > 0 and case["paper"] < 1 and len(same) > 2 and row["policy"] != BASELINE:
             both, alone = needed(same, row["regret"], row["claims"]), needed(same, row["regret"], 0.0)
             most = max(r["budget"] for r in same)
-            text = [
-                f"{row['budget'] / x:.2f}" if math.isfinite(x) else f"< {row['budget'] / most:.2f}"
-                for x in (both, alone)
-            ]
+            text = [f"{row['budget'] / x:.2f}" if math.isfinite(x) else f"< {row['budget'] / most:.2f}" for x in (both, alone)]
             ratio = f"  of B's trainings {text[0]} (for the regret alone {text[1]})"
         print(
             f"{where:36} {row['policy']:18} budget {row['budget']:3} at once {row['parallel']:2}  "

@@ -50,9 +50,7 @@ def test_encodes_choices_apart_and_refuses_absent_parameters():
 def test_proposals_find_the_peak_and_differ_and_repeat():
     rng = np.random.default_rng(0)
     points = {str(i): rng.random(2).tolist() for i in range(20)}
-    runs = [
-        Run(s, 0, {1.0: -20 * float(np.sum((np.array(p) - 0.4) ** 2)) + 0.1 * rng.normal()}) for s, p in points.items()
-    ]
+    runs = [Run(s, 0, {1.0: -20 * float(np.sum((np.array(p) - 0.4) ** 2)) + 0.1 * rng.normal()}) for s, p in points.items()]
     first = propose(runs, points, [0, 0], [], number=20, seed=1)
     assert np.abs(first - 0.4).max() < 0.25
     assert (first == propose(runs, points, [0, 0], [], number=20, seed=1)).all()

@@ -106,9 +106,7 @@ def test_a_collapsed_training_does_not_poison():
 
 def test_stopped_runs_count_but_less():
     rng = np.random.default_rng(7)
-    runs = [
-        Run(str(s), 0, {0.3: 2.0 * s / 10 + rng.normal() / 5, 1.0: 2.0 * s / 10 + rng.normal() / 5}) for s in range(10)
-    ]
+    runs = [Run(str(s), 0, {0.3: 2.0 * s / 10 + rng.normal() / 5, 1.0: 2.0 * s / 10 + rng.normal() / 5}) for s in range(10)]
     runs += [Run("low", 0, {0.3: -3.0}), Run("high", 0, {0.3: 4.0})]
     posterior = fit(runs, "0")
     row = {name: i for i, name in enumerate(posterior.settings)}

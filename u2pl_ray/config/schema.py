@@ -181,8 +181,8 @@ class MethodConfig(Section):
     """What is learned from the unlabeled images, and how."""
 
     name: Annotated[str, AfterValidator(known_method)] = "u2pl"
-    """supervised: labeled images alone; oracle: supervised with the labels of the unlabeled images too, the most there
-    is to gain; pseudo_label: reliable pixels too; u2pl: unreliable ones too, as negatives; all: config/methods.py."""
+    """One of config/methods.py: supervised, oracle (supervised with the labels of the unlabeled images too: the most
+    there is to gain), pseudo_label, u2pl, fixmatch."""
     warmup_epochs: Annotated[int, Field(ge=0)] = 1
     """Epochs on labeled images alone, before the teacher starts."""
     supervised_loss: Literal["ce", "ohem"] = "ce"

@@ -136,7 +136,9 @@ def fit(
         keep = keep[:2]
     share = np.exp(evidence[keep] - evidence.max())
     share /= share.sum()
-    components = [_component(table, levels, choices[i], w, at, index, rhos) for i, w in zip(keep, share, strict=True)]
+    components = [
+        _component(table, levels, choices[i], w, at, index, rhos) for i, w in zip(keep, share, strict=True)
+    ]
     mean = sum((c.weight * c.mean for c in components), np.zeros(len(table.settings)))
     spread = sum((c.weight * c.covariance for c in components), np.zeros((len(mean), len(mean))))
     for c in components:
@@ -145,17 +147,7 @@ def fit(
     degrees = max(3.0, float(np.maximum(complete - 1, 0).sum()) + 2)
     correlations = _correlations(table, levels, hyper, index, rhos)
     return Posterior(
-        table.settings,
-        index,
-        components,
-        mean,
-        spread,
-        complete,
-        degrees,
-        table.epoch_variance,
-        correlations,
-        maximize,
-        table,
+        table.settings, index, components, mean, spread, complete, degrees, table.epoch_variance, correlations, maximize, table
     )
 
 
@@ -189,16 +181,7 @@ def _summaries(table: Table, weights: Sequence[Array], rhos: Array, only: Array 
         first = levels[0] if k else None
         expected = first.spread * (1 - slope**2) if first is not None else None
         levels.append(
-            summarize(
-                table.setting[there],
-                table.seed[there],
-                table.values[there, k],
-                before,
-                weight,
-                slope,
-                expected,
-                rhos[k],
-            )
+            summarize(table.setting[there], table.seed[there], table.values[there, k], before, weight, slope, expected, rhos[k])
         )
     return levels
 
@@ -233,9 +216,7 @@ def _evidence(
     kernels: dict[float, Array] = {}
     for hyper in choices:
         prior = covariance(hyper, count, points, reference, kernels)
-        parts = [
-            solve(level, prior, rho).evidence for level, rho in zip(levels, rhos, strict=True) if level is not None
-        ]
+        parts = [solve(level, prior, rho).evidence for level, rho in zip(levels, rhos, strict=True) if level is not None]
         found.append(sum(parts) + hyper.log_prior)
     return np.array(found)
 

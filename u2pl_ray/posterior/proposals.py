@@ -143,12 +143,7 @@ def _imagine(covariance: Array, setting: int, noise: float) -> None:
 
 
 def _candidates(
-    at: Array,
-    runs: Sequence[Run],
-    tried: Sequence[str],
-    categories: Sequence[int],
-    rng: np.random.Generator,
-    maximize: bool,
+    at: Array, runs: Sequence[Run], tried: Sequence[str], categories: Sequence[int], rng: np.random.Generator, maximize: bool
 ) -> Array:
     """Return [C, d] candidates: Sobol points, and points around the settings with the best last values."""
     fresh = qmc.Sobol(at.shape[1], seed=rng).random(_CANDIDATES)

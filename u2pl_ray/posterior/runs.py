@@ -38,9 +38,7 @@ def progress(epoch: int, epochs: int, warmup: int = 0) -> float:
     Until the warm-up ends all settings are one and the same training, so it counts as a quarter of an epoch.
     """
     if not 1 <= epoch <= epochs:
-        raise UserError(
-            f"epoch {epoch} is not within 1 .. {epochs}: give the epoch and the length of the same training"
-        )
+        raise UserError(f"epoch {epoch} is not within 1 .. {epochs}: give the epoch and the length of the same training")
     return max(epoch - warmup, 0.25) / max(epochs - warmup, 1)
 
 
