@@ -143,15 +143,17 @@ def _config(name: str, overrides: Sequence[str]) -> Iterator[Finding]:
     from u2pl_ray.data.check import check
     from u2pl_ray.data.registry import resolve
     from u2pl_ray.models.segmentor import Segmentor, check_model
+    from u2pl_ray.train.preflight import preflight
 
     settings = load(name, overrides)
     yield True, f"{settings.method.name}, {settings.train.epochs} epochs, workers={settings.workers}"
-    check_model(settings.model)
     try:
         settings = resolve(settings)
     except UserError as error:
         yield False, str(error)
+        check_model(settings.model)
         return
+    preflight(settings)
     import torch
 
     with torch.device("meta"):

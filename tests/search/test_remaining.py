@@ -1,6 +1,6 @@
 """Which trials count, and how many are left: the one rule that driver, status and report go by."""
 
-from u2pl_ray.search.driver.remaining import counted, remaining
+from u2pl_ray.search.study.remaining import counted, remaining
 from u2pl_ray.search.study.trial_record import Fork, State, TrialRecord
 
 

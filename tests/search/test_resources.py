@@ -65,7 +65,7 @@ def test_the_arithmetic_is_shown() -> None:
             ["5 CPU (1 CPU to train, 4 for loader", "data.loader_workers or"],
         ),
         (["workers=1"], [node(8, memory=0)], ["1024 MiB of Ray's memory resource"]),
-        (["workers=1"], [], ["none; 0 // 1 = 0"]),
+        (["workers=1"], [], ["(none): 0 // 1 = 0"]),
     ],
 )
 def test_what_cannot_fit_is_refused(settings: list[str], cluster: list[Mapping[str, float]], words: list[str]) -> None:

@@ -13,11 +13,11 @@ from rich.text import Text
 from u2pl_ray.analysis.answer import standing
 from u2pl_ray.analysis.load import analyse
 from u2pl_ray.config.errors import UserError
-from u2pl_ray.search.driver.remaining import counted
 from u2pl_ray.search.experiment.experiment import Experiment
 from u2pl_ray.search.listeners.console import plain_console
 from u2pl_ray.search.listeners.formatting import duration, number
 from u2pl_ray.search.storage.place import experiments
+from u2pl_ray.search.study.remaining import counted
 
 
 def listing(storage_path: str | Path | None = None) -> list[dict[str, Any]]:

@@ -12,11 +12,11 @@ from rich.text import Text
 from u2pl_ray.analysis.answer import answer, counts, is_finished, standing
 from u2pl_ray.analysis.load import Analysis, analyse
 from u2pl_ray.search.driver.budget import used_by
-from u2pl_ray.search.driver.remaining import counted
 from u2pl_ray.search.experiment.experiment import Experiment
 from u2pl_ray.search.listeners import pace
 from u2pl_ray.search.listeners.console import plain_console, results_table
 from u2pl_ray.search.listeners.formatting import duration, number, why_failed
+from u2pl_ray.search.study.remaining import counted
 from u2pl_ray.search.study.trial_record import State, TrialRecord
 
 _AGAIN = 2.0
@@ -24,7 +24,12 @@ _AGAIN = 2.0
 
 
 def print_status(experiment: Experiment, console: Console | None = None) -> None:
-    """All trials, rungs, the best so far, what is in use, and the time left; also of a search that nobody runs."""
+    """Print all trials, rungs, the leader, the resources in use, and the time left.
+
+    Args:
+        experiment: the search; no driver need be running.
+        console: the terminal.
+    """
     (console or plain_console()).print(picture(analyse(experiment)))
 
 

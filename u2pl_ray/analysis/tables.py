@@ -96,7 +96,12 @@ def no_result(experiment: Experiment) -> str:
 
 
 def print_best(experiment: Experiment, console: Console | None = None) -> None:
-    """Print the best trial: settings, score, checkpoint, and the next commands."""
+    """Print the best trial: settings, score, checkpoint, and the next commands.
+
+    Args:
+        experiment: the search.
+        console: the terminal.
+    """
     console = console or plain_console()
     best = best_of(experiment)
     objective = experiment.space.metric.name
@@ -142,7 +147,13 @@ def _test_scores(best: Mapping[str, Any]) -> dict[str, float]:
 
 
 def print_scores(result: Mapping[str, Any], classes: Sequence[str], console: Console | None = None) -> None:
-    """mIoU and per-class IoU of student and teacher."""
+    """Print mIoU and per-class IoU of student and teacher.
+
+    Args:
+        result: of an evaluation.
+        classes: class names in label order.
+        console: the terminal.
+    """
     console = console or plain_console()
     metrics = result["metrics"]
     table = Table("class", title=f"IoU on {result['images']} {result['split']} images, after {result['epochs']} epochs")

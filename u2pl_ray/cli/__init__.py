@@ -1,6 +1,7 @@
 """The command line: verbs only. Parse, call, print; what takes long to import is imported by the verb that needs it."""
 
 import io
+import signal
 import sys
 from collections.abc import Callable
 from typing import Annotated, Any
@@ -24,6 +25,9 @@ from u2pl_ray.config.errors import UserError
 
 # The base class of all that is wrong with a command line; typer has click's as its own, under a private name.
 _CommandLineError: type[Any] = typer.BadParameter.__mro__[2]
+
+_INTERRUPTED = 128 + signal.SIGINT
+"""What typer returns instead of raising KeyboardInterrupt."""
 
 app = typer.Typer(
     name="u2pl-ray",
@@ -95,6 +99,8 @@ def main(arguments: list[str] | None = None) -> Any:
     try:
         with heed_notice():
             code = app(args=arguments, standalone_mode=False)
+            if code == _INTERRUPTED:
+                raise KeyboardInterrupt
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(exit_codes.INPUT)

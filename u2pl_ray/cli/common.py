@@ -40,9 +40,9 @@ def parse_options(flag: str, items: list[str] | None) -> dict[str, Any]:
 def check_data(config: "Config") -> None:
     """Refuse a model or data set that cannot be trained on; print what looks wrong."""
     from u2pl_ray.data.check import check
-    from u2pl_ray.models.segmentor import check_model
+    from u2pl_ray.train.preflight import preflight
 
-    check_model(config.model)
+    preflight(config)
     for warning in check(config, full=False).warnings:
         warn(warning)
 

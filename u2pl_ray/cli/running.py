@@ -8,6 +8,7 @@ import typer
 
 from u2pl_ray.cli import exit_codes
 from u2pl_ray.cli.common import check_data
+from u2pl_ray.cli.notice import heed_notice
 from u2pl_ray.config.errors import UserError
 
 if TYPE_CHECKING:
@@ -138,7 +139,8 @@ def run_experiment(
     total, epochs = experiment.options.trials, experiment.config.train.epochs
     told = ConsoleListener(console, metric.name, total, epochs, lambda: study().records())
     listeners = [*([] if quiet else [told]), WandbListener(sink, console.print)]
-    summary: Summary = experiment.run(listeners, force, retry_errored)
+    with heed_notice():  # again: Ray, which may have started meanwhile, has handlers of its own
+        summary: Summary = experiment.run(listeners, force, retry_errored)
     if experiment.options.confirms:
         print_confirmation(experiment, console)
         console.print(f"as JSON: {write_confirmation(experiment)}")

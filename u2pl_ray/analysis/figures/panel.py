@@ -60,7 +60,7 @@ class Pick:
 
 
 def picks(analysis: Analysis) -> list[Pick]:
-    """Best, median and worst of the trials with a value (fewer if there are fewer), in this order.
+    """Return the best, median and worst of the trials with a value, in this order; fewer if there are fewer trials.
 
     The best is the search's own, as complete as can be; the others go by their latest values, whether a trial was
     stopped or not, so that none is better than what comes before it.

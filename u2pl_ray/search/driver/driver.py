@@ -17,10 +17,10 @@ from u2pl_ray.config.errors import UserError
 from u2pl_ray.config.schema import Config
 from u2pl_ray.search.driver.budget import Meter
 from u2pl_ray.search.driver.presence import Presence
-from u2pl_ray.search.driver.remaining import counted, remaining
 from u2pl_ray.search.listeners.base import Listeners
 from u2pl_ray.search.storage import layout
 from u2pl_ray.search.study.pareto import measured
+from u2pl_ray.search.study.remaining import counted, remaining
 from u2pl_ray.search.study.study import TrialStudy
 from u2pl_ray.search.study.trial_file import TrialFile
 from u2pl_ray.search.study.trial_record import RETRYABLE, State, TrialRecord, trial_id
@@ -213,7 +213,8 @@ class Driver:
         return remaining(self.study.records(), self.trials, len(self.forks.due()))
 
     def retry_errored(self, reasons: Sequence[str] = RETRYABLE) -> list[str]:
-        """Queue a repetition of every trial that failed for one of these reasons; return the failed trials' ids.
+        """Queue a repetition of every trial that failed for one of `reasons`; return the failed trials' ids.
+
 
         Trials that diverged or ran out of memory are not repeated. The failed trial stays as it is. The new one
         continues from its last checkpoint, and counts in its place.

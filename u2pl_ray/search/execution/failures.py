@@ -126,7 +126,7 @@ def _inner(error: BaseException) -> list[Any]:
 
 
 def classify(error: BaseException) -> Outcome:
-    """Return what an exception out of a training means for the search.
+    """Convert an exception of a training to the trial's outcome.
 
     A `UserError` is `refused` here; the driver, which knows the search space, tells a setting from its surroundings.
     """

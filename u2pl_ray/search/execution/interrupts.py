@@ -35,7 +35,7 @@ def stop_softly(say: Callable[[str], None]) -> Iterator[Callable[[], None]]:
 
     def stop_at_once(number: int, frame: FrameType | None) -> None:
         say(_STOPPED)
-        os._exit(AGAIN)  # no clean-up that could wait for something: nothing depends on one
+        os._exit(AGAIN)  # no clean-up, which could wait for something: resume needs none
 
     def stop(number: int, frame: FrameType | None) -> None:
         for kind in handled:

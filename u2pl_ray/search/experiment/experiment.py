@@ -16,7 +16,6 @@ from u2pl_ray.search.cluster.connection import connect
 from u2pl_ray.search.driver.budget import Meter, spent
 from u2pl_ray.search.driver.driver import Driver
 from u2pl_ray.search.driver.presence import Presence, running
-from u2pl_ray.search.driver.remaining import remaining
 from u2pl_ray.search.execution.run import INTERRUPTED, run_tune
 from u2pl_ray.search.experiment import snapshot
 from u2pl_ray.search.experiment.options import FORMAT, Options, parse_description, read_options
@@ -27,6 +26,7 @@ from u2pl_ray.search.space.space import Space
 from u2pl_ray.search.storage import layout
 from u2pl_ray.search.storage.place import Folder, Place, default_storage, experiments, find
 from u2pl_ray.search.study import prior_trials
+from u2pl_ray.search.study.remaining import remaining
 from u2pl_ray.search.study.study import TrialStudy
 from u2pl_ray.search.study.trial_record import RETRYABLE, State, TrialRecord, state_word
 from u2pl_ray.search.trials.epoch_log import read_epochs
@@ -46,8 +46,8 @@ class Summary:
     Attributes:
         trials: all trials, in the order of their creation.
         best: the best one, None if none reported a value.
-        finished: whether nothing is left to do within the budget; else `resume` continues.
-        noticed: whether it was stopped on notice: a signal, or the cluster went away.
+        finished: whether no trial is left within the budget; else `resume` continues.
+        noticed: whether it was stopped on notice, by a signal.
         reason: why it ended before the last trial, if it did.
     """
 

@@ -7,12 +7,12 @@ from optuna.distributions import CategoricalDistribution
 
 from u2pl_ray.config.errors import UserError
 from u2pl_ray.search.driver.budget import results, used_by
-from u2pl_ray.search.driver.remaining import counted
 from u2pl_ray.search.experiment import snapshot
 from u2pl_ray.search.experiment.experiment import Experiment
 from u2pl_ray.search.samplers.visible_trials import fits
 from u2pl_ray.search.space.space import Space
 from u2pl_ray.search.storage import layout
+from u2pl_ray.search.study.remaining import counted
 from u2pl_ray.search.study.study import TrialStudy
 from u2pl_ray.search.study.trial_record import State
 from u2pl_ray.system.atomic import write_whole

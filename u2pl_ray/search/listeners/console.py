@@ -9,10 +9,10 @@ from rich.table import Table
 from rich.text import Text
 
 from u2pl_ray.config.schema import Config
-from u2pl_ray.search.driver.remaining import counted
 from u2pl_ray.search.listeners.base import Listener
 from u2pl_ray.search.listeners.formatting import REASONS, duration, number, settings
 from u2pl_ray.search.listeners.pace import time_left
+from u2pl_ray.search.study.remaining import counted
 from u2pl_ray.search.study.trial_record import State, TrialRecord, state_word
 
 _COLOURS = {
@@ -54,7 +54,7 @@ class ConsoleListener(Listener):
         self._epochs: dict[str, int] = {}
 
     def trial_started(self, trial: TrialRecord, config: Config) -> None:
-        """`0003 starts (4 of 20)  temperature=0.31 capacity=2048`."""
+        """Print `0003 starts (4 of 20)  temperature=0.31 capacity=2048`."""
         self._epochs[trial.id] = config.train.epochs
         verb = f"continues after epoch {trial.epochs}" if trial.epochs else "starts"
         place = self._place(trial)
@@ -62,7 +62,7 @@ class ConsoleListener(Listener):
         self._line(trial, f"{verb}{f' ({notes})' if notes else ''}", f"  {settings(trial.params)}", "dim")
 
     def epoch_done(self, trial: TrialRecord, metrics: Mapping[str, Any], best: TrialRecord | None) -> None:
-        """`0003 epoch 4/9  val/miou 0.4123  leader 0001 with 0.5530 (last epoch)`."""
+        """Print `0003 epoch 4/9  val/miou 0.4123  leader 0001 with 0.5530`."""
         total = self._epochs.get(trial.id, "?")
         leader = ""
         if best is not None and best.id != trial.id:
@@ -74,7 +74,7 @@ class ConsoleListener(Listener):
         self._line(trial, f"epoch {metrics['training_iteration']}/{total}  {self._objective} {value}", leader, "dim")
 
     def trial_finished(self, trial: TrialRecord) -> None:
-        """`0003 stopped after 2 epochs  val/miou 0.4123  (4 of 20 done, about 12 min left)`."""
+        """Print `0003 stopped after 2 epochs  val/miou 0.4123  (4 of 20 done, about 12 min left)`."""
         word = (trial.state.value.lower(), _COLOURS[trial.state])
         if trial.state in (State.COMPLETED, State.STOPPED):
             told = f" after {trial.epochs} epochs  {self._objective} {number(trial.latest)}"
@@ -83,7 +83,7 @@ class ConsoleListener(Listener):
         self._print(Text.assemble((trial.id, "bold"), " ", word, told, (self._standing(), "dim")))
 
     def note(self, text: str) -> None:
-        """Print the line as it is."""
+        """Print the line unchanged."""
         self._print(Text(text))
 
     def _place(self, trial: TrialRecord) -> str:

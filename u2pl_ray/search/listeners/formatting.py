@@ -1,4 +1,4 @@
-"""Settings, numbers, times and failures as people read them."""
+"""Format settings, numbers, times and failures for display."""
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta

@@ -26,7 +26,7 @@ def load_space(path: str | Path, base: Config | None = None) -> Space:
 
     Args:
         path: the file, or the name of a shipped space.
-        base: the configuration the trials start from; given, every bound is checked by validating it with the bound.
+        base: configuration the trials start from; given, each bound is checked by validating the configuration with it.
 
     Raises:
         UserError: one line that names the file and the parameter.

@@ -40,7 +40,7 @@ class TrialRecord:
         objectives: all objectives at the end, the first one first; empty unless COMPLETED.
         reason: why it FAILED (nan, error, lost; environment: data, weights, network or machine) or is INFEASIBLE
             (memory, refused by the training, invalid before it started).
-        detail: one line more about that.
+        detail: one line more about the reason.
         note: where the trial comes from, such as "paper".
         fork: where a fork comes from, see `Fork`; None for a trial that starts from scratch.
         driver: name of the driver that runs it, if there can be several.
