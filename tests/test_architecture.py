@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).parents[1] / "u2pl_ray"
 FLOORS: tuple[set[str], ...] = (
     {"system", "rng"},
     {"config"},
-    {"method", "data", "models", "tracking"},
+    {"method", "data", "models", "tracking", "posterior"},
     {"train"},
     {"search"},
     {"analysis", "doctor"},
