@@ -60,7 +60,7 @@ def test_an_experiment_stands_for_its_best_trials_newest_checkpoint(kept: Path) 
 )
 def test_names_of_nothing(kept: Path, arguments: tuple[str, ...], words: list[str]) -> None:
     with pytest.raises(UserError) as refusal:
-        find_checkpoint(*arguments, **({} if len(arguments) > 1 else {"trial": None}), storage_path=str(kept))
+        find_checkpoint(arguments[0], arguments[1] if len(arguments) > 1 else None, str(kept))
     for word in words:
         assert word in str(refusal.value)
 

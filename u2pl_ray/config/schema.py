@@ -152,6 +152,7 @@ class OptimConfig(Section):
     """SGD or AdamW with a polynomial learning-rate schedule."""
 
     name: Literal["sgd", "adamw"] = "sgd"
+    """sgd: as the paper; adamw: for transformers, with decoupled weight decay."""
     lr: Positive = 0.001
     """Base (encoder) learning rate."""
     head_multiplier: Positive = 10.0
