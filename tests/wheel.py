@@ -19,7 +19,15 @@ def main() -> None:
 
     space = Path("space.yaml")
     space.write_text(f"metric: {{name: val/miou, goal: maximize}}\n{SPACE}\n")
-    command = [Path(sys.prefix) / "bin" / "u2pl-ray", "search", "quickstart", "--space", space, "--trials", "0"]
+    command: list[str | Path] = [
+        Path(sys.prefix) / "bin" / "u2pl-ray",
+        "search",
+        "quickstart",
+        "--space",
+        space,
+        "--trials",
+        "0",
+    ]
     refused = subprocess.run(command, capture_output=True, text=True)
     assert refused.returncode == 2, refused.stderr
     print(f"the wheel works: {len(overrides.presets())} presets, command line, templates")
