@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from u2pl_ray.config.overrides import load
+from u2pl_ray.config.schema import OptimConfig
 from u2pl_ray.data.loaders import TrainingBatches
 from u2pl_ray.data.registry import resolve
 from u2pl_ray.method.collectives import Collectives
@@ -29,6 +30,7 @@ from u2pl_ray.method.types import Batch, Clock
 from u2pl_ray.models.segmentor import Outputs, Segmentor
 from u2pl_ray.models.teacher import Teacher
 from u2pl_ray.train.diagnostics import Diagnostics
+from u2pl_ray.train.optimizer import build_optimizer
 
 CLASSES = 21
 METHOD_PARTS = ("losses forward", "losses backward", "contrastive forward", "collectives")
@@ -102,7 +104,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     )
     student = Segmentor(config.model, CLASSES).to(device).train()
     teacher = Teacher(student)
-    optimizer = torch.optim.SGD(student.parameter_groups(0.01, 10.0), lr=0.01, momentum=0.9)
+    optimizer = build_optimizer(OptimConfig(lr=0.01), student)
     objective = build_objective(
         config.method, CLASSES, config.model.representation_dim, 0, Collectives.from_process_group(device), device
     )

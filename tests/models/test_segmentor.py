@@ -1,5 +1,3 @@
-from typing import cast
-
 import pytest
 import torch
 from torch import nn
@@ -59,15 +57,6 @@ def test_group_normalization_takes_one_small_image(channels: int) -> None:
     options = {"encoder_output_stride": 8, "decoder_channels": channels}
     model = Segmentor(config(normalization="group", options=options), num_classes=3).eval()
     assert model(torch.randn(1, 3, 64, 64)).logits.isfinite().all()
-
-
-def test_parameter_groups_cover_every_parameter_once() -> None:
-    model = Segmentor(config(), num_classes=3)
-    encoder, heads = model.parameter_groups(lr=0.1, head_multiplier=10)
-    assert encoder["lr"] == 0.1
-    assert heads["lr"] == pytest.approx(1.0)
-    ids = [id(parameter) for group in (encoder, heads) for parameter in cast(list[torch.nn.Parameter], group["params"])]
-    assert sorted(ids) == sorted(id(parameter) for parameter in model.parameters())
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,46 @@
+import pytest
+import torch
+
+from tests.train.conftest import tiny
+from u2pl_ray.config.errors import UserError
+from u2pl_ray.train.rehearsal import rehearse
+
+ONE = ("train.batch_size=1", "train.unlabeled_batch_size=2")
+
+
+@pytest.mark.parametrize("method", ["supervised", "oracle", "pseudo_label", "u2pl"])
+def test_what_trains_is_accepted(method: str) -> None:
+    torch.manual_seed(3)
+    expected = torch.rand(1)
+    torch.manual_seed(3)
+    rehearse(tiny(f"method.name={method}"))
+    assert torch.equal(torch.rand(1), expected), "the global generator moved"
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ONE,
+        (*ONE, "method.name=supervised"),
+        ("workers=2", "train.batch_size=2", "train.unlabeled_batch_size=4"),
+        ("workers=1..2", "train.batch_size=2", "train.unlabeled_batch_size=4"),
+    ],
+)
+def test_batchnorm_of_one_image_is_refused(overrides: tuple[str, ...]) -> None:
+    with pytest.raises(UserError, match=r"train\.batch_size=\d over workers=\d.*model\.normalization=group"):
+        rehearse(tiny(*overrides))
+    rehearse(tiny(*overrides, "model.normalization=group"))
+
+
+def test_one_image_without_a_warm_up_is_accepted() -> None:
+    """Labeled and unlabeled images go through the student together."""
+    rehearse(tiny(*ONE, "method.warmup_epochs=0", "data.crop=64"))
+
+
+def test_another_failure_names_the_model() -> None:
+    with pytest.raises(UserError, match="model: a step of the warm-up fails with DeepLabV3Plus, tu-resnet10t"):
+        rehearse(tiny("data.crop=64"), side=1)
+
+
+def test_adamw_and_a_frozen_encoder() -> None:
+    rehearse(tiny("optim.name=adamw", "model.freeze_encoder=true", "optim.layer_decay=0.7"))

@@ -1,0 +1,107 @@
+"""A rehearsal: the steps of a training on a few random pixels, to find before the start what fails only in forward."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from u2pl_ray.config.errors import UserError
+from u2pl_ray.config.schema import IGNORE, Config
+from u2pl_ray.method.collectives import Collectives
+from u2pl_ray.method.objective import build_objective
+from u2pl_ray.method.types import Batch, Clock
+from u2pl_ray.models.segmentor import STRIDE, Segmentor
+from u2pl_ray.models.teacher import Teacher
+from u2pl_ray.train.optimizer import build_optimizer
+
+_SIDE = 2 * STRIDE
+"""Of the rehearsed crops, in pixels, unless `data.crop` is smaller."""
+
+_FAILURES = (ValueError, RuntimeError, IndexError, AssertionError)
+
+
+def rehearse(config: Config, side: int | None = None) -> None:
+    """Take one optimizer step of the warm-up and one after it, as one worker would, on random pixels on the CPU.
+
+    A worker's images are as many as in the training with the most workers, when it has the fewest. The crops are
+    small; what fails on them is tried once more at the training's own crop before it is refused. Global generators
+    are left as they were. Pretrained weights are not read: see `models.weights`.
+
+    Args:
+        config: resolved (`data.registry.resolve`), so that the classes are known.
+        side: of the rehearsed crops in pixels, a multiple of 32; default: 64, or `data.crop` where that is smaller.
+
+    Raises:
+        UserError: naming the keys: a layer needs more than a worker has (BatchNorm of one image), or the network and
+            the method do not go together.
+    """
+    side = side or min(_SIDE, config.data.crop)
+    semi_supervised = config.method.semi_supervised
+    stages = [True] * (config.method.warmup_epochs > 0 or not semi_supervised) + [False] * semi_supervised
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        for warming_up in stages:
+            try:
+                _step(config, side, warming_up)
+            except _FAILURES as small:
+                if side >= config.data.crop:
+                    raise UserError(_explain(small, config, warming_up)) from small
+                try:
+                    _step(config, config.data.crop, warming_up)
+                except _FAILURES as error:
+                    raise UserError(_explain(error, config, warming_up)) from error
+
+
+def _step(config: Config, side: int, warming_up: bool) -> None:
+    """Build everything and take one optimizer step."""
+    model = config.model.model_copy(update={"encoder_weights": None})
+    classes, device = len(config.data.classes), torch.device("cpu")
+    student = Segmentor(model, classes, config.method.contrasts, config.seed).train()
+    teacher = Teacher(student)
+    objective: Any = build_objective(
+        config.method, classes, config.model.representation_dim, config.seed, Collectives(device), device
+    )
+    optimizer = build_optimizer(config.optim, student)
+    labeled, unlabeled = _images(config)
+    batch = _random_batch(labeled, 0 if warming_up else unlabeled, side, classes)
+    for network in (student, teacher.module):
+        network.draws.start(0, labeled, len(batch.unlabeled_images))  # type: ignore[union-attr,operator]
+    clock = Clock(epoch=0, epochs=config.train.epochs, step=0, warming_up=warming_up)
+    losses, _ = objective(student, torch.no_grad()(teacher.module), batch, clock)
+    losses.total.backward()
+    optimizer.step()
+
+
+def _images(config: Config) -> tuple[int, int]:
+    """Labeled and unlabeled images of a worker, when there are the most workers."""
+    workers = config.worker_counts[0]
+    return config.train.batch_size // workers, config.train.unlabeled_batch_size // workers
+
+
+def _random_batch(labeled: int, unlabeled: int, side: int, classes: int) -> Batch:
+    """Draw a worker's images and labels; a strip of each label is void, as padding is."""
+
+    def labels(count: int) -> Tensor:
+        drawn = torch.randint(classes, (count, side, side), dtype=torch.uint8)
+        drawn[:, -side // 8 :] = IGNORE
+        return drawn
+
+    images = [torch.randn(count, 3, side, side) for count in (labeled, unlabeled)]
+    truth = labels(unlabeled)
+    return Batch(images[0], labels(labeled), images[1], truth, truth != IGNORE)
+
+
+def _explain(error: Exception, config: Config, warming_up: bool) -> str:
+    """Say in one line which settings do not go together."""
+    labeled, _ = _images(config)
+    if "more than 1 value per channel" in str(error):
+        return (
+            f"train.batch_size={config.train.batch_size} over workers={config.worker_counts[0]}: a step has {labeled} "
+            "labeled image a worker, too few for the statistics of BatchNorm; use a larger train.batch_size, fewer "
+            "workers, or model.normalization=group"
+        )
+    kind = "a step of the warm-up" if warming_up else f"a step of method.name={config.method.name}"
+    return (
+        f"model: {kind} fails with {config.model.architecture}, {config.model.encoder} and "
+        f"options {config.model.options}: {str(error).splitlines()[0]}"
+    )
