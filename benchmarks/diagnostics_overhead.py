@@ -31,6 +31,7 @@ from u2pl_ray.method.types import Batch, Clock
 from u2pl_ray.models.segmentor import Outputs, Segmentor
 from u2pl_ray.models.teacher import Teacher
 from u2pl_ray.train.diagnostics import Diagnostics
+from u2pl_ray.train.optimizer import build_optimizer
 
 CPU = torch.device("cpu")
 SIZES = {
@@ -71,7 +72,7 @@ def measure(config: Config, steps: int, warmup: int) -> dict[str, Any]:
     classes = len(config.data.classes)
     student = Segmentor(config.model, classes).train()
     teacher = Teacher(student)
-    optimizer = torch.optim.SGD(student.parameter_groups(0.01, 10.0), lr=0.01, momentum=0.9)
+    optimizer = build_optimizer(config.optim, student)
     collectives = Collectives.from_process_group(CPU)
     objective = build_objective(config.method, classes, config.model.representation_dim, 0, collectives, CPU)
     diagnostics = Diagnostics(config.data.classes, CPU)

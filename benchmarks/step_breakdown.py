@@ -29,6 +29,7 @@ from u2pl_ray.method.types import Batch, Clock
 from u2pl_ray.models.segmentor import Outputs, Segmentor
 from u2pl_ray.models.teacher import Teacher
 from u2pl_ray.train.diagnostics import Diagnostics
+from u2pl_ray.train.optimizer import build_optimizer
 
 CLASSES = 21
 METHOD_PARTS = ("losses forward", "losses backward", "contrastive forward", "collectives")
@@ -102,7 +103,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     )
     student = Segmentor(config.model, CLASSES).to(device).train()
     teacher = Teacher(student)
-    optimizer = torch.optim.SGD(student.parameter_groups(0.01, 10.0), lr=0.01, momentum=0.9)
+    optimizer = build_optimizer(config.optim, student)
     objective = build_objective(
         config.method, CLASSES, config.model.representation_dim, 0, Collectives.from_process_group(device), device
     )
