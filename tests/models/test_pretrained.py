@@ -10,8 +10,8 @@ from u2pl_ray.config.schema import Config
 from u2pl_ray.models.pretrained import check_weights
 from u2pl_ray.models.segmentor import check_model
 
-LITE = {"architecture": "FPN", "encoder": "tu-tf_efficientnet_lite0", "encoder_weights": "package"}
-HALF = {"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]}
+LITE: dict[str, object] = {"architecture": "FPN", "encoder": "tu-tf_efficientnet_lite0", "encoder_weights": "package"}
+HALF: dict[str, object] = {"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]}
 
 
 def config(model: dict[str, object], data: dict[str, object] | None = None) -> Config:
