@@ -142,7 +142,7 @@ def _config(name: str, overrides: Sequence[str]) -> Iterator[Finding]:
     from u2pl_ray.config.overrides import load
     from u2pl_ray.data.check import check
     from u2pl_ray.data.registry import resolve
-    from u2pl_ray.models.segmentor import Segmentor, check_model
+    from u2pl_ray.models.segmentor import blank, check_model
     from u2pl_ray.train.preflight import preflight
 
     settings = load(name, overrides)
@@ -154,10 +154,7 @@ def _config(name: str, overrides: Sequence[str]) -> Iterator[Finding]:
         check_model(settings.model)
         return
     preflight(settings)
-    import torch
-
-    with torch.device("meta"):
-        network = Segmentor(settings.model.model_copy(update={"encoder_weights": None}), len(settings.data.classes))
+    network = blank(settings.model, len(settings.data.classes), settings.method.contrasts)
     size = sum(parameter.numel() for parameter in network.parameters())
     yield True, f"{settings.model.architecture} with {settings.model.encoder}: {size / 1e6:.1f} M parameters"
     report = check(settings, full=False)

@@ -3,9 +3,17 @@ import torch
 
 from tests.train.conftest import tiny
 from u2pl_ray.config.errors import UserError
+from u2pl_ray.config.schema import Config, ModelConfig
 from u2pl_ray.train.rehearsal import rehearse
 
 ONE = ("train.batch_size=1", "train.unlabeled_batch_size=2")
+
+
+def windows(crop: int) -> Config:
+    """Swin takes images of 224 x 224 alone."""
+    config = tiny(f"data.crop={crop}", "method.name=supervised", "train.batch_size=2")
+    model = ModelConfig(architecture="FPN", encoder="tu-swin_tiny_patch4_window7_224")
+    return config.model_copy(update={"model": model})
 
 
 @pytest.mark.parametrize("method", ["supervised", "oracle", "pseudo_label", "u2pl"])
@@ -38,8 +46,12 @@ def test_one_image_without_a_warm_up_is_accepted() -> None:
 
 
 def test_another_failure_names_the_model() -> None:
-    with pytest.raises(UserError, match="model: a step of the warm-up fails with DeepLabV3Plus, tu-resnet10t"):
-        rehearse(tiny("data.crop=64"), side=1)
+    with pytest.raises(UserError, match=r"model: a step of the warm-up fails with FPN, tu-swin_tiny.*Input"):
+        rehearse(windows(64))
+
+
+def test_what_fails_on_small_crops_alone_is_accepted() -> None:
+    rehearse(windows(224))
 
 
 def test_adamw_and_a_frozen_encoder() -> None:

@@ -225,12 +225,32 @@ def _checkpoint_activations(encoder: nn.Module, config: ModelConfig) -> None:
     enable(True)
 
 
-def check_model(config: ModelConfig) -> None:
-    """Build the network on torch's meta device: no memory, no weights, but every wrong name is found.
+def blank(config: ModelConfig, num_classes: int, representation: bool = True) -> Segmentor:
+    """Build a network for its shapes alone: without pretrained weights, on torch's meta device where that can be.
+
+    Args:
+        config: the model section.
+        num_classes: C.
+        representation: with the representation head.
 
     Raises:
         UserError: unknown architecture or encoder, or options it does not take.
     """
-    with torch.device("meta"):
-        Segmentor(config.model_copy(update={"encoder_weights": None}), num_classes=2)
+    config = config.model_copy(update={"encoder_weights": None})
+    try:
+        with torch.device("meta"):
+            return Segmentor(config, num_classes, representation)
+    except UserError as error:
+        if "meta tensors" not in str(error):
+            raise
+    return Segmentor(config, num_classes, representation)  # its constructor reads numbers (mix transformers)
+
+
+def check_model(config: ModelConfig) -> None:
+    """Build the network without its weights, so that every wrong name is found; check the weights' name.
+
+    Raises:
+        UserError: unknown architecture, encoder or name of weights, or options that the architecture does not take.
+    """
+    blank(config, num_classes=2)
     check_name(config)

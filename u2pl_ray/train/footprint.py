@@ -1,13 +1,11 @@
 """How large a training's checkpoints are, before there is one."""
 
-import torch
-
 from u2pl_ray.config.errors import UserError
 from u2pl_ray.config.schema import Config
 from u2pl_ray.data.loaders import steps_per_epoch
 from u2pl_ray.data.voc import open_training_splits
 from u2pl_ray.method.memory_bank import capacities
-from u2pl_ray.models.segmentor import Segmentor
+from u2pl_ray.models.segmentor import blank
 
 _FLOAT = 4
 
@@ -17,12 +15,7 @@ def checkpoint_bytes(config: Config) -> int:
 
     From the network's shapes alone. Earlier ones are smaller, as the memory bank fills by and by.
     """
-    with torch.device("meta"):
-        network = Segmentor(
-            config.model.model_copy(update={"encoder_weights": None}),
-            len(config.data.classes),
-            config.method.contrasts,
-        )
+    network = blank(config.model, len(config.data.classes), config.method.contrasts)
     weights = sum(parameter.numel() for parameter in network.parameters())
     buffers = sum(buffer.numel() for buffer in network.buffers())
     return _FLOAT * (3 * weights + 2 * buffers) + bank_bytes(config)

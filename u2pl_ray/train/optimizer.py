@@ -37,7 +37,7 @@ def parameter_groups(config: OptimConfig, network: nn.Module) -> list[dict[str, 
     Returns:
         Groups for torch's optimizers, the encoder's first layer first, the heads last.
     """
-    encoder = list(network.encoder.named_parameters())  # type: ignore[union-attr,operator]
+    encoder = list(network.encoder.named_parameters())  # type: ignore[union-attr]
     known = {id(parameter) for _, parameter in encoder}
     heads = [parameter for parameter in network.parameters() if id(parameter) not in known]
     depths = [0] * len(encoder) if config.layer_decay == 1.0 else layer_depths([name for name, _ in encoder])

@@ -23,9 +23,9 @@ _FAILURES = (ValueError, RuntimeError, IndexError, AssertionError)
 def rehearse(config: Config, side: int | None = None) -> None:
     """Take one optimizer step of the warm-up and one after it, as one worker would, on random pixels on the CPU.
 
-    A worker's images are as many as in the training with the most workers, when it has the fewest. The crops are
-    small; what fails on them is tried once more at the training's own crop before it is refused. Global generators
-    are left as they were. Pretrained weights are not read: see `models.weights`.
+    A worker has one image where it has one in the training with the most workers, else two. The crops are small;
+    what fails on them is tried once more at the training's own crop before it is refused. Global generators are left
+    as they were. Pretrained weights are not read: see `models.pretrained`.
 
     Args:
         config: resolved (`data.registry.resolve`), so that the classes are known.
@@ -36,44 +36,45 @@ def rehearse(config: Config, side: int | None = None) -> None:
             the method do not go together.
     """
     side = side or min(_SIDE, config.data.crop)
-    semi_supervised = config.method.semi_supervised
-    stages = [True] * (config.method.warmup_epochs > 0 or not semi_supervised) + [False] * semi_supervised
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        for warming_up in stages:
-            try:
-                _step(config, side, warming_up)
-            except _FAILURES as small:
-                if side >= config.data.crop:
-                    raise UserError(_explain(small, config, warming_up)) from small
-                try:
-                    _step(config, config.data.crop, warming_up)
-                except _FAILURES as error:
-                    raise UserError(_explain(error, config, warming_up)) from error
+        failure = _try(config, side)
+        if failure is not None and side < config.data.crop:
+            failure = _try(config, config.data.crop)
+    if failure is not None:
+        raise UserError(_explain(*failure, config))
 
 
-def _step(config: Config, side: int, warming_up: bool) -> None:
-    """Build everything and take one optimizer step."""
+def _try(config: Config, side: int) -> tuple[Exception, bool] | None:
+    """Build everything and take the steps; what failed, if anything, and whether it was the warm-up's step."""
     model = config.model.model_copy(update={"encoder_weights": None})
     classes, device = len(config.data.classes), torch.device("cpu")
     student = Segmentor(model, classes, config.method.contrasts, config.seed).train()
-    teacher = Teacher(student)
+    teacher: Any = Teacher(student).module
     objective: Any = build_objective(
         config.method, classes, config.model.representation_dim, config.seed, Collectives(device), device
     )
     optimizer = build_optimizer(config.optim, student)
-    labeled, unlabeled = _images(config)
-    batch = _random_batch(labeled, 0 if warming_up else unlabeled, side, classes)
-    for network in (student, teacher.module):
-        network.draws.start(0, labeled, len(batch.unlabeled_images))  # type: ignore[union-attr,operator]
-    clock = Clock(epoch=0, epochs=config.train.epochs, step=0, warming_up=warming_up)
-    losses, _ = objective(student, torch.no_grad()(teacher.module), batch, clock)
-    losses.total.backward()
-    optimizer.step()
+    # Nothing depends on more images than a pair, which is what mixing needs; one is what BatchNorm cannot take.
+    labeled, unlabeled = (min(2, count) for count in _images(config))
+    semi_supervised = config.method.semi_supervised
+    stages = [True] * (config.method.warmup_epochs > 0 or not semi_supervised) + [False] * semi_supervised
+    for step, warming_up in enumerate(stages):
+        batch = _random_batch(labeled, 0 if warming_up else unlabeled, side, classes)
+        student.draws.start(step, labeled, len(batch.unlabeled_images))
+        clock = Clock(epoch=0, epochs=config.train.epochs, step=step, warming_up=warming_up)
+        try:
+            losses, _ = objective(student, torch.no_grad()(teacher), batch, clock)
+            optimizer.zero_grad(set_to_none=True)
+            losses.total.backward()
+            optimizer.step()
+        except _FAILURES as error:
+            return error, warming_up
+    return None
 
 
 def _images(config: Config) -> tuple[int, int]:
-    """Labeled and unlabeled images of a worker, when there are the most workers."""
+    """Count a worker's labeled and unlabeled images, when there are the most workers."""
     workers = config.worker_counts[0]
     return config.train.batch_size // workers, config.train.unlabeled_batch_size // workers
 
@@ -91,7 +92,7 @@ def _random_batch(labeled: int, unlabeled: int, side: int, classes: int) -> Batc
     return Batch(images[0], labels(labeled), images[1], truth, truth != IGNORE)
 
 
-def _explain(error: Exception, config: Config, warming_up: bool) -> str:
+def _explain(error: Exception, warming_up: bool, config: Config) -> str:
     """Say in one line which settings do not go together."""
     labeled, _ = _images(config)
     if "more than 1 value per channel" in str(error):

@@ -1,0 +1,49 @@
+"""Check pretrained weights before a training starts, on the machine that starts it."""
+
+from u2pl_ray.config.schema import Config
+from u2pl_ray.models.lite import MEAN, STD
+from u2pl_ray.models.segmentor import Segmentor
+from u2pl_ray.models.weights import PACKAGE, check_name, is_name
+
+Statistics = tuple[tuple[float, ...], tuple[float, ...]]
+"""Mean and standard deviation of the colours, on a scale of 0..1."""
+
+
+def check_weights(config: Config) -> list[str]:
+    """Load the weights that `model.encoder_weights` names, as a training would, and say what does not go with them.
+
+    A name is downloaded into the hub's cache of this machine, if it is not there yet.
+
+    Args:
+        config: its `model` and `data` sections are looked at.
+
+    Returns:
+        Warnings, a line each: `data.mean` and `data.std` are not what the weights were trained with.
+
+    Raises:
+        UserError: no such weights, weights of another network, or a download that fails; names the setting.
+    """
+    if config.model.encoder_weights is None:
+        return []
+    check_name(config.model)
+    Segmentor(config.model, num_classes=2, representation=False)
+    expected = _expected(config.model.encoder, config.model.encoder_weights)
+    if expected is None or expected == (config.data.mean, config.data.std):
+        return []
+    mean, std = (str(list(values)).replace(" ", "") for values in expected)
+    return [
+        f"data.mean and data.std are not those that model.encoder_weights={config.model.encoder_weights} was trained "
+        f"with: set data.mean={mean} data.std={std}"
+    ]
+
+
+def _expected(encoder: str, weights: str) -> Statistics | None:
+    """Return what the weights were trained with, None where nothing says it (a file)."""
+    if weights == PACKAGE:
+        return MEAN, STD
+    if not is_name(weights) or encoder.startswith("tu-local-dir:"):
+        return None
+    from segmentation_models_pytorch.encoders import get_preprocessing_params
+
+    found = get_preprocessing_params(encoder, weights)
+    return tuple(found["mean"]), tuple(found["std"])
