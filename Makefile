@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup quickstart test test-slow test-lowest lint dist
+.PHONY: setup quickstart test test-slow test-lowest lint dist gpu
 
 setup: .venv/.ready
 
@@ -44,3 +44,8 @@ test-lowest: setup
 	$(BIN)/uv pip install --quiet --python .venv-lowest --resolution lowest-direct -e ".[dev]"
 	.venv-lowest/bin/python -m pytest -m "not slow and not ray" tests/config tests/data tests/method tests/models \
 		tests/system tests/tracking tests/search
+
+# What only a GPU can tell, in eight minutes: see benchmarks/gpu/__main__.py. Needs no Ray; takes a chosen PYTHON, else
+# .venv if it is there. ARGS="--reference U2PL" compares with the published implementation.
+gpu:
+	$(if $(filter-out file,$(origin PYTHON)),$(PYTHON),$(firstword $(wildcard $(BIN)/python) $(PYTHON))) -m benchmarks.gpu $(ARGS)

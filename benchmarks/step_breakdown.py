@@ -177,12 +177,12 @@ class TimedCollectives:
         return getattr(self._inner, name)
 
 
-def clocks_call(inner: Any, clocks: Clocks) -> Any:
+def clocks_call(inner: Any, clocks: Clocks, part: str = "contrastive forward") -> Any:
     """`inner`, whose call (keys, bank, InfoNCE) counts as a part of its own."""
 
     class Timed:
         def __call__(self, *arguments: Any) -> Any:
-            with clocks.part("contrastive forward"):
+            with clocks.part(part):
                 return inner(*arguments)
 
         def __getattr__(self, name: str) -> Any:
