@@ -80,7 +80,7 @@ def main() -> None:
         options.out = Path(tempfile.mkdtemp()) if options.miniature else Path(__file__).parents[1] / "results"
     options.out = options.out.resolve()
     until = time.monotonic() + 60 * options.minutes
-    results = []
+    results: list[dict[str, Any]] = []
     for part in (name for name in LIMITS if name in options.only):
         left = until - time.monotonic()
         print(f"== {part} ({left:.0f} s left)", flush=True)

@@ -1,7 +1,6 @@
 """Where the time of a step goes. The device is waited for after each part, so the sum is longer than a step."""
 
 import statistics
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -35,7 +34,9 @@ def breakdown(training: Training, warmup: int, steps: int) -> dict[str, float]:
 
     def student(images: Tensor) -> Outputs:
         with clocks.part("student forward"):
-            kept[:] = training.student_forward(images)
+            outputs = training.student_forward(images)
+        assert outputs.representation is not None
+        kept[:] = outputs.logits, outputs.representation
         leaves[:] = [output.detach().requires_grad_() for output in kept]
         return Outputs(*leaves)
 

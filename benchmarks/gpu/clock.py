@@ -3,6 +3,7 @@
 import statistics
 import time
 from collections.abc import Callable
+from itertools import pairwise
 
 import torch
 
@@ -16,7 +17,7 @@ def step_milliseconds(step: Callable[[], object], device: torch.device, warmup: 
         for _ in range(steps):
             step()
             marks.append(time.perf_counter())
-        return 1e3 * statistics.median(after - before for before, after in zip(marks, marks[1:], strict=False))
+        return 1e3 * statistics.median(after - before for before, after in pairwise(marks))
     torch.cuda.synchronize(device)
     events = [torch.cuda.Event(enable_timing=True) for _ in range(steps + 1)]
     events[0].record()
@@ -24,7 +25,7 @@ def step_milliseconds(step: Callable[[], object], device: torch.device, warmup: 
         step()
         event.record()
     torch.cuda.synchronize(device)
-    return statistics.median(before.elapsed_time(after) for before, after in zip(events, events[1:], strict=False))
+    return statistics.median(before.elapsed_time(after) for before, after in pairwise(events))
 
 
 def forget_peak(device: torch.device) -> None:

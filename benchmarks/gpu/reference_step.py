@@ -2,7 +2,8 @@
 
 After `train_semi.py` of the reference (commit ab3d2be), for one process: pseudo-labels of the teacher, CutMix image by
 image every other time, percentiles on the host, one-hot labels, a queue per class on the host, EMA tensor by tensor,
-three loss values read at the end. The bilinear upsampling is ours (corners not aligned), and the teacher is in eval mode.
+three loss values read at the end. The bilinear upsampling is ours (corners not aligned); the teacher is in
+eval mode.
 """
 
 import types

@@ -6,8 +6,6 @@
 import gc
 from typing import Any
 
-import torch
-
 from benchmarks.gpu.breakdown import breakdown, method_share
 from benchmarks.gpu.clock import forget_peak, peak_gib, step_milliseconds
 from benchmarks.gpu.reference_step import ReferenceStep

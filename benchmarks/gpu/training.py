@@ -91,9 +91,10 @@ class Training:
         if numerics.compiled:
             self.forwards = [torch.compile(network, backend=backend) for network in self.forwards]
         self.optimizer = torch.optim.SGD(student.parameters(), lr=1e-3, momentum=0.9, weight_decay=1e-4)
-        self.objective: Any = build_objective(
+        objective: Any = build_objective(
             problem.method(), problem.classes, problem.dim, 0, Collectives(device), device
         )
+        self.objective = objective
         bank = self.objective.contrast.loss.bank
         bank.keys.copy_(torch.nn.functional.normalize(torch.randn(bank.keys.shape, device=device), dim=1))
         bank.fill.copy_(bank.capacity)
