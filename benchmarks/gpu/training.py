@@ -7,13 +7,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from u2pl_ray.config.schema import MethodConfig, ModelConfig
+from u2pl_ray.config.method import MethodConfig
+from u2pl_ray.config.schema import ModelConfig, OptimConfig
 from u2pl_ray.method.collectives import Collectives
 from u2pl_ray.method.objective import build_objective
 from u2pl_ray.method.types import Batch, Clock
 from u2pl_ray.models.segmentor import Outputs, Segmentor
 from u2pl_ray.models.teacher import Teacher
 from u2pl_ray.train.diagnostics import Diagnostics
+from u2pl_ray.train.optimizer import build_optimizer
 
 
 @dataclass(frozen=True)
@@ -90,10 +92,8 @@ class Training:
         self.forwards: list[Any] = [student, self.teacher.module]
         if numerics.compiled:
             self.forwards = [torch.compile(network, backend=backend) for network in self.forwards]
-        self.optimizer = torch.optim.SGD(student.parameters(), lr=1e-3, momentum=0.9, weight_decay=1e-4)
-        objective: Any = build_objective(
-            problem.method(), problem.classes, problem.dim, 0, Collectives(device), device
-        )
+        self.optimizer = build_optimizer(OptimConfig(), student)
+        objective: Any = build_objective(problem.method(), problem.classes, problem.dim, 0, Collectives(device), device)
         self.objective = objective
         bank = self.objective.contrast.loss.bank
         bank.keys.copy_(torch.nn.functional.normalize(torch.randn(bank.keys.shape, device=device), dim=1))

@@ -13,7 +13,7 @@ from torch import Tensor
 from tests.method import golden, tiny
 from tests.method.test_contrastive import ScriptedLoss
 from tests.method.test_no_sync import on
-from u2pl_ray.config.schema import ContrastiveConfig, MemoryBankConfig, OhemConfig
+from u2pl_ray.config.method import ContrastiveConfig, MemoryBankConfig, OhemConfig
 from u2pl_ray.method import pixels
 from u2pl_ray.method.collectives import Collectives
 from u2pl_ray.method.losses import cross_entropy, ohem_cross_entropy, pseudo_label_loss
@@ -79,8 +79,10 @@ def test_golden_keys_contrastive_loss_and_gradient(name: str, device: torch.devi
         loss.anchors, loss.negatives = anchors.to(device), negatives.to(device)
         rep = case.tensor(s, "rep").to(device).requires_grad_()
         maps = loss.local_maps(case.prob(s).to(device), case.tensor(s, "label_small").to(device), n_labeled)
-        masks = (mask.to(device) for mask in case.masks(s))
-        value, stats = loss(rep, case.tensor(s, "rep_teacher").to(device), n_labeled, maps, *masks, Clock(0, 1, s))
+        reliable, unreliable = (mask.to(device) for mask in case.masks(s))
+        value, stats = loss(
+            rep, case.tensor(s, "rep_teacher").to(device), n_labeled, maps, reliable, unreliable, Clock(0, 1, s)
+        )
         (gradient,) = torch.autograd.grad(value, rep)
 
         torch.testing.assert_close(value.detach().cpu(), case.tensor(s, "fix_loss"), rtol=1e-5, atol=1e-7)
@@ -142,9 +144,9 @@ def test_supervised_and_pseudo_label_loss_agree(dtype: torch.dtype, device: torc
         ):
             (gradient,) = torch.autograd.grad(loss, logits)
             values[side] += [loss.detach().cpu(), gradient.cpu()]
-    tolerance = {"rtol": 1e-5, "atol": 1e-7} if dtype == torch.float32 else {"rtol": 1e-2, "atol": 1e-5}
+    rtol, atol = (1e-5, 1e-7) if dtype == torch.float32 else (1e-2, 1e-5)
     for plain, tested in zip(values["plain"], values["tested"], strict=True):
-        torch.testing.assert_close(tested, plain, **tolerance)
+        torch.testing.assert_close(tested, plain, rtol=rtol, atol=atol)
 
 
 def test_maps_agree(device: torch.device) -> None:
@@ -186,9 +188,10 @@ def test_masks_and_counts_are_the_same(classes: int, device: torch.device) -> No
     reliable = torch.rand(small.shape, generator=torch.Generator().manual_seed(0)) < 0.5
     assert torch.equal(one_hot(small.to(device), reliable.to(device), classes).cpu(), one_hot(small, reliable, classes))
     entropies = entropy(logits).masked_fill(small == 255, math.nan)
-    arguments = small, reliable, small.roll(1, 0), entropies
-    counts = pixel_counts(*(each.to(device) for each in arguments), classes)
-    assert torch.equal(counts.cpu(), pixel_counts(*arguments, classes))
+    shifted = small.roll(1, 0)
+    plain = pixel_counts(small, reliable, shifted, entropies, classes)
+    arguments = (each.to(device) for each in (small, reliable, shifted, entropies))
+    assert torch.equal(pixel_counts(*arguments, num_classes=classes).cpu(), plain)
 
 
 def whole_step(device: torch.device, **changes: Any) -> tuple[Tensor, list[Tensor]]:
