@@ -190,8 +190,9 @@ def test_masks_and_counts_are_the_same(classes: int, device: torch.device) -> No
     entropies = entropy(logits).masked_fill(small == 255, math.nan)
     shifted = small.roll(1, 0)
     plain = pixel_counts(small, reliable, shifted, entropies, classes)
-    arguments = (each.to(device) for each in (small, reliable, shifted, entropies))
-    assert torch.equal(pixel_counts(*arguments, num_classes=classes).cpu(), plain)
+    on_device = [each.to(device) for each in (small, reliable, shifted, entropies)]
+    here = pixel_counts(on_device[0], on_device[1], on_device[2], on_device[3], classes)
+    assert torch.equal(here.cpu(), plain)
 
 
 def whole_step(device: torch.device, **changes: Any) -> tuple[Tensor, list[Tensor]]:
