@@ -32,6 +32,7 @@ SIZE = (61, 47)
 @pytest.fixture(params=["cpu", pytest.param("cuda", marks=[pytest.mark.gpu, NO_CUDA])])
 def device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> torch.device:
     monkeypatch.setattr(pixels, "static_shapes", lambda where: request.param == "cpu" or where.type != "cpu")
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)  # convolutions as exact as the CPU's
     return torch.device(request.param)
 
 
@@ -219,4 +220,5 @@ def test_a_whole_step_agrees(supervised_loss: str, device: torch.device, monkeyp
     torch.testing.assert_close(losses, plain, rtol=1e-4, atol=1e-6)
     assert len(gradients) == len(plain_gradients) > 0
     for got, want in zip(gradients, plain_gradients, strict=True):
-        torch.testing.assert_close(got, want, rtol=1e-3, atol=1e-5)
+        # Of the norm: rounding may decide otherwise of a pixel that lies at the threshold.
+        assert (got - want).norm() < 2e-3 * want.norm()
