@@ -59,12 +59,12 @@ class Alignment:
 
     def state_dict(self) -> dict[str, Any]:
         """Return the running shares."""
-        return {"shares": self.shares, "updates": self.updates}
+        return {"shares": self.shares, "updates": torch.tensor(self.updates)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore the running shares."""
         self.shares.copy_(state["shares"])
-        self.updates = state["updates"]
+        self.updates = int(state["updates"])
 
 
 def class_counts(labels: Tensor, num_classes: int) -> Tensor:
