@@ -23,7 +23,8 @@ SPLITS = ("labeled", "unlabeled", "val", "test")
 """The four splits: the names of the split files' keys under `data`."""
 
 _IMAGE_MODES = ("RGB", "L", "P", "RGBA", "LA", "CMYK", "YCbCr", "1")
-_LABEL_SUFFIXES = (".png", ".tif", ".tiff", ".bmp", ".gif")
+LABEL_SUFFIXES = (".png", ".tif", ".tiff", ".bmp", ".gif")
+"""Formats of masks that keep exact values, in order of precedence where an id has several files."""
 _ORIENTATION = 0x0112
 _DECODE_ERRORS = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 
@@ -112,7 +113,7 @@ def listed(data: DataConfig, split: str, labels: bool = True) -> tuple[Item, ...
     path = root / os.path.expanduser(name)
     entries = read_list(path, f"data.{split}")
     images = Files(root, os.path.expanduser(data.images))
-    masks = Files(root, os.path.expanduser(data.labels), _LABEL_SUFFIXES)
+    masks = Files(root, os.path.expanduser(data.labels), LABEL_SUFFIXES)
     pairs = [split_entry(entry, images) for entry in entries]
     _refuse_absent([pair[0] for pair in pairs], images, path, f"{data.images}/{{}}.jpg (or .png)", "image")
     named = [label or images.id_of(image) for image, label in pairs]
