@@ -57,7 +57,6 @@ class _Draft:
 
     codes: list[Code]
     """Of the classes, in label order."""
-    ignored: set[Code]
     settings: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
@@ -92,7 +91,7 @@ def coding_of(
             f"the masks show {len(draft.codes)} class: at least two are needed (values found: "
             f"{', '.join(str(code) for code in list(found.pixels)[:8])})"
         )
-    labels = {code: IGNORE for code in found.pixels}
+    labels = dict.fromkeys(found.pixels, IGNORE)
     labels |= {code: label for label, code in enumerate(draft.codes) if code in labels}
     if found.palette and not draft.settings.get("label_map"):
         colors = [found.palette.get(code) if isinstance(code, int) else None for code in draft.codes]
@@ -119,17 +118,20 @@ def _colors(found: Survey, known: Names | None, ignore: Code | None) -> _Draft:
         if known:
             notes.append("names are given to colours in order of red, green, blue: compare them with the list below")
     codes = [code for code in codes if code not in ignored]
-    settings: dict[str, Any] = {"label_coding": "color", "colors": [list(code) for code in codes if code]}
+    settings: dict[str, Any] = {
+        "label_coding": "color",
+        "colors": [list(code) for code in codes if isinstance(code, tuple)],
+    }
     if ignored:
         settings["ignore_colors"] = [list(code) for code in sorted(ignored) if isinstance(code, tuple)]
-    return _Draft(codes, ignored, settings, [f"masks are coded by colour: {len(codes)} colours are classes", *notes])
+    return _Draft(codes, settings, [f"masks are coded by colour: {len(codes)} colours are classes", *notes])
 
 
 def _cityscapes_ids(found: Survey) -> _Draft:
     values = sorted({*range(34), *(code for code in found.pixels if isinstance(code, int))})
     places = {value: _CITYSCAPES_IDS.index(value) if value in _CITYSCAPES_IDS else IGNORE for value in values}
     note = "masks hold Cityscapes' label ids: mapped to its 19 classes, the rest is ignored"
-    return _Draft(list(_CITYSCAPES_IDS), set(values) - set(_CITYSCAPES_IDS), {"label_map": places}, [note])
+    return _Draft(list(_CITYSCAPES_IDS), {"label_map": places}, [note])
 
 
 def _values(found: Survey, known: Names | None, ignore: Code | None) -> _Draft:
@@ -140,7 +142,7 @@ def _values(found: Survey, known: Names | None, ignore: Code | None) -> _Draft:
     codes = [code for code in known.codes if isinstance(code, int)] if known else []
     if known and codes and len(codes) == count:
         if codes == list(range(count)):
-            return _Draft([*codes], {*ignored}, settings)
+            return _Draft([*codes], settings)
         return _mapped(codes, set(values), settings, f"{known.source} gives the value of each class")
     plain = [value for value in values if value != IGNORE]
     if len(values) == 2 and values[1] == IGNORE and ignore is None:
@@ -156,9 +158,9 @@ def _values(found: Survey, known: Names | None, ignore: Code | None) -> _Draft:
     if plain and plain[0] >= 1 and last < 2 * len(plain) + 1 and last > len(plain) - 1 and (not count or last == count):
         settings["reduce_zero_label"] = True
         note.append("no mask has value 0: class n is value n + 1")
-        return _Draft(list(range(1, last + 1)), {0, *ignored}, settings, note)
+        return _Draft(list(range(1, last + 1)), settings, note)
     if last < max(2 * len(plain), count):
-        return _Draft(list(range(max(last + 1, count))), ignored, settings, note)
+        return _Draft(list(range(max(last + 1, count))), settings, note)
     if len(plain) + 1 == count and IGNORE in values:
         plain.append(IGNORE)
     return _mapped(plain, ignored, settings, f"mask values are not in a row: mapped in order ({_list(plain)})")
@@ -169,7 +171,7 @@ def _mapped(codes: Sequence[int], others: set[int], settings: dict[str, Any], no
     table = {code: label for label, code in enumerate(codes)}
     table |= {code: IGNORE for code in others if code not in table and code != IGNORE}
     settings["label_map"] = {code: label for code, label in sorted(table.items()) if code != label}
-    return _Draft(list(codes), {*others} - {*codes}, settings, [note])
+    return _Draft(list(codes), settings, [note])
 
 
 def _name(draft: _Draft, known: Names | None, found: Survey) -> tuple[str, ...]:

@@ -48,21 +48,19 @@ def draw(presence: np.ndarray, groups: np.ndarray, seed: int, test: bool = True)
 
 def _fill(side: np.ndarray, part: int, wanted: int, presence: np.ndarray, groups: np.ndarray, seed: int) -> None:
     """Move groups from training to `part` until it has `wanted` images; changes `side`."""
-    order = np.random.default_rng(seed + part).permutation(np.unique(groups))
-    while (have := int((side == part).sum())) < wanted:
-        covered = presence[side == part].any(axis=0)
-        best, best_score = None, (-1, 0.0)
-        for group in order:
-            rows = (groups == group) & (side == 0)
-            size = int(rows.sum())
-            kept = presence[(side == 0) & ~rows]
-            if not size or size + have > 1.5 * wanted + 0.5 or (presence[rows].any(axis=0) & ~kept.any(axis=0)).any():
-                continue
-            if not len(kept):
-                continue
-            score = (int((presence[rows].any(axis=0) & ~covered).sum()), -abs(size + have - wanted))
-            if score > best_score or best is None:
-                best, best_score = rows, score
-        if best is None:
+    names = np.random.default_rng(seed + part).permutation(np.unique(groups))
+    member = (names[:, None] == groups) & (side == 0)  # [groups, images]
+    sizes, shown = member.sum(axis=1), member.astype(np.int64) @ presence.astype(np.int64)
+    free, have = sizes > 0, int((side == part).sum())
+    covered, left = presence[side == part].any(axis=0), presence[side == 0].sum(axis=0)
+    while have < wanted:
+        loses = ((shown > 0) & (shown == left)).any(axis=1)  # a class would have no training image
+        fits = free & ~loses & (sizes + have <= 1.5 * wanted + 0.5) & (sizes < (side == 0).sum())
+        if not fits.any():
             return
-        side[best] = part
+        gain = ((shown > 0) & ~covered).sum(axis=1)
+        score = np.where(fits, gain - abs(sizes + have - wanted) / (len(side) + 1.0), -np.inf)  # gain decides first
+        best = int(score.argmax())
+        side[member[best]] = part
+        free[best], have = False, have + int(sizes[best])
+        covered, left = covered | (shown[best] > 0), left - shown[best]

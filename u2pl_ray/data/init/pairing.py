@@ -72,8 +72,14 @@ def find_pairs(images: Path, masks: Path | None) -> Pairs:
         if not found and (beside := _beside(images)):
             given, found = beside, _files(beside)
             notes.append(f"masks are taken from {beside.name}/ beside it (another folder: --masks DIR)")
-    if not pictures:
+    if not any(file.suffix.lower() in IMAGE_SUFFIXES for file in pictures):
         raise UserError(f"{images}: holds no images ({', '.join(IMAGE_SUFFIXES)}); name the folder that does")
+    pictures = [file for file in pictures if file.suffix.lower() in IMAGE_SUFFIXES]
+    pictures, doubles = _one_per_name(pictures)
+    if doubles:
+        notes.append(
+            f"{len(doubles)} images of the same name in another format are not used (such as {doubles[0].name})"
+        )
     refused = [file for file in found if file.suffix.lower() not in LABEL_SUFFIXES]
     found = [file for file in found if file.suffix.lower() in LABEL_SUFFIXES and not _NO_MASKS.search(_stem(file))]
     if refused and not found:
@@ -116,7 +122,9 @@ def _by_name(files: list[Path], below: Path | None = None) -> tuple[list[Path], 
     Where some files lie in a folder named for images, these alone are the images.
     """
     plain = {_stem(file) for file in files} | {_without(_stem(file), _IMAGE_ENDS) for file in files}
-    masks, images, sure = [], [], []
+    masks: list[Path] = []
+    images: list[Path] = []
+    sure: list[Path] = []
     for file in files:
         folders = file.parent.relative_to(below).parts if below else ()
         role = next((part.lower() for part in reversed(folders) if part.lower() in _ROLES), "")
@@ -127,6 +135,15 @@ def _by_name(files: list[Path], below: Path | None = None) -> tuple[list[Path], 
         else:
             (sure if role else images).append(file)
     return masks, sure or images
+
+
+def _one_per_name(images: list[Path]) -> tuple[list[Path], list[Path]]:
+    """Part one image of each name and folder, in the format that lists prefer, from the others."""
+    best: dict[tuple[Path, str], Path] = {}
+    for image in sorted(images, key=lambda image: IMAGE_SUFFIXES.index(image.suffix.lower())):
+        best.setdefault((image.parent, image.stem), image)
+    chosen = set(best.values())
+    return sorted(chosen), [image for image in images if image not in chosen]
 
 
 def _beside(images: Path) -> Path | None:
@@ -167,7 +184,9 @@ def _places(file: Path, root: Path) -> list[str]:
 
 
 def _common(first: list[str], second: list[str]) -> int:
-    return next((n for n, (a, b) in enumerate(zip(first, second, strict=False)) if a != b), min(len(first), len(second)))
+    return next(
+        (n for n, (a, b) in enumerate(zip(first, second, strict=False)) if a != b), min(len(first), len(second))
+    )
 
 
 def _stem(file: PurePath) -> str:

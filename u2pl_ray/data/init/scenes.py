@@ -46,8 +46,8 @@ def group(images: Sequence[Path]) -> Groups:
     else:
         of = _runs(scenes, frames)
         notes = [
-            f"{len(set(scenes))} scene{'s' if len(set(scenes)) > 1 else ''} by file name are too few to keep apart: cut "
-            f"into {len(set(of.tolist()))} runs of neighbouring frames, which stay on one side"
+            f"scenes by file name: {len(set(scenes))}, too few to keep apart; cut into "
+            f" {len(set(of.tolist()))} runs of neighbouring frames, which stay on one side"
         ]
     merged = _join(of, _alike(images))
     joined = len(set(of.tolist())) - len(set(merged.tolist()))
@@ -82,17 +82,17 @@ def _alike(images: Sequence[Path]) -> list[tuple[int, int]]:
         hashes = np.array(list(pool.map(_hash, images)))
     pairs = []
     for row in range(len(hashes) - 1):
-        distance = np.bitwise_count(hashes[row + 1 :] ^ hashes[row]).sum(axis=1)
+        distance = (hashes[row + 1 :] != hashes[row]).sum(axis=1)
         pairs += [(row, row + 1 + int(other)) for other in np.flatnonzero(distance <= _ALIKE)]
     return pairs
 
 
 def _hash(path: Path) -> np.ndarray:
-    """Return uint8 [32]."""
+    """Return bool [256]."""
     with Image.open(path) as file:
         file.draft("L", (8 * _SIDE, 8 * _SIDE))  # JPEGs are decoded small
         grey = np.asarray(file.convert("L").resize((_SIDE + 1, _SIDE), Image.Resampling.BOX), dtype=np.int16)
-    return np.packbits(grey[:, 1:] > grey[:, :-1])
+    return (grey[:, 1:] > grey[:, :-1]).ravel()
 
 
 def _join(of: np.ndarray, pairs: Sequence[tuple[int, int]]) -> np.ndarray:
