@@ -119,12 +119,12 @@ def listed(data: DataConfig, split: str, labels: bool = True) -> tuple[Item, ...
     named = [label or images.id_of(image) for image, label in pairs]
     if labels:
         _refuse_absent(named, masks, path, f"{data.labels}/{{}}.png", "label")
-    found = (images.find(image) for image, _ in pairs)
-    return tuple(
-        Item(images.id_of(pair[0]), image, masks.find(label))
-        for pair, image, label in zip(pairs, found, named, strict=True)
-        if image is not None
-    )
+    found = [
+        (images.id_of(image), images.find(image), masks.find(label))
+        for (image, _), label in zip(pairs, named, strict=True)
+    ]
+    # Where masks lie among the images, an image without one would be found as its own
+    return tuple(Item(id, image, None if mask == image else mask) for id, image, mask in found if image is not None)
 
 
 def open_training_splits(data: DataConfig) -> tuple[tuple[Item, ...], tuple[Item, ...]]:

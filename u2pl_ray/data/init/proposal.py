@@ -1,6 +1,5 @@
 """Settings for a first training, from the number of classes and images, and their sizes and shares."""
 
-import json
 from collections import Counter
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -106,8 +105,3 @@ def _network() -> tuple[dict[str, Any], dict[str, Any], str]:
             "set model.encoder_weights"
         ),
     )
-
-
-def as_yaml(value: Any) -> str:
-    """Return a value as YAML in one line."""
-    return json.dumps(value, ensure_ascii=False)

@@ -47,7 +47,7 @@ def group(images: Sequence[Path]) -> Groups:
         of = _runs(scenes, frames)
         notes = [
             f"scenes by file name: {len(set(scenes))}, too few to keep apart; cut into "
-            f" {len(set(of.tolist()))} runs of neighbouring frames, which stay on one side"
+            f"{len(set(of.tolist()))} runs of neighbouring frames, which stay on one side"
         ]
     merged = _join(of, _alike(images))
     joined = len(set(of.tolist())) - len(set(merged.tolist()))
