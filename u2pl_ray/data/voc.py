@@ -5,6 +5,7 @@ Everything wrong with the files is a `UserError` that names the file.
 
 import json
 import os
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,7 @@ LABEL_SUFFIXES = (".png", ".tif", ".tiff", ".bmp", ".gif")
 """Formats of masks that keep exact values, in order of precedence where an id has several files."""
 _ORIENTATION = 0x0112
 _DECODE_ERRORS = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # half as many pixels: large, not wrong
 
 
 @dataclass(frozen=True)
@@ -278,6 +280,9 @@ def refuse_sizes(item: Item, image: tuple[int, int], label: tuple[int, int]) -> 
 
 
 def _unreadable(path: Path, error: Exception) -> UserError:
+    if isinstance(error, Image.DecompressionBombError):
+        limit = 2 * (Image.MAX_IMAGE_PIXELS or 0) // 1_000_000
+        return UserError(f"{path}: has more than {limit} million pixels: cut it into tiles, or scale it down")
     reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     reason = reason.replace(repr(str(path)), "").strip() or type(error).__name__
     return UserError(f"{path}: can't be read as an image ({reason}): replace it or remove its id from the splits")
