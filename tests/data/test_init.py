@@ -59,13 +59,17 @@ def written(tmp_path: Path, *arguments: str) -> Config:
     assert ended.value.code == 0
     config = load(str(out), [])
     assert not [line for line in check(config).warnings if "data.test" not in line]
+    train_two_steps(out)
+    return config
+
+
+def train_two_steps(out: Path) -> None:
     reports: list[dict[str, float]] = []
     Worker(load(str(out), TINY), LocalSession(on_report=reports.append), torch.device("cpu")).run()
     assert len(reports) == 2
     assert np.isfinite(reports[-1]["train/loss/supervised"])
-    if config.method.name == "u2pl":
+    if load(str(out), []).method.name == "u2pl":
         assert np.isfinite(reports[-1]["train/loss/contrastive"])
-    return config
 
 
 def sizes(config: Config) -> dict[str, int]:
@@ -89,6 +93,12 @@ def test_folder_pair_with_colours(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert config.data.classes == ("black", "blue", "color_804080", "color_faaa1e")
     item = open_split(config.data, "val")[0]
     assert item.label is not None
+    sheet = tmp_path / "sheet.png"
+    with pytest.raises(SystemExit) as ended:
+        main(["data", "check", str(tmp_path / "out" / "mine.yaml"), "--sheet", str(sheet)])
+    assert ended.value.code == 0
+    drawn = {tuple(pixel) for pixel in np.asarray(Image.open(sheet)).reshape(-1, 3).tolist()}
+    assert {(192, 192, 192), (0, 0, 255), (128, 64, 128), (250, 170, 30)} <= drawn, "the legend's colours"
     decoded = np.array(config.data.colors, np.uint8)[read_item(item, 4, config.data)[1]]
     assert np.array_equal(decoded, np.asarray(Image.open(item.label)))
     said = capsys.readouterr().out
@@ -128,7 +138,7 @@ def test_cityscapes_tree(tmp_path: Path, kind: str) -> None:
                 mask(
                     root / "gtFine" / part / "aachen" / f"{stem}_gtFine_color.png", np.zeros((SIDE, SIDE, 3), np.uint8)
                 )
-    out = tmp_path / "mine.yaml"
+    out = tmp_path / "out" / "mine.yaml"
     first = first_config(root, None, out)
     assert {name: len(lines) for name, lines in first.lists.items()} == {"labeled": 4, "unlabeled": 5, "val": 2}
     with pytest.raises(SystemExit) as ended:
@@ -139,6 +149,7 @@ def test_cityscapes_tree(tmp_path: Path, kind: str) -> None:
     assert len(config.data.classes) == 19
     pixels = Counter(dict(enumerate(check(config).splits[0].pixels)))
     assert {index for index, count in pixels.items() if count} == {0, 1, 2, 13}
+    train_two_steps(out)
 
 
 def voc(root: Path, masks: int) -> None:

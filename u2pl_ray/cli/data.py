@@ -47,9 +47,15 @@ def make_splits(
     seed: Annotated[int, typer.Option("--seed", help="Seed of the draw.")] = 0,
     source: Annotated[str, typer.Option("--from", help="List of training ids.")] = "ImageSets/Segmentation/train.txt",
 ) -> None:
-    """Draw nested labeled/unlabeled splits in which every class is labeled."""
+    """Draw nested labeled/unlabeled splits in which every class is labeled; images without a mask are unlabeled."""
     from u2pl_ray.config.schema import DataConfig
     from u2pl_ray.data import splits
 
-    for folder in splits.make_splits(DataConfig(root=str(root)), sizes, seed=seed, source=source):
-        print(folder)
+    data = DataConfig(root=str(root))
+    for folder in splits.make_splits(data, sizes, seed=seed, source=source):
+        say(str(folder))
+    if spare := splits.unlisted(data, source):
+        warn(
+            f"{spare} images in {root / data.images} are in no list, so they are in no split: add them to {source} to "
+            "learn from them (without a mask, as unlabeled ones), or use u2pl-ray init, which takes all images"
+        )

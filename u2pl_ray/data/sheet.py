@@ -13,7 +13,7 @@ from u2pl_ray.data.overlay import class_colors, overlay, with_legend
 from u2pl_ray.data.registry import resolve
 from u2pl_ray.data.voc import Item, open_split, read_item
 
-_EACH = 8
+_EACH = 5
 """Images of each split."""
 _HEIGHT, _GAP = 160, 6
 
