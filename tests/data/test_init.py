@@ -10,8 +10,8 @@ import pytest
 import torch
 import yaml
 from PIL import Image
+from voc_folder import refused
 
-from tests.data.voc_folder import refused
 from u2pl_ray.cli import main
 from u2pl_ray.config.overrides import load
 from u2pl_ray.config.schema import Config

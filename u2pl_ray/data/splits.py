@@ -25,9 +25,10 @@ def make_splits(
 ) -> list[Path]:
     """Write `<out>/<size>/labeled.txt` and `unlabeled.txt` for each size; nothing that exists is overwritten.
 
-    The splits are nested: a larger one holds the labeled images of every smaller one. Each shows every class if
-    so few images can. Images without a mask are unlabeled in all of them. The order is random, but begins with an image of the rarest class, then one of the rarest
-    class not shown yet, and so on, among those the image that shows the most classes not shown yet.
+    The splits are nested: a larger one holds the labeled images of every smaller one. Images without a mask are
+    unlabeled in all of them. Each shows every class if so few images can: the order is random, but begins with an image
+    of the rarest class, then one of the rarest class not shown yet, and so on, among those the image that shows the
+    most classes not shown yet.
 
     Args:
         data: gives the root and the classes.
