@@ -107,6 +107,7 @@ def _colors(found: Survey, known: Names | None, ignore: Code | None) -> _Draft:
         strangers = sorted(set(found.pixels) - set(codes))
         ignored = set(strangers)
         notes = [f"colours that {known.source} does not name are ignored: {_list(strangers)}"] if strangers else []
+        ignored |= {code for code in codes if code == ignore}
         ignored |= {code for code, name in zip(codes, known.names, strict=True) if name.lower() in _VOID_NAMES}
     else:
         ignored, notes = {code for code in codes if code in (ignore, _VOC_BORDER)}, []
