@@ -6,7 +6,7 @@ from PIL import Image
 from voc_folder import Folder, refused
 
 from u2pl_ray.data.lists import read_list
-from u2pl_ray.data.splits import make_splits
+from u2pl_ray.data.splits import make_splits, unlisted
 
 SOURCE = "train.txt"
 
@@ -91,9 +91,28 @@ def test_missing_list_label_and_value(folder: Folder, train: list[str]) -> None:
     Image.fromarray(np.full((8, 8), 77, np.uint8)).save(folder.label("x03"))
     with refused(str(folder.label("x03")), "label value 77"):
         make_splits(folder.config().data, ["1/8"], source=SOURCE)
-    folder.label("x03").unlink()
-    with refused(SOURCE, "'x03'", "no label file"):
-        make_splits(folder.config().data, ["1/8"], source=SOURCE)
+
+
+def test_images_without_a_mask_are_unlabeled(folder: Folder, train: list[str]) -> None:
+    for name in train[10:]:
+        folder.label(name).unlink()
+    data = folder.config().data
+    for path, count in zip(make_splits(data, ["1/2", "10"], source=SOURCE), (5, 10), strict=True):
+        assert len(labeled(path)) == count
+        assert labeled(path) <= set(train[:10])
+        assert sorted((*labeled(path), *read_list(path / "unlabeled.txt"))) == train
+    with refused("split size '11'", "between 1 and 10 fit"):
+        make_splits(data, ["11"], source=SOURCE)
+    for name in train[:10]:
+        folder.label(name).unlink()
+    with refused(SOURCE, "none of its 40 images has a mask"):
+        make_splits(data, ["1/4"], source=SOURCE)
+
+
+def test_images_in_no_list_are_counted(folder: Folder, train: list[str]) -> None:
+    folder.split("val.txt", ["v0"])
+    everything = {path.stem for path in (folder.root / "JPEGImages").iterdir()}
+    assert unlisted(folder.config().data, SOURCE) == len(everything - {*train, "v0"}) > 0
 
 
 def test_a_folder_that_cannot_be_written(folder: Folder, train: list[str], tmp_path: Path) -> None:

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -221,3 +223,12 @@ def test_missing_class_list(folder: Folder) -> None:
     (folder.root / "classes.json").unlink()
     with refused("classes.json is missing", "data.classes"):
         read_classes(folder.config().data)
+
+
+def test_huge_images_are_one_clear_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "huge.png"
+    Image.fromarray(np.zeros((30, 40), np.uint8)).save(path)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 500)  # 1200 are more than twice as many
+    for read in (read_image, lambda it: read_label(it, 3)):
+        with refused(str(path), "million pixels", "cut it into tiles"):
+            read(path)

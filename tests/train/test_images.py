@@ -12,7 +12,8 @@ from PIL import Image
 
 from tests.train.conftest import tiny, without_timing
 from tests.train.test_loop import CPU, assert_same_state, train
-from u2pl_ray.config.schema import Config
+from u2pl_ray.config.schema import Config, DataConfig
+from u2pl_ray.data.overlay import class_colors
 from u2pl_ray.data.transforms import normalise
 from u2pl_ray.data.voc import open_split, read_item
 from u2pl_ray.method.reliability import entropy
@@ -105,7 +106,7 @@ def test_an_epoch_that_is_reported_again_has_its_images_again(tmp_path: Path) ->
 
 def test_large_images_are_scaled_down_with_their_maps() -> None:
     labels = np.arange(4, dtype=np.uint8).repeat(160)[None].repeat(480, 0)  # four bars
-    files = image_files("val.0.x", np.zeros((480, 640, 3), np.uint8), {"truth": labels})
+    files = image_files("val.0.x", np.zeros((480, 640, 3), np.uint8), {"truth": labels}, class_colors(DataConfig()))
     found = {name: np.asarray(Image.open(io.BytesIO(content))) for name, content in files.items()}
     assert found["val.0.x.image.jpg"].shape == (240, 320, 3)
     assert (found["val.0.x.truth.png"] == labels[::2, ::2]).all()

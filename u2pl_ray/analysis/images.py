@@ -8,7 +8,7 @@ from pathlib import Path
 from PIL import Image
 
 from u2pl_ray.analysis.load import Analysis
-from u2pl_ray.data.voc import palette
+from u2pl_ray.data.overlay import class_colors
 
 KINDS = {
     "truth": "ground truth",
@@ -63,7 +63,8 @@ def samples(analysis: Analysis, trial: str) -> tuple[int, list[Sample]]:
 
 def legend(analysis: Analysis) -> Iterable[tuple[str, str]]:
     """Return each class and its colour in the maps, in CSS notation."""
-    for name, (red, green, blue) in zip(analysis.classes, palette(), strict=False):
+    colors = class_colors(analysis.experiment.config.data)
+    for name, (red, green, blue) in zip(analysis.classes, colors, strict=False):
         yield name, f"rgb({red}, {green}, {blue})"
 
 

@@ -13,6 +13,7 @@ from u2pl_ray.cli import (
     continuing,
     data,
     exit_codes,
+    init,
     machine,
     results,
     searching,
@@ -44,6 +45,7 @@ app = typer.Typer(
 )
 
 _VERBS: tuple[tuple[Callable[..., None], str | None], ...] = (
+    (init.init, None),
     (training.train, None),
     (searching.search, None),
     (continuing.resume, None),

@@ -70,5 +70,5 @@ def predict(
     files = image_files(images)
     trained = open_checkpoint(find_checkpoint(checkpoint, trial, storage_path))
     for path, pixels, labels in predictions(trained, files, "student" if network == "student" else "teacher"):
-        for written in write_prediction(output, path, pixels, labels, trained.config.data.classes, force):
+        for written in write_prediction(output, path, pixels, labels, trained.config.data, force):
             print(written)

@@ -71,8 +71,8 @@ class DataConfig(Section):
     classes: tuple[str, ...] = ()
     """Class names in label order; empty: read from root/classes.json."""
     colors: tuple[Color, ...] = ()
-    """RGB colour of each class in label order: in overlays, and in masks where label_coding=color. Empty: PASCAL
-    VOC's."""
+    """RGB colour of each class in label order: in overlays (black is drawn light grey there), and in masks where
+    label_coding=color. Empty: PASCAL VOC's."""
     label_coding: Literal["index", "color"] = "index"
     """index: a mask's value (of a palette mask: its index) is the class. color: its colour is, as listed in colors."""
     ignore_colors: tuple[Color, ...] = ()

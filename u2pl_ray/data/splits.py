@@ -1,4 +1,4 @@
-"""Making labeled / unlabeled split files out of a fully labeled training list."""
+"""Making labeled / unlabeled split files out of a training list, whose images may all have masks or only some."""
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -10,7 +10,7 @@ import numpy as np
 
 from u2pl_ray.config.errors import UserError
 from u2pl_ray.config.schema import IGNORE, DataConfig
-from u2pl_ray.data.lists import read_list
+from u2pl_ray.data.lists import Files, read_list, split_entry
 from u2pl_ray.data.voc import Item, listed, read_classes, read_label, root_of
 
 _THREADS = 8
@@ -25,16 +25,17 @@ def make_splits(
 ) -> list[Path]:
     """Write `<out>/<size>/labeled.txt` and `unlabeled.txt` for each size; nothing that exists is overwritten.
 
-    The splits are nested: a larger one holds the labeled images of every smaller one. Each shows every class if
-    so few images can: the order is random, but begins with an image of the rarest class, then one of the rarest
-    class not shown yet, and so on, among those the image that shows the most classes not shown yet.
+    The splits are nested: a larger one holds the labeled images of every smaller one. Images without a mask are
+    unlabeled in all of them. Each shows every class if so few images can: the order is random, but begins with an image
+    of the rarest class, then one of the rarest class not shown yet, and so on, among those the image that shows the
+    most classes not shown yet.
 
     Args:
         data: gives the root and the classes.
         sizes: labeled images each, as a fraction ("1/8", "0.125") or a count ("92"); the folder is named after
             it ("1_8", "92").
         seed: of the random order.
-        source: list of training ids, relative to the root or absolute; each needs its label.
+        source: list of training images, relative to the root or absolute; sizes are parts of those with a mask.
         out: folder for the splits; None: `splits` in the root.
 
     Returns:
@@ -45,7 +46,11 @@ def make_splits(
     """
     root = root_of(data)
     ids = read_list(root / source)
-    parsed = [_parse(size, len(ids)) for size in sizes]
+    items = listed(data.model_copy(update={"labeled": source}), "labeled", labels=False)
+    rows = [row for row, item in enumerate(items) if item.label is not None]
+    if not rows:
+        raise UserError(f"{root / source}: none of its {len(items)} images has a mask in {data.labels}")
+    parsed = [_parse(size, len(rows), len(rows) < len(items)) for size in sizes]
     folders = [(Path(out) if out else root / "splits") / name for name, _ in parsed]
     if len(set(folders)) != len(folders):
         raise UserError(f"sizes {', '.join(sizes)}: two of them mean the same split")
@@ -53,14 +58,14 @@ def make_splits(
         for file in (folder / "labeled.txt", folder / "unlabeled.txt"):
             if file.exists():
                 raise UserError(f"{file} exists already: remove it, or write elsewhere")
-    order = _covering_order(_presence_of_ids(data, source), seed)
+    order = _covering_order(presence(data, [items[row] for row in rows]), seed)
     for folder, (_, count) in zip(folders, parsed, strict=True):
-        _write(folder, ids, set(order[:count]))
+        _write(folder, ids, {rows[place] for place in order[:count]})
     return folders
 
 
-def _parse(size: str, total: int) -> tuple[str, int]:
-    """Folder name and number of labeled images."""
+def _parse(size: str, total: int, all_fit: bool) -> tuple[str, int]:
+    """Return folder name and number of labeled images, of `total` with a mask; all of them only if `all_fit`."""
     counted = size.strip().isdecimal()
     try:
         value = Fraction(size.strip())
@@ -69,18 +74,24 @@ def _parse(size: str, total: int) -> tuple[str, int]:
     if not counted and not 0 < value < 1:
         raise UserError(f"split size {size!r}: write a fraction below 1 such as 1/8, or a number of images")
     count = int(value) if counted else round(value * total)
-    if not 1 <= count < total:
-        raise UserError(f"split size {size!r} makes {count} of {total} images labeled: between 1 and {total - 1} fit")
+    most = total if all_fit else total - 1
+    if not 1 <= count <= most:
+        raise UserError(f"split size {size!r} makes {count} of {total} images labeled: between 1 and {most} fit")
     return (str(value).replace("/", "_"), count)
 
 
-def _presence_of_ids(data: DataConfig, source: str) -> np.ndarray:
-    """`presence` of the images in a list, each of which needs its label."""
-    items = listed(data.model_copy(update={"labeled": source}), "labeled", labels=False)
-    for item in items:
-        if item.label is None:
-            raise UserError(f"{source} lists {item.id!r}, which has no label file: splits are made from labeled images")
-    return presence(data, items)
+def unlisted(data: DataConfig, source: str) -> int:
+    """Return how many images of `data.images` are in none of the lists train, val and test beside `source`.
+
+    Args:
+        data: gives root and images.
+        source: list of training images, relative to the root or absolute.
+    """
+    root = root_of(data)
+    images = Files(root, data.images)
+    lists = [root / source, *((root / source).with_name(f"{name}.txt") for name in ("train", "val", "test"))]
+    entries = {entry for path in lists if path.is_file() for entry in read_list(path)}
+    return len(set(images.by_id) - {images.id_of(split_entry(entry, images)[0]) for entry in entries})
 
 
 def presence(data: DataConfig, items: Sequence[Item]) -> np.ndarray:

@@ -5,6 +5,7 @@ Everything wrong with the files is a `UserError` that names the file.
 
 import json
 import os
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,9 +24,11 @@ SPLITS = ("labeled", "unlabeled", "val", "test")
 """The four splits: the names of the split files' keys under `data`."""
 
 _IMAGE_MODES = ("RGB", "L", "P", "RGBA", "LA", "CMYK", "YCbCr", "1")
-_LABEL_SUFFIXES = (".png", ".tif", ".tiff", ".bmp", ".gif")
+LABEL_SUFFIXES = (".png", ".tif", ".tiff", ".bmp", ".gif")
+"""Formats of masks that keep exact values, in order of precedence where an id has several files."""
 _ORIENTATION = 0x0112
 _DECODE_ERRORS = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # half as many pixels: large, not wrong
 
 
 @dataclass(frozen=True)
@@ -112,18 +115,18 @@ def listed(data: DataConfig, split: str, labels: bool = True) -> tuple[Item, ...
     path = root / os.path.expanduser(name)
     entries = read_list(path, f"data.{split}")
     images = Files(root, os.path.expanduser(data.images))
-    masks = Files(root, os.path.expanduser(data.labels), _LABEL_SUFFIXES)
+    masks = Files(root, os.path.expanduser(data.labels), LABEL_SUFFIXES)
     pairs = [split_entry(entry, images) for entry in entries]
     _refuse_absent([pair[0] for pair in pairs], images, path, f"{data.images}/{{}}.jpg (or .png)", "image")
     named = [label or images.id_of(image) for image, label in pairs]
     if labels:
         _refuse_absent(named, masks, path, f"{data.labels}/{{}}.png", "label")
-    found = (images.find(image) for image, _ in pairs)
-    return tuple(
-        Item(images.id_of(pair[0]), image, masks.find(label))
-        for pair, image, label in zip(pairs, found, named, strict=True)
-        if image is not None
-    )
+    found = [
+        (images.id_of(image), images.find(image), masks.find(label))
+        for (image, _), label in zip(pairs, named, strict=True)
+    ]
+    # Where masks lie among the images, an image without one would be found as its own
+    return tuple(Item(id, image, None if mask == image else mask) for id, image, mask in found if image is not None)
 
 
 def open_training_splits(data: DataConfig) -> tuple[tuple[Item, ...], tuple[Item, ...]]:
@@ -277,6 +280,9 @@ def refuse_sizes(item: Item, image: tuple[int, int], label: tuple[int, int]) -> 
 
 
 def _unreadable(path: Path, error: Exception) -> UserError:
+    if isinstance(error, Image.DecompressionBombError):
+        limit = 2 * (Image.MAX_IMAGE_PIXELS or 0) // 1_000_000
+        return UserError(f"{path}: has more than {limit} million pixels: cut it into tiles, or scale it down")
     reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     reason = reason.replace(repr(str(path)), "").strip() or type(error).__name__
     return UserError(f"{path}: can't be read as an image ({reason}): replace it or remove its id from the splits")

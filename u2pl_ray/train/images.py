@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 from u2pl_ray.config import metrics as names
 from u2pl_ray.config.schema import IGNORE, Config
+from u2pl_ray.data.overlay import class_colors
 from u2pl_ray.data.transforms import normalise
-from u2pl_ray.data.voc import Item, palette, read_item
+from u2pl_ray.data.voc import Item, read_item
 from u2pl_ray.method.maps import per_pixel
 from u2pl_ray.method.reliability import most_likely, partition, upsampled_entropy
 from u2pl_ray.train.session import Metrics
@@ -41,6 +42,7 @@ class SampleImages:
         self._config = config
         self._val = _spread(val, config.tracking.images)
         self._unlabeled = _spread(unlabeled, config.tracking.images)
+        self._colors = class_colors(config.data)
         self._first = config.method.warmup_epochs + 1 if config.method.semi_supervised else 1
 
     def due(self, epochs_done: int) -> bool:
@@ -70,7 +72,7 @@ class SampleImages:
             pixels, truth = read_item(item, len(self._config.data.classes), self._config.data)
             logits = self._logits(student, pixels, device)
             maps = {"truth": truth, "prediction": _crop(per_pixel(most_likely, *logits), truth)}
-            files |= image_files(f"val.{number}.{_plain(item.id)}", pixels, maps)
+            files |= image_files(f"val.{number}.{_plain(item.id)}", pixels, maps, self._colors)
         for number, item in enumerate(self._unlabeled if "diag/gamma" in metrics else ()):
             pixels, truth = read_item(item, len(self._config.data.classes), self._config.data)
             logits = self._logits(teacher, pixels, device)
@@ -79,7 +81,7 @@ class SampleImages:
             maps = {"pseudo_label": _crop(per_pixel(most_likely, *logits), truth), "reliable": _crop(reliable, truth)}
             if (truth != IGNORE).any():
                 maps["truth"] = truth
-            files |= image_files(f"unlabeled.{number}.{_plain(item.id)}", pixels, maps)
+            files |= image_files(f"unlabeled.{number}.{_plain(item.id)}", pixels, maps, self._colors)
         student.train(mode)
         return {name: base64.b64encode(content).decode() for name, content in files.items()}
 
@@ -105,15 +107,22 @@ def _crop(found: Tensor, like: np.ndarray) -> np.ndarray:
     return found[0, : like.shape[0], : like.shape[1]].to("cpu", torch.uint8).numpy()
 
 
-def image_files(stem: str, pixels: np.ndarray, maps: dict[str, np.ndarray]) -> dict[str, bytes]:
-    """The image and its maps, scaled down, by file name."""
+def image_files(stem: str, pixels: np.ndarray, maps: dict[str, np.ndarray], colors: np.ndarray) -> dict[str, bytes]:
+    """Return the image and its maps, scaled down and encoded, by file name.
+
+    Args:
+        stem: start of the file names.
+        pixels: the image, uint8 [h, w, 3].
+        maps: label maps, uint8 [h, w], by kind.
+        colors: of each label value, uint8 [256, 3].
+    """
     scale = min(1.0, LONGEST_SIDE / max(pixels.shape[:2]))
     size = max(1, round(pixels.shape[1] * scale)), max(1, round(pixels.shape[0] * scale))
     files = {f"{stem}.image.jpg": _encode(Image.fromarray(pixels).resize(size), "JPEG", quality=88)}
     for kind, values in maps.items():
         picture = Image.fromarray(values, mode="P").resize(size, Image.Resampling.NEAREST)
-        colours = _UNRELIABLE_RELIABLE if kind == names.IMAGE_RELIABLE else palette()
-        picture.putpalette(colours.tobytes())
+        drawn = _UNRELIABLE_RELIABLE if kind == names.IMAGE_RELIABLE else colors
+        picture.putpalette(drawn.tobytes())
         opacity = bytes([_OPACITY] * IGNORE + [0])  # pixels without a label show the image alone
         files[f"{stem}.{kind}.png"] = _encode(picture, "PNG", transparency=opacity)
     return files

@@ -1,0 +1,206 @@
+"""From a folder of images to a configuration that trains, with the lists of its images beside it."""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from u2pl_ray.config.errors import UserError
+from u2pl_ray.config.overrides import merge
+from u2pl_ray.data.init.coding import Coding, coding_of
+from u2pl_ray.data.init.draw import SHARE, draw
+from u2pl_ray.data.init.names import find_names
+from u2pl_ray.data.init.pairing import Pairs, find_pairs
+from u2pl_ray.data.init.parts import Pair, Parts, parts_of
+from u2pl_ray.data.init.proposal import Seen, propose
+from u2pl_ray.data.init.scenes import group
+from u2pl_ray.data.init.survey import Code, Survey, survey
+
+
+@dataclass(frozen=True)
+class FirstConfig:
+    """A configuration that is ready to be written.
+
+    Attributes:
+        tree: its settings.
+        lists: lines of each split file, by name.
+        said: what was found and assumed, for people.
+    """
+
+    tree: dict[str, Any]
+    lists: dict[str, tuple[str, ...]]
+    said: tuple[str, ...]
+
+
+def first_config(
+    images: Path,
+    masks: Path | None,
+    out: Path,
+    lists: Mapping[str, Path] | None = None,
+    classes: Sequence[str] = (),
+    ignore: Code | None = None,
+    seed: int = 0,
+) -> FirstConfig:
+    """Look at a data set and propose a configuration for it. Writes nothing.
+
+    Args:
+        images: folder of images, or of a whole data set (PASCAL VOC, Cityscapes, images/ beside masks/).
+        masks: folder of masks; None: to be found.
+        out: the configuration's future path, which split files lie beside.
+        lists: split files given by the user, by part: labeled, unlabeled, val, test.
+        classes: class names in label order; none: to be found.
+        ignore: value or colour of pixels without a class; None: to be guessed.
+        seed: of the draw of validation and test images.
+
+    Raises:
+        UserError: no images, no masks, or masks that can't be understood.
+    """
+    root = Path(os.path.abspath(images.expanduser()))
+    pairs = find_pairs(images, masks)
+    parts = parts_of(pairs, root, lists or {})
+    labeled = parts.labeled + (parts.val or ()) + (parts.test or ())
+    found = survey(labeled, parts.unlabeled)
+    given = [folder for folder in (masks, pairs.masks) if folder]
+    places = [root, *given, pairs.images, *(folder.parent for folder in given), pairs.images.parent]
+    ends = {mask.stem.lower().rpartition("_gtfine_")[2] for _, mask in labeled}
+    cityscapes = {"labelids": "ids", "labeltrainids": "trainids"}.get(ends.pop(), "") if len(ends) == 1 else ""
+    coding = coding_of(found, find_names(places), classes, cityscapes, ignore)
+    presence = coding.presence(found)
+    parts, notes = _divided(parts, presence, seed)
+    shown = coding.pixels(found)
+    proposal, why = propose(Seen(coding.classes, shown, found.sizes, len(parts.unlabeled)))
+    home, where = _places(pairs, out)
+    tree = merge({"data": {**where, **_split_files(parts, home, out), "classes": list(coding.classes)}}, proposal)
+    tree = merge(tree, {"data": coding.settings})
+    said = [*pairs.notes, *_counts(parts, pairs), *parts.notes, *notes]
+    said += [*coding.notes, *_shares(coding, found, shown), *why]
+    lines = {name: _lines(rows, home) for name, rows in _rows(parts).items()}
+    return FirstConfig(tree, lines, tuple(said))
+
+
+def _divided(parts: Parts, presence: np.ndarray, seed: int) -> tuple[Parts, list[str]]:
+    """Return the parts with val and test drawn out of the labeled images, where there is no val; and notes.
+
+    Args:
+        parts: as found. A test part whose masks show no class is left out.
+        presence: of classes in the masks of labeled, val and test images, bool [images, classes].
+        seed: of the draw.
+    """
+    notes: list[str] = []
+    labeled, val, test = parts.labeled, parts.val, parts.test
+    if test and not presence[-len(test) :].any():
+        notes.append(f"the masks of {len(test)} test images show no class at all: not used")
+        test = None
+    if val is not None:
+        return Parts(labeled, parts.unlabeled, val, test, parts.notes), notes
+    groups = group([image for image, _ in labeled])
+    drawn = draw(presence[: len(labeled)], groups.of, seed, test is None)
+    if drawn.test:
+        test = tuple(labeled[row] for row in drawn.test)
+    notes += [
+        f"no val list: {len(drawn.val)} val{f' and {len(drawn.test)} test' if drawn.test else ''} images drawn from "
+        f"{len(labeled)} labeled ones ({round(100 * SHARE)} % each, seed {seed}); every class stays in training",
+        *groups.notes,
+        *drawn.notes,
+    ]
+    if not drawn.val:
+        notes.append("data.val is null: a part of the labeled images is held out instead")
+    rest = tuple(labeled[row] for row in drawn.train)
+    held = tuple(labeled[row] for row in drawn.val) or None
+    return Parts(rest, parts.unlabeled, held, test, parts.notes), notes
+
+
+def _rows(parts: Parts) -> dict[str, Sequence[Pair | Path]]:
+    rows: dict[str, Sequence[Pair | Path] | None] = {
+        "labeled": parts.labeled,
+        "unlabeled": parts.unlabeled,
+        "val": parts.val,
+        "test": parts.test,
+    }
+    return {name: found for name, found in rows.items() if found}
+
+
+def _places(pairs: Pairs, out: Path) -> tuple[Path, dict[str, str]]:
+    """Return the data root and the settings of root, images and labels."""
+    masks = pairs.masks or pairs.images
+    home = Path(os.path.commonpath([pairs.images, masks]))
+    if len(home.parts) < 3:  # `/` or `/home` would say nothing
+        home = pairs.images
+    beside = out.absolute().parent
+    root = os.path.relpath(home, beside) if home.is_relative_to(beside) else str(home)
+    return home, {"root": root, "images": _below(pairs.images, home), "labels": _below(masks, home)}
+
+
+def _below(path: Path, home: Path) -> str:
+    return path.relative_to(home).as_posix() if path.is_relative_to(home) else str(path)
+
+
+def list_folder(out: Path) -> Path:
+    """Return the folder of a configuration's split files, beside it."""
+    return out.absolute().with_name(f"{out.stem}.lists")
+
+
+def _split_files(parts: Parts, home: Path, out: Path) -> dict[str, str | None]:
+    """Return the settings that name the split files; relative where the data lies below the configuration."""
+    folder, rows = list_folder(out), _rows(parts)
+    near = home.is_relative_to(folder.parent)
+    named = {name: folder / f"{name}.txt" for name in rows}
+    paths = {name: os.path.relpath(path, home) if near else str(path) for name, path in named.items()}
+    return {name: paths.get(name) for name in ("labeled", "unlabeled", "val", "test")}
+
+
+def _lines(rows: Sequence[Pair | Path], home: Path) -> tuple[str, ...]:
+    pairs = [(row,) if isinstance(row, Path) else row for row in rows]
+    return tuple("\t".join(_below(path, home) for path in pair) for pair in pairs)
+
+
+def _counts(parts: Parts, pairs: Pairs) -> list[str]:
+    total = len(pairs.labeled) + len(pairs.unlabeled)
+    said = [f"{pairs.images}: {total} images, {len(pairs.labeled)} with masks in {pairs.masks}" if pairs.masks else ""]
+    said.append(
+        f"labeled {len(parts.labeled)}, unlabeled {len(parts.unlabeled)}, val {len(parts.val or ())}, "
+        f"test {len(parts.test or ())}"
+    )
+    if pairs.orphans:
+        said.append(f"{len(pairs.orphans)} masks have no image, such as {pairs.orphans[0].name}: not used")
+    return [line for line in said if line]
+
+
+def _shares(coding: Coding, found: Survey, pixels: np.ndarray) -> list[str]:
+    total, all_pixels = max(1, int(pixels.sum())), max(1, sum(found.pixels.values()))
+    codes = {label: code for code, label in coding.labels.items()}
+    width = max(len(name) for name in coding.classes)
+    said = [f"{len(coding.classes)} classes, share of labeled pixels:"]
+    for label, name in enumerate(coding.classes):
+        code = codes.get(label)
+        coded = list(code) if isinstance(code, tuple) else code
+        said.append(f"  {label:>3} {name:<{width}} {100 * pixels[label] / total:6.2f} %  coded {coded}")
+    ignored = all_pixels - total
+    return [*said, f"  ignored: {100 * ignored / all_pixels:.2f} % of all pixels"]
+
+
+def write(first: FirstConfig, out: Path, force: bool) -> list[Path]:
+    """Write the configuration and its split files, and return their paths, the configuration first.
+
+    Raises:
+        UserError: a file exists and `force` is not set, or the folder can't be written.
+    """
+    folder = list_folder(out)
+    texts = {folder / f"{name}.txt": "".join(f"{line}\n" for line in lines) for name, lines in first.lists.items()}
+    header = "# Written by `u2pl-ray init`. `u2pl-ray settings` explains every key.\n"
+    body = yaml.safe_dump(first.tree, sort_keys=False, allow_unicode=True, default_flow_style=None, width=120)
+    texts = {out.absolute(): header + body, **texts}
+    for path in texts:
+        if path.exists() and not force:
+            raise UserError(f"{path}: exists already; choose another --out, or --force to overwrite")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for path, text in texts.items():
+            path.write_text(text, "utf-8")
+    except OSError as error:
+        raise UserError(f"--out {out}: can't be written ({error.strerror or error})") from None
+    return list(texts)

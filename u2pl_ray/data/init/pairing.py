@@ -1,0 +1,217 @@
+"""Which files below a folder are images, which are masks, and which mask belongs to which image."""
+
+import os
+import re
+import unicodedata
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+
+from u2pl_ray.config.errors import UserError
+from u2pl_ray.data.lists import IMAGE_SUFFIXES
+from u2pl_ray.data.voc import LABEL_SUFFIXES
+
+MASK_FOLDERS = {
+    "masks", "mask", "labels", "label", "annotations", "annotation", "gt", "gtfine", "ground_truth", "groundtruth",
+    "segmentationclass", "segmentationclassaug", "segmentation", "segmentations", "annots", "targets",
+}  # fmt: skip
+"""Names (in lower case) of folders that hold masks."""
+IMAGE_FOLDERS = {"images", "image", "imgs", "img", "photos", "jpegimages", "leftimg8bit", "rgb", "input", "inputs"}
+"""Names (in lower case) of folders that hold images."""
+_ROLES = MASK_FOLDERS | IMAGE_FOLDERS
+_MASK_ENDS = (
+    "_gtfine_labeltrainids", "_gtfine_labelids", "_labeltrainids", "_labelids", "_segmentation", "_mask", "_masks",
+    "_label", "_labels", "_seg", "_gt", "_l", "-mask", "-label", ".mask", ".label", " mask",
+)  # fmt: skip
+"""Ends of mask names (in lower case), the preferred first where an image has several."""
+_IMAGE_ENDS = ("_leftimg8bit", "_image", "_img", "_rgb")
+_NO_MASKS = re.compile(r"(_color|_instanceids|_instancetrainids|_overlay|_disparity)$")
+"""Pictures that come with masks and are none."""
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Images and their masks.
+
+    Attributes:
+        images: the folder that the images lie in, absolute.
+        masks: the folder that the masks lie in, absolute; None where there is none.
+        labeled: image and mask of each image that has one, in order of name.
+        unlabeled: images without a mask.
+        orphans: masks without an image.
+        notes: what was assumed.
+    """
+
+    images: Path
+    masks: Path | None
+    labeled: tuple[tuple[Path, Path], ...]
+    unlabeled: tuple[Path, ...]
+    orphans: tuple[Path, ...]
+    notes: tuple[str, ...]
+
+
+def find_pairs(images: Path, masks: Path | None) -> Pairs:
+    """Find images and masks below one or two folders, whatever their suffix, nesting, case and Unicode form.
+
+    Args:
+        images: folder of images; where `masks` is None, it may hold the masks too, or have them beside it.
+        masks: folder of masks.
+
+    Raises:
+        UserError: a folder that is missing or without images, or masks of which none belongs to an image.
+    """
+    images = _folder(images, "IMAGES")
+    given = None if masks is None else _folder(masks, "--masks")
+    files, notes = _files(images), []
+    if given is not None:
+        found, pictures = _files(given), [file for file in files if images == given or not file.is_relative_to(given)]
+        if given == images or images.is_relative_to(given):
+            found, pictures = _by_name(files)
+    else:
+        found, pictures = _by_name(files, images)
+        if not found and (beside := _beside(images)):
+            given, found = beside, _files(beside)
+            notes.append(f"masks are taken from {beside.name}/ beside it (another folder: --masks DIR)")
+    if not any(file.suffix.lower() in IMAGE_SUFFIXES for file in pictures):
+        raise UserError(f"{images}: holds no images ({', '.join(IMAGE_SUFFIXES)}); name the folder that does")
+    pictures = [file for file in pictures if file.suffix.lower() in IMAGE_SUFFIXES]
+    pictures, doubles = _one_per_name(pictures)
+    if doubles:
+        notes.append(
+            f"{len(doubles)} images of the same name in another format are not used (such as {doubles[0].name})"
+        )
+    refused = [file for file in found if file.suffix.lower() not in LABEL_SUFFIXES]
+    found = [file for file in found if file.suffix.lower() in LABEL_SUFFIXES and not _NO_MASKS.search(_stem(file))]
+    if refused and not found:
+        raise UserError(
+            f"{refused[0]}: masks in this format lose the exact classes at every border: save them as PNG "
+            f"({', '.join(LABEL_SUFFIXES)} are read)"
+        )
+    partner, orphans = _match(pictures, found, images, given or images)
+    if found and not partner:
+        raise UserError(
+            f"none of {len(found)} masks belongs to one of {len(pictures)} images by name: {_short(found[0])} has no "
+            f"image, {_short(pictures[0])} no mask; give a mask its image's name (or with _mask, _label at its end)"
+        )
+    labeled = tuple((image, partner[image]) for image in pictures if image in partner)
+    rest = tuple(image for image in pictures if image not in partner)
+    image_home, mask_home = _home(pictures, images), _home([mask for _, mask in labeled], given or images)
+    return Pairs(image_home, mask_home, labeled, rest, tuple(orphans), tuple(notes))
+
+
+def _folder(path: Path, name: str) -> Path:
+    folder = Path(os.path.abspath(path.expanduser()))
+    if not folder.is_dir():
+        raise UserError(f"{name} {path}: no such folder")
+    return folder
+
+
+def _files(folder: Path) -> list[Path]:
+    """Return all picture files below a folder, in order of name; hidden ones are passed over."""
+    suffixes, found = {*IMAGE_SUFFIXES, *LABEL_SUFFIXES}, []
+    for place, folders, names in os.walk(folder, followlinks=True):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        shown = (name for name in sorted(names) if not name.startswith("."))
+        found += [Path(place, name) for name in shown if os.path.splitext(name)[1].lower() in suffixes]
+    return found
+
+
+def _by_name(files: list[Path], below: Path | None = None) -> tuple[list[Path], list[Path]]:
+    """Part masks from images by the names of folders below `below`, or by the ends of their own names.
+
+    Where some files lie in a folder named for images, these alone are the images.
+    """
+    plain = {_stem(file) for file in files} | {_without(_stem(file), _IMAGE_ENDS) for file in files}
+    masks: list[Path] = []
+    images: list[Path] = []
+    sure: list[Path] = []
+    for file in files:
+        folders = file.parent.relative_to(below).parts if below else ()
+        role = next((part.lower() for part in reversed(folders) if part.lower() in _ROLES), "")
+        stem = _stem(file)
+        named = bool(_NO_MASKS.search(stem)) or (_key(file) in plain and stem != _key(file))
+        if role in MASK_FOLDERS or (not role and named):
+            masks.append(file)
+        else:
+            (sure if role else images).append(file)
+    return masks, sure or images
+
+
+def _one_per_name(images: list[Path]) -> tuple[list[Path], list[Path]]:
+    """Part one image of each name and folder, in the format that lists prefer, from the others."""
+    best: dict[tuple[Path, str], Path] = {}
+    for image in sorted(images, key=lambda image: IMAGE_SUFFIXES.index(image.suffix.lower())):
+        best.setdefault((image.parent, image.stem), image)
+    chosen = set(best.values())
+    return sorted(chosen), [image for image in images if image not in chosen]
+
+
+def _beside(images: Path) -> Path | None:
+    """Return the one folder of masks beside the images' folder."""
+    known = [path for path in images.parent.iterdir() if path.is_dir() and path.name.lower() in MASK_FOLDERS]
+    return known[0] if len(known) == 1 and known[0] != images else None
+
+
+def _match(
+    images: list[Path], masks: list[Path], image_root: Path, mask_root: Path
+) -> tuple[dict[Path, Path], list[Path]]:
+    """Return each image's mask, and the masks without an image."""
+    by_key: dict[str, list[Path]] = defaultdict(list)
+    for image in images:
+        by_key[_without(_stem(image), _IMAGE_ENDS)].append(image)
+    found: dict[Path, list[Path]] = defaultdict(list)
+    orphans = []
+    for mask in masks:
+        candidates = by_key.get(_without(_stem(mask), _IMAGE_ENDS)) or by_key.get(_key(mask), [])
+        tail = _places(mask, mask_root)
+        scores = [_common(tail, _places(image, image_root)) for image in candidates]
+        best = [image for image, score in zip(candidates, scores, strict=True) if score == max(scores)]
+        if not best:
+            orphans.append(mask)
+        elif len(best) > 1 and len({image.parent for image in best}) > 1:
+            raise UserError(
+                f"{mask}: belongs to {len(best)} images by its name ({best[0]}, {best[1]}): put masks into folders of "
+                "the same names as the images'"
+            )
+        else:
+            found[best[0]].append(mask)
+    return {image: min(choices, key=_preference) for image, choices in found.items()}, orphans
+
+
+def _places(file: Path, root: Path) -> list[str]:
+    """Return the folders of a file below `root` from the inside out, without those that only say image or mask."""
+    return [part.lower() for part in reversed(file.parent.relative_to(root).parts) if part.lower() not in _ROLES]
+
+
+def _common(first: list[str], second: list[str]) -> int:
+    return next(
+        (n for n, (a, b) in enumerate(zip(first, second, strict=False)) if a != b), min(len(first), len(second))
+    )
+
+
+def _stem(file: PurePath) -> str:
+    return unicodedata.normalize("NFC", file.stem).casefold()
+
+
+def _key(mask: PurePath) -> str:
+    """Return the name of a mask without what says that it is one."""
+    return _without(_without(_stem(mask), _MASK_ENDS), _IMAGE_ENDS)
+
+
+def _without(stem: str, ends: tuple[str, ...]) -> str:
+    return next((stem[: -len(end)] for end in ends if stem.endswith(end) and len(stem) > len(end)), stem)
+
+
+def _preference(mask: Path) -> tuple[int, int, Path]:
+    stem = _stem(mask)
+    end = next((number for number, end in enumerate(_MASK_ENDS) if stem.endswith(end)), len(_MASK_ENDS))
+    return end, LABEL_SUFFIXES.index(mask.suffix.lower()), mask
+
+
+def _home(files: list[Path], default: Path) -> Path:
+    """Return the innermost folder that holds all files."""
+    return Path(os.path.commonpath([file.parent for file in files])) if files else default
+
+
+def _short(file: Path) -> str:
+    return str(Path(*file.parts[-2:]))

