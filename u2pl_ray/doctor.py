@@ -153,7 +153,8 @@ def _config(name: str, overrides: Sequence[str]) -> Iterator[Finding]:
         yield False, str(error)
         check_model(settings.model)
         return
-    preflight(settings)
+    for warning in preflight(settings):
+        yield False, warning
     network = blank(settings.model, len(settings.data.classes), settings.method.contrasts)
     size = sum(parameter.numel() for parameter in network.parameters())
     yield True, f"{settings.model.architecture} with {settings.model.encoder}: {size / 1e6:.1f} M parameters"

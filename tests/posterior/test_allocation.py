@@ -1,5 +1,7 @@
 """Replicates and proposals."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -7,11 +9,11 @@ from u2pl_ray.config.errors import UserError
 from u2pl_ray.posterior import Purpose, Run, encode, fit, next_replicates, propose, seed_for
 
 
-def runs_of(values):
+def runs_of(values: Any) -> Any:
     return [Run(str(i), 0, {1.0: float(v)}) for i, v in enumerate(values)]
 
 
-def test_seeds_of_different_purposes_never_meet():
+def test_seeds_of_different_purposes_never_meet() -> None:
     drawn = [seed_for(base, purpose, n) for base in (0, 7, 999) for purpose in list(Purpose)[1:] for n in range(50)]
     assert len(set(drawn)) == len(drawn)
     assert min(drawn) > 999  # exploring uses the base itself
@@ -19,7 +21,7 @@ def test_seeds_of_different_purposes_never_meet():
         seed_for(5000, Purpose.CONFIRM)
 
 
-def test_leaders_are_halved_and_the_reference_always_takes_part():
+def test_leaders_are_halved_and_the_reference_always_takes_part() -> None:
     runs, left, total, widths = runs_of(range(12)), 30, 30, []
     while left:
         chosen = next_replicates(fit(runs, "0"), left, total, base=3)
@@ -34,20 +36,20 @@ def test_leaders_are_halved_and_the_reference_always_takes_part():
     assert len(set(keys)) == len(keys)
 
 
-def test_replicates_share_seeds():
+def test_replicates_share_seeds() -> None:
     chosen = next_replicates(fit(runs_of(range(12)), "0"), 30, 30, base=3)
     seeds = {s: [r.seed for r in chosen if r.setting == s] for s in {r.setting for r in chosen}}
     assert all(drawn[0] == seed_for(3, Purpose.REPLICATE, 0) for drawn in seeds.values())
 
 
-def test_encodes_choices_apart_and_refuses_absent_parameters():
+def test_encodes_choices_apart_and_refuses_absent_parameters() -> None:
     a, b = encode([0.3, 0.1], [0, 3]), encode([0.3, 0.9], [0, 3])
     assert np.linalg.norm(np.subtract(a, b)) == pytest.approx(1.0)
     with pytest.raises(UserError, match="conditional"):
         encode([float("nan")], [0])
 
 
-def test_proposals_find_the_peak_and_differ_and_repeat():
+def test_proposals_find_the_peak_and_differ_and_repeat() -> None:
     rng = np.random.default_rng(0)
     points = {str(i): rng.random(2).tolist() for i in range(20)}
     runs = [

@@ -1,5 +1,7 @@
 """The posterior against a dense restatement, analytic values and simulated truths."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -12,7 +14,7 @@ def full(setting: str, seed: int, value: float) -> Run:
     return Run(setting, seed, {1.0: value})
 
 
-def test_one_level_is_the_dense_gaussian_posterior():
+def test_one_level_is_the_dense_gaussian_posterior() -> None:
     """The answer from sufficient statistics equals conditioning on every run at once."""
     rng = np.random.default_rng(0)
     setting = np.array([0, 0, 0, 1, 1, 2, 3, 3, 4])
@@ -40,7 +42,7 @@ def test_one_level_is_the_dense_gaussian_posterior():
     assert covariance == pytest.approx(prior - gain @ prior[:, setting].T, abs=1e-4)
 
 
-def test_independent_settings_need_no_matrix():
+def test_independent_settings_need_no_matrix() -> None:
     rng = np.random.default_rng(1)
     setting, seed = rng.integers(0, 6, 40), rng.integers(0, 5, 40)
     y, weight = rng.normal(size=40), rng.uniform(0.5, 1, 40)
@@ -51,7 +53,7 @@ def test_independent_settings_need_no_matrix():
         assert (np.diag(a) if a.ndim < b.ndim else a) == pytest.approx(b)
 
 
-def test_minimized_metric_is_the_mirror_image():
+def test_minimized_metric_is_the_mirror_image() -> None:
     rng = np.random.default_rng(2)
     runs = [full(str(s), seed, rng.normal() + s / 3) for s in range(6) for seed in range(3)]
     mirrored = [full(r.setting, r.seed, -r.values[1.0]) for r in runs]
@@ -60,7 +62,7 @@ def test_minimized_metric_is_the_mirror_image():
     assert answer(up) == answer(down)
 
 
-def test_shrinks_the_best_of_many():
+def test_shrinks_the_best_of_many() -> None:
     """The best of 60 alike settings is said to be worth hardly more than the others, and is not claimed."""
     values = np.random.default_rng(3).normal(70, 1, 60)
     posterior = fit([full(str(i), 0, v) for i, v in enumerate(values)], "0")
@@ -68,7 +70,7 @@ def test_shrinks_the_best_of_many():
     assert answer(posterior).verdict is not Verdict.BETTER
 
 
-def test_a_true_difference_is_claimed_and_its_interval_holds_it():
+def test_a_true_difference_is_claimed_and_its_interval_holds_it() -> None:
     rng = np.random.default_rng(4)
     runs = [full(str(s), seed, (2.0 if s == 3 else 0.0) + rng.normal()) for s in range(6) for seed in range(12)]
     posterior = fit(runs, "0")
@@ -80,7 +82,7 @@ def test_a_true_difference_is_claimed_and_its_interval_holds_it():
     assert sum(said.parts.values()) == pytest.approx(1.0)
 
 
-def test_pairs_sharpen_a_difference():
+def test_pairs_sharpen_a_difference() -> None:
     """On common seeds of strong common luck the interval is narrower than on seeds of their own."""
     rng = np.random.default_rng(5)
     common = 5 * rng.normal(size=10)
@@ -93,7 +95,7 @@ def test_pairs_sharpen_a_difference():
     assert sharp.correlations[1.0] > 0.6
 
 
-def test_a_collapsed_training_does_not_poison():
+def test_a_collapsed_training_does_not_poison() -> None:
     rng = np.random.default_rng(6)
     runs = [full(str(s), seed, rng.normal()) for s in range(8) for seed in range(8)]
     clean = answer(fit(runs, "0"))
@@ -104,7 +106,7 @@ def test_a_collapsed_training_does_not_poison():
     assert abs(answer(poisoned).difference - clean.difference) < 0.5
 
 
-def test_stopped_runs_count_but_less():
+def test_stopped_runs_count_but_less() -> None:
     rng = np.random.default_rng(7)
     runs = [
         Run(str(s), 0, {0.3: 2.0 * s / 10 + rng.normal() / 5, 1.0: 2.0 * s / 10 + rng.normal() / 5}) for s in range(10)
@@ -118,7 +120,7 @@ def test_stopped_runs_count_but_less():
     assert answer(posterior).leader != "high"  # nobody has seen its end
 
 
-def test_smooth_prior_learns_from_neighbours():
+def test_smooth_prior_learns_from_neighbours() -> None:
     at = np.linspace(0, 1, 25)
     truth, points = 3 * np.sin(3 * at), {str(i): [x] for i, x in enumerate(at)}
     errors = []
@@ -130,25 +132,25 @@ def test_smooth_prior_learns_from_neighbours():
     assert smooth < 0.8 * flat
 
 
-def test_nothing_beyond_the_first_rung_yet():
+def test_nothing_beyond_the_first_rung_yet() -> None:
     runs = [Run(str(s), 0, {0.3: float(s)}) for s in range(5)]
     posterior = fit(runs, "0")
     assert np.isfinite(posterior.sd).all()
     assert answer(posterior).verdict is not Verdict.BETTER
 
 
-def test_looks_spend_five_percent():
+def test_looks_spend_five_percent() -> None:
     assert threshold(1) == pytest.approx(0.975)
     assert sum(1 - threshold(look) for look in range(1, 2000)) == pytest.approx(0.05, abs=1e-4)
 
 
 @pytest.mark.parametrize("runs", [[], [Run("a", 0, {})], [Run("a", 0, {1.5: 3.0})]])
-def test_refuses(runs):
+def test_refuses(runs: Any) -> None:
     with pytest.raises(UserError):
         fit(runs, "a")
 
 
-def test_refuses_missing_points_and_epochs():
+def test_refuses_missing_points_and_epochs() -> None:
     with pytest.raises(UserError, match="no point"):
         fit([full("a", 0, 1.0)], None, {"b": [0.5]})
     with pytest.raises(UserError, match="no setting to compare"):

@@ -18,7 +18,7 @@ from PIL import Image
 from tests.tracking.conftest import own_wandb, stub  # noqa: F401  fixtures
 from tests.tracking.search import files
 from tests.tracking.stub import StubRun, WandbStub
-from u2pl_ray.cli.common import run_experiment
+from u2pl_ray.cli.running import run_experiment
 from u2pl_ray.cli.wandb import sync
 from u2pl_ray.config import overrides
 from u2pl_ray.config.schema import Config
@@ -178,7 +178,7 @@ def test_a_bad_server_changes_nothing(
 DRIVER = """
 import sys
 from pathlib import Path
-from u2pl_ray.cli.common import run_experiment
+from u2pl_ray.cli.running import run_experiment
 from u2pl_ray.config import overrides
 from u2pl_ray.search.experiment.experiment import Experiment
 from u2pl_ray.search.experiment.plan import plan_search

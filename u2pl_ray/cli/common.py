@@ -42,8 +42,7 @@ def check_data(config: "Config") -> None:
     from u2pl_ray.data.check import check
     from u2pl_ray.train.preflight import preflight
 
-    preflight(config)
-    for warning in check(config, full=False).warnings:
+    for warning in (*preflight(config), *check(config, full=False).warnings):
         warn(warning)
 
 

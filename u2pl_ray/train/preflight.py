@@ -3,15 +3,23 @@
 from u2pl_ray.config.schema import Config
 
 
-def preflight(config: Config) -> None:
-    """Refuse a configuration whose network cannot be built.
+def preflight(config: Config) -> list[str]:
+    """Refuse a configuration whose network cannot be built, whose weights cannot be had, or whose steps fail.
 
     Args:
         config: resolved: its classes are known.
 
+    Returns:
+        Warnings, a line each.
+
     Raises:
         UserError: one line that names the setting.
     """
+    from u2pl_ray.models.pretrained import check_weights
     from u2pl_ray.models.segmentor import check_model
+    from u2pl_ray.train.rehearsal import rehearse
 
     check_model(config.model)
+    warnings = check_weights(config)
+    rehearse(config)
+    return warnings
