@@ -19,9 +19,9 @@ from u2pl_ray.search.experiment import snapshot
 from u2pl_ray.search.experiment.disk import capacity_of, largest_bank
 from u2pl_ray.search.experiment.experiment import Experiment
 from u2pl_ray.search.experiment.options import TRAINER, Options, describe
-from u2pl_ray.search.experiment.warm_start import LEARNS, gather
+from u2pl_ray.search.experiment.warm_start import gather
 from u2pl_ray.search.listeners.formatting import settings, why_failed
-from u2pl_ray.search.samplers.registry import COMPLETED_ONLY, SamplerChoice
+from u2pl_ray.search.samplers.registry import SAMPLERS, SamplerChoice
 from u2pl_ray.search.schedulers.registry import SchedulerChoice, from_early_terminate
 from u2pl_ray.search.schedulers.successive_halving import RungPruner
 from u2pl_ray.search.space.file import parse_space
@@ -237,18 +237,19 @@ def plan_search(
         raise UserError(f"--scheduler pbt copies checkpoints between trials: give a folder, not {place.storage}")
     if stopping.name == "pbt" and (trials is None or space.further):
         raise UserError("--scheduler pbt: give --trials, the size of its population, and one objective")
-    if warm_start and choice.name not in LEARNS:
-        raise UserError(f"--warm-start: {choice.name} learns nothing from other trials; use {' or '.join(LEARNS)}")
+    if warm_start and not choice.spec.warm_start:
+        able = " or ".join(name for name, spec in SAMPLERS.items() if spec.warm_start)
+        raise UserError(f"--warm-start: {choice.name} learns nothing from other trials; use {able}")
     earlier = gather(warm_start, space, config, storage_path)
     paper, notes = paper_setting(space, config) if queue is None else ({}, [])
     notes += writable(place.storage)
     if failed:
         notes.append(f"{name} is there already and came to no epoch ({failed}): it is replaced")
-    if choice.name in COMPLETED_ONLY and stopping.name != "none":
+    if choice.spec.completed_only and stopping.name != "none":
         notes.append(f"{choice.name} learns from completed trials alone; --scheduler none would complete them all")
     drawn = [path for path, parameter in space.parameters.items() if parameter.choices is not None]
-    if choice.name == "cmaes" and drawn:
-        notes.append(f"cmaes moves numbers alone; it draws {', '.join(drawn)} at random")
+    if choice.spec.numbers_only and drawn:
+        notes.append(f"{choice.name} moves numbers alone; it draws {', '.join(drawn)} at random")
     connect()
     room = fit(config, nodes(), max_concurrent, autoscale)
     if len(nodes()) > 1:

@@ -13,9 +13,6 @@ from u2pl_ray.search.space.space import Metric, Space
 from u2pl_ray.search.study.prior_trials import Earlier
 from u2pl_ray.search.study.trial_record import State, TrialRecord
 
-LEARNS = ("tpe", "gp")
-"""Samplers that learn from trials which they did not propose."""
-
 _BESIDE = ("seed", "workers", "resources", "tracking")
 """Settings that may differ between comparable trials."""
 

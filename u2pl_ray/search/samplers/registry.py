@@ -50,21 +50,38 @@ def _seeded(kind: Callable[..., samplers.BaseSampler]) -> Callable[..., samplers
     return build
 
 
-SAMPLERS: dict[str, tuple[Callable[..., samplers.BaseSampler], type[samplers.BaseSampler]]] = {
-    "tpe": (_seeded(samplers.TPESampler), samplers.TPESampler),
-    "random": (_seeded(samplers.RandomSampler), samplers.RandomSampler),
-    "qmc": (_quasi_random, samplers.QMCSampler),
-    "gp": (_seeded(samplers.GPSampler), samplers.GPSampler),
-    "cmaes": (_cmaes, samplers.CmaEsSampler),
-    "nsga2": (_seeded(samplers.NSGAIISampler), samplers.NSGAIISampler),
+@dataclass(frozen=True)
+class SamplerSpec:
+    """What the search must know of a sampler.
+
+    Attributes:
+        build: makes it from the search's seed, the trial's number, and its options.
+        options: the class whose arguments are the options.
+        warm_start: it learns from trials that it did not propose, and so from other experiments.
+        completed_only: it learns nothing from trials stopped early (cmaes: unless consider_pruned_trials=true).
+        one_objective: it cannot handle several objectives.
+        by_constraint: failed trials are shown to it as violated constraints; else with the worst value so far.
+        numbers_only: it moves numbers alone, and draws choices at random.
+    """
+
+    build: Callable[..., samplers.BaseSampler]
+    options: type[samplers.BaseSampler]
+    warm_start: bool = False
+    completed_only: bool = False
+    one_objective: bool = False
+    by_constraint: bool = False
+    numbers_only: bool = False
+
+
+SAMPLERS: dict[str, SamplerSpec] = {
+    "tpe": SamplerSpec(_seeded(samplers.TPESampler), samplers.TPESampler, warm_start=True, by_constraint=True),
+    "random": SamplerSpec(_seeded(samplers.RandomSampler), samplers.RandomSampler),
+    "qmc": SamplerSpec(_quasi_random, samplers.QMCSampler),
+    "gp": SamplerSpec(_seeded(samplers.GPSampler), samplers.GPSampler, warm_start=True, completed_only=True),
+    "cmaes": SamplerSpec(_cmaes, samplers.CmaEsSampler, completed_only=True, one_objective=True, numbers_only=True),
+    "nsga2": SamplerSpec(_seeded(samplers.NSGAIISampler), samplers.NSGAIISampler, completed_only=True),
 }
-"""Name to (factory, class whose arguments are the options)."""
-
-COMPLETED_ONLY = ("gp", "cmaes", "nsga2")
-"""Samplers that learn nothing from trials stopped early (cmaes: unless consider_pruned_trials=true)."""
-
-ONE_OBJECTIVE = ("cmaes",)
-"""Samplers that cannot handle several objectives; with several, tpe is multi-objective TPE."""
+"""By name. With several objectives, tpe is multi-objective TPE."""
 
 _PLAIN: dict[str, tuple[type, ...]] = {
     "int": (int,),
@@ -83,6 +100,11 @@ class SamplerChoice:
     seed: int = 0
     options: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def spec(self) -> SamplerSpec:
+        """Return what is known of the sampler."""
+        return SAMPLERS[self.name]
+
     def check(self, objectives: int = 1) -> None:
         """Check that the sampler can be built and can handle the number of objectives.
 
@@ -91,10 +113,10 @@ class SamplerChoice:
         """
         if self.name not in SAMPLERS:
             raise UserError(f"sampler {self.name!r}: there are {', '.join(SAMPLERS)}{nearest(self.name, SAMPLERS)}")
-        if objectives > 1 and self.name in ONE_OBJECTIVE:
-            others = ", ".join(name for name in SAMPLERS if name not in ONE_OBJECTIVE)
+        if objectives > 1 and self.spec.one_objective:
+            others = ", ".join(name for name, spec in SAMPLERS.items() if not spec.one_objective)
             raise UserError(f"sampler {self.name}: cannot weigh {objectives} objectives; use one of {others}")
-        known = _options(SAMPLERS[self.name][1])
+        known = _options(self.spec.options)
         for option, value in self.options.items():
             if option not in known:
                 raise UserError(f"sampler {self.name}: no option {option!r}{nearest(option, known)}")
@@ -108,7 +130,7 @@ class SamplerChoice:
 
     def build(self, number: int) -> samplers.BaseSampler:
         """Build the sampler of trial `number`, with a seed of its own, so that no sampler state needs to be saved."""
-        return SAMPLERS[self.name][0](self.seed, number, self.options)
+        return self.spec.build(self.seed, number, self.options)
 
 
 def _options(kind: type[samplers.BaseSampler]) -> dict[str, list[str]]:

@@ -9,11 +9,12 @@ from optuna.distributions import BaseDistribution
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from u2pl_ray.search.samplers.registry import SAMPLERS
+
 INFEASIBLE = ("memory", "refused", "invalid")
 """Reasons for which settings must not be tried again."""
 
 _BLAMED = (*INFEASIBLE, "nan")
-_BY_CONSTRAINT = ("tpe",)
 
 
 def shown(
@@ -44,7 +45,7 @@ def shown(
     result = []
     for trial in seen:
         if trial.number in warned and trial.user_attrs.get("reason") in _BLAMED:
-            if sampler in _BY_CONSTRAINT:
+            if SAMPLERS[sampler].by_constraint:
                 trial = _changed(trial, state=TrialState.PRUNED, values=None, constraints={"feasible": 1.0})
             elif completed:
                 trial = _changed(trial, state=TrialState.COMPLETE, values=_worst(completed, directions))
