@@ -13,6 +13,7 @@ from tests.analysis.local_search import run
 from u2pl_ray.analysis.answer import next_steps, standing
 from u2pl_ray.analysis.load import analyse
 from u2pl_ray.analysis.status import print_status, time_left, watch
+from u2pl_ray.analysis.tables import evaluate_command
 from u2pl_ray.search.driver.driver import Driver, Outcome
 from u2pl_ray.search.experiment.experiment import Experiment
 from u2pl_ray.search.storage.lease import Lease
@@ -125,3 +126,9 @@ def test_a_search_with_a_trial_to_run_again_is_not_finished(searched: Experiment
     assert retry is not None
     driver.finish(retry.trial, Outcome(State.FAILED, "error", "it broke again"))
     assert standing(analyse(experiment)) == "finished"
+
+
+def test_without_a_test_list_the_next_command_scores_on_val(searched: Experiment) -> None:
+    untested = searched.config.model_copy(update={"data": searched.config.data.model_copy(update={"test": None})})
+    assert evaluate_command(searched) == f"u2pl-ray evaluate {searched.argument}"
+    assert evaluate_command(replace(searched, config=untested)) == f"u2pl-ray evaluate {searched.argument} --split val"

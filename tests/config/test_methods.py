@@ -22,3 +22,8 @@ def test_an_unknown_method_is_one_line_with_the_nearest() -> None:
 def test_a_seed_beyond_its_range_is_refused(seed: int) -> None:
     with pytest.raises(UserError, match="seed"):
         load("quickstart", [f"seed={seed}"])
+
+
+def test_a_warmup_of_the_whole_training_is_refused_with_what_to_do() -> None:
+    with pytest.raises(UserError, match=r"warmup_epochs=2 leaves none of train.epochs=2 .*: use a shorter warm-up"):
+        load("quickstart", ["train.epochs=2", "method.warmup_epochs=2"])

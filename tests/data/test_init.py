@@ -196,7 +196,11 @@ def test_all_images_have_masks(tmp_path: Path, capsys: pytest.CaptureFixture[str
     config = written(tmp_path, str(tmp_path / "set"))
     assert config.method.name == "supervised"
     assert config.data.reduce_zero_label
-    assert "nothing unlabeled" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "nothing unlabeled" in told
+    assert "with 8 labeled images each" in told
+    for word in ("8 unlabeled", "warm-up", "rank window", "memory bank"):  # it trains without them
+        assert word not in told
 
 
 @pytest.mark.parametrize("classes", [2, 3, 5])

@@ -1,10 +1,10 @@
 from typing import Any
 
 import pytest
-from optuna.pruners import MedianPruner, NopPruner
+from optuna.pruners import MedianPruner, NopPruner, PercentilePruner
 
 from u2pl_ray.config.errors import UserError
-from u2pl_ray.search.schedulers.registry import SchedulerChoice, from_early_terminate
+from u2pl_ray.search.schedulers.registry import SCHEDULERS, SchedulerChoice, from_early_terminate
 from u2pl_ray.search.schedulers.successive_halving import RungPruner
 
 
@@ -83,3 +83,8 @@ def test_the_first_rung_comes_after_the_warmup() -> None:
     assert SchedulerChoice("asha", {"grace": 3}).after(4, 14).build(14).rungs(0, 14) == [7, 13]  # type: ignore[attr-defined]
     assert SchedulerChoice("none").after(4, 14) == SchedulerChoice("none")
     assert SchedulerChoice().after(0, 14) == SchedulerChoice()
+
+
+def test_a_scheduler_without_a_warmup_option_is_not_given_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(SCHEDULERS, "percentile", (lambda epochs: PercentilePruner(25.0), ()))
+    assert isinstance(SchedulerChoice("percentile").after(4, 14).build(14), PercentilePruner)

@@ -8,6 +8,7 @@ from typing import Any
 
 from u2pl_ray.analysis.confirmation import confirmation
 from u2pl_ray.analysis.load import Analysis
+from u2pl_ray.analysis.tables import evaluate_command
 from u2pl_ray.config.errors import UserError
 from u2pl_ray.search.experiment.confirm import confirmation_name
 from u2pl_ray.search.experiment.experiment import Experiment
@@ -169,7 +170,8 @@ def next_steps(analysis: Analysis) -> list[tuple[str, str]]:
             )
         steps.append(("add trials to the same study", f"u2pl-ray extend {name} --trials +{len(analysis.records)}"))
     if analysis.best is not None and finished and analysis.experiment.checkpoint(analysis.best.id) is not None:
-        steps.append(("score it on the test images", f"u2pl-ray evaluate {name}"))
+        images = "test" if analysis.experiment.config.data.test is not None else "val"
+        steps.append((f"score it on the {images} images", evaluate_command(analysis.experiment)))
     return steps
 
 

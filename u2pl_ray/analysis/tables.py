@@ -52,13 +52,19 @@ def print_summary(experiment: Experiment, summary: Summary, console: Console | N
         verb = f"export {experiment.argument}" if is_uri(best) else f"train {shlex.quote(best)}"
         console.print(f"next: u2pl-ray {verb}")
     elif summary.best is not None:
-        console.print(f"next: u2pl-ray evaluate {experiment.argument}")
+        console.print(f"next: {evaluate_command(experiment)}")
     else:
         console.print("no trial reported a result:")
         for reason in why_failed(summary.trials):
             console.print(f"  {reason}")
         if any(trial.reason in RETRYABLE for trial in summary.trials):
             console.print(f"next: mend that, then u2pl-ray resume {experiment.argument} --retry-errored")
+
+
+def evaluate_command(experiment: Experiment) -> str:
+    """Return the command that scores the best trial: on the val images if the data has no test list."""
+    split = " --split val" if experiment.config.data.test is None else ""
+    return f"u2pl-ray evaluate {experiment.argument}{split}"
 
 
 def _report(experiment: Experiment) -> str:
@@ -113,7 +119,7 @@ def print_best(experiment: Experiment, console: Console | None = None) -> None:
         console.print(f"  {path} = {number(value)}")
     if best["checkpoint"] is not None:
         console.print(f"checkpoint: {best['checkpoint']}")
-        console.print(f"next: u2pl-ray evaluate {experiment.argument}")
+        console.print(f"next: {evaluate_command(experiment)}")
 
 
 def print_comparison(experiments: Sequence[Experiment], split: str, console: Console | None = None) -> None:

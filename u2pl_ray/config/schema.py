@@ -288,6 +288,6 @@ class Config(Section):
         if self.method.warmup_epochs >= self.train.epochs and self.method.semi_supervised:
             raise ValueError(
                 f"method.warmup_epochs={self.method.warmup_epochs} leaves none of train.epochs={self.train.epochs} "
-                "for the unlabeled images"
+                "for the unlabeled images: use a shorter warm-up, or more epochs"
             )
         return self

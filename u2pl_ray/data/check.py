@@ -103,7 +103,7 @@ def examine(config: Config, full: bool = True) -> tuple[DataReport, list[str]]:
         with_labels(unlabeled, config.method.name)
     splits = {"labeled": labeled, "unlabeled": unlabeled, "val": open_split(data, "val")}
     if data.test is None:
-        warnings.append("data.test is null: `evaluate` will need a test list for its test score")
+        warnings.append("data.test is null: `evaluate` has no test images; it scores on --split val")
     elif (Path(data.root) / Path(data.test).expanduser()).is_file():
         splits["test"] = open_split(data, "test")
     else:

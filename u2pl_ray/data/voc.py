@@ -111,7 +111,8 @@ def listed(data: DataConfig, split: str, labels: bool = True) -> tuple[Item, ...
     """Items of a split file as it is, nothing held out; see `open_split`."""
     root, name = root_of(data), getattr(data, split)
     if name is None:
-        raise UserError(f"data.{split} is null: set it to a split file")
+        other = ", or score on --split val" if split == "test" else ""
+        raise UserError(f"data.{split} is null: set it to a split file{other}")
     path = root / os.path.expanduser(name)
     entries = read_list(path, f"data.{split}")
     images = Files(root, os.path.expanduser(data.images))

@@ -56,7 +56,8 @@ def propose(seen: Seen) -> tuple[dict[str, Any], list[str]]:
         why.append("every image has a mask, so there is nothing unlabeled to learn from: method.name is supervised")
     low, high = working_ranks(count)
     method |= {"warmup_epochs": 5, "unsupervised_weight": 0.3}
-    why.append("warm-up 5 epochs, unsupervised_weight 0.3: the paper's 1.0 cost more than it gave on photographs")
+    if seen.unlabeled:
+        why.append("warm-up 5 epochs, unsupervised_weight 0.3: the paper's 1.0 cost more than it gave on photographs")
     shares = seen.pixels / max(1, seen.pixels.sum())
     shown = np.flatnonzero(seen.pixels)
     rarest = int(shown[shares[shown].argmin()])
@@ -68,16 +69,19 @@ def propose(seen: Seen) -> tuple[dict[str, Any], list[str]]:
             f"the hardest pixels, at least {kept} a step"
         )
     method["contrastive"] = {"low_rank": low, "high_rank": high}
-    why.append(f"rank window {low}..{high}: what {count} classes leave room for")
+    if seen.unlabeled:
+        why.append(f"rank window {low}..{high}: what {count} classes leave room for")
     if seen.classes[0].lower() not in ("background", "bg"):
         method["memory_bank"] = {"background_class": None, "background_capacity": None}
-        why.append("no class is called background: none gets a longer memory bank")
+        if seen.unlabeled:
+            why.append("no class is called background: none gets a longer memory bank")
     train: dict[str, Any] = {"epochs": 40, "batch_size": BATCH, "unlabeled_batch_size": BATCH}
     batches = -(-max(seen.unlabeled, 1) // BATCH)
     if not _STEPS[0] <= batches <= _STEPS[1]:
         train["steps_per_epoch"] = min(max(batches, _STEPS[0]), _STEPS[1])
     steps = train.get("steps_per_epoch", batches)
-    why.append(f"{train['epochs']} epochs of {steps} steps with {BATCH} labeled and {BATCH} unlabeled images each")
+    images = f"{BATCH} labeled and {BATCH} unlabeled images" if seen.unlabeled else f"{BATCH} labeled images"
+    why.append(f"{train['epochs']} epochs of {steps} steps with {images} each")
     if max(height * width for height, width in seen.sizes) > 2_000_000:
         train["eval_batch_size"] = 1
         why.append("eval_batch_size 1: images have more than two million pixels")

@@ -69,13 +69,14 @@ class SchedulerChoice:
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def after(self, warmup: int, epochs: int) -> "SchedulerChoice":
-        """Return the choice with its `warmup` option set to `warmup` epochs, unless the user set the option.
+        """Return the choice with its `warmup` option, if it has one, set to `warmup` epochs, unless the user set it.
 
         Args:
             warmup: epochs in which trials do not differ; budgets are counted from their end.
             epochs: length of a training.
         """
-        if self.name == "none" or "warmup" in self.options or not 0 < warmup < epochs:
+        known = SCHEDULERS[self.name][1] if self.name in SCHEDULERS else ()  # `build` refuses an unknown name
+        if "warmup" not in known or "warmup" in self.options or not 0 < warmup < epochs:
             return self
         return SchedulerChoice(self.name, {**self.options, "warmup": warmup})
 
