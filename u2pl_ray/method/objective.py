@@ -45,6 +45,10 @@ class Supervised:
     ) -> None:
         self.config, self.num_classes, self.seed, self.collectives = config, num_classes, seed, collectives
         self.device, self.mean_std = device, mean_std
+        self.prepare(representation_dim)
+
+    def prepare(self, representation_dim: int) -> None:
+        """Build what a method has beside the supervised loss; `representation_dim` is the length of a representation."""
 
     def __call__(self, student: Network, teacher: Network, batch: Batch, clock: Clock) -> tuple[Losses, Stats]:
         """One step: forward passes and losses; the caller calls `losses.total.backward()`.

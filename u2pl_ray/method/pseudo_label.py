@@ -9,15 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from u2pl_ray.config.method import MethodConfig
 from u2pl_ray.method.alpha import alpha_at
 from u2pl_ray.method.balance import Alignment
-from u2pl_ray.method.collectives import Collectives
 from u2pl_ray.method.contrastive import ContrastiveLoss
 from u2pl_ray.method.contrastive_term import ContrastiveTerm
 from u2pl_ray.method.losses import pseudo_label_loss
 from u2pl_ray.method.maps import per_pixel
-from u2pl_ray.method.objective import IMAGENET, MeanStd, Supervised
+from u2pl_ray.method.objective import Supervised
 from u2pl_ray.method.reliability import ignore, most_likely
 from u2pl_ray.method.statistics import pixel_counts
 from u2pl_ray.method.strong_view import StrongView
@@ -41,30 +39,22 @@ class PseudoLabel(Supervised):
     quantile = True
     """Whether the entropy quantile of alpha_t says, too, what is reliable."""
 
-    def __init__(
-        self,
-        config: MethodConfig,
-        num_classes: int,
-        representation_dim: int,
-        seed: int,
-        collectives: Collectives,
-        device: torch.device,
-        mean_std: MeanStd = IMAGENET,
-    ) -> None:
-        super().__init__(config, num_classes, representation_dim, seed, collectives, device, mean_std)
+    def prepare(self, representation_dim: int) -> None:
+        """Build strong view, alignment and contrastive term, as far as they are asked for; see `Supervised`."""
+        config, num_classes, device = self.config, self.num_classes, self.device
         if config.reliability.judged_on is not None:
             self.judged_on = config.reliability.judged_on
         if config.reliability.confidence is not None:
             self.confidence = config.reliability.confidence
         distorts = self.strong_view if config.strong_view.use is None else config.strong_view.use
         self.by_class = config.reliability.per_class or config.balance.weight_power > 0
-        self.distort = StrongView(config.strong_view, mean_std, seed, collectives) if distorts else None
+        self.distort = StrongView(config.strong_view, self.mean_std, self.seed, self.collectives) if distorts else None
         power = config.balance.alignment
         self.alignment = Alignment(power, num_classes, device) if power else None
         self.contrast: ContrastiveTerm | None = None
         if config.contrasts:
             parts = config.contrastive, config.memory_bank
-            loss = ContrastiveLoss(*parts, num_classes, representation_dim, seed, collectives, device)
+            loss = ContrastiveLoss(*parts, num_classes, representation_dim, self.seed, self.collectives, device)
             self.contrast = ContrastiveTerm(loss)
 
     def __call__(self, student: Network, teacher: Network, batch: Batch, clock: Clock) -> tuple[Losses, Stats]:
