@@ -48,7 +48,7 @@ class Supervised:
         self.prepare(representation_dim)
 
     def prepare(self, representation_dim: int) -> None:
-        """Build what a method has beside the supervised loss; `representation_dim` is the length of a representation."""
+        """Build what a method has beside the supervised loss, with representations of this length."""
 
     def __call__(self, student: Network, teacher: Network, batch: Batch, clock: Clock) -> tuple[Losses, Stats]:
         """One step: forward passes and losses; the caller calls `losses.total.backward()`.
