@@ -102,6 +102,8 @@ def test_missing_and_empty_split_files(folder: Folder) -> None:
     folder.split("labeled.txt", ["", " "])
     with refused("data.labeled", "labeled.txt", "is empty"):
         open_split(folder.config().data, "labeled")
+    with refused("data.test is null", "--split val"):
+        open_split(folder.config(test=None).data, "test")
 
 
 def test_a_split_file_that_is_no_text(folder: Folder) -> None:
