@@ -16,14 +16,17 @@ from u2pl_ray.system.limits import memory_limit, usable_cpus
 _LIBRARIES = ("torch", "torchvision", "segmentation-models-pytorch", "ray", "optuna", "wandb", "albumentations")
 _LEAST_SHM = 2**30
 
-Finding = tuple[bool, str]
-"""Whether it is well, and what it is, in one line."""
+Finding = tuple[bool | None, str]
+"""Whether it is well (None: worth a look, and no reason not to start), and what it is, in one line."""
+
+_SIGNS = {True: ("green", "ok"), None: ("yellow", "? "), False: ("red", "!!")}
 
 
 def examine(config: str | None, overrides: Sequence[str], storage_path: str | None) -> list[str]:
     """Look at everything a training needs, print a line for each, and return the problems."""
     console = Console(soft_wrap=True, highlight=False, emoji=False)
     problems: list[str] = []
+    warnings = 0
     parts: list[tuple[str, Callable[[], Iterator[Finding]]]] = [
         ("software", _software),
         ("machine", _machine),
@@ -41,10 +44,13 @@ def examine(config: str | None, overrides: Sequence[str], storage_path: str | No
         except UserError as error:
             findings.append((False, str(error)))
         for well, line in findings:
-            console.print(f"  [{'green' if well else 'red'}]{'ok' if well else '!!'}[/]  {escape(line)}")
-            if not well:
+            colour, sign = _SIGNS[well]
+            console.print(f"  [{colour}]{sign}[/]  {escape(line)}")
+            if well is False:
                 problems.append(line)
-    console.print(f"{len(problems)} problem{'s' * (len(problems) != 1)} found" if problems else "all well")
+            warnings += well is None
+    found = f"{len(problems)} problem{'s' * (len(problems) != 1)} found" if problems else "all well"
+    console.print(found + (f", {warnings} warning{'s' * (warnings != 1)}" if warnings else ""))
     return problems
 
 
@@ -154,7 +160,7 @@ def _config(name: str, overrides: Sequence[str]) -> Iterator[Finding]:
         check_model(settings.model)
         return
     for warning in preflight(settings):
-        yield False, warning
+        yield None, warning
     network = blank(settings.model, len(settings.data.classes), settings.method.contrasts)
     size = sum(parameter.numel() for parameter in network.parameters())
     yield True, f"{settings.model.architecture} with {settings.model.encoder}: {size / 1e6:.1f} M parameters"
@@ -162,4 +168,4 @@ def _config(name: str, overrides: Sequence[str]) -> Iterator[Finding]:
     for line in report.lines()[:4]:
         yield True, line.strip()
     for warning in report.warnings:
-        yield False, warning
+        yield None, warning

@@ -37,7 +37,7 @@ def test_every_part_runs_small_on_the_cpu(tmp_path: Path) -> None:
     assert found["agreement"]["rows"][0]["tests"] > 20
     assert found["agreement"]["rows"][0]["failed"] == 0
     times = [row["milliseconds"] for row in found["steps"]["rows"] if "images_per_second" in row]
-    assert len(times) >= 4
+    assert len(times) >= 3
     assert min(times) > 0
     assert len((out / "gpu_evidence.jsonl").read_text().splitlines()) == 2
 

@@ -172,3 +172,11 @@ def test_options_of_the_sampler_are_numbers_too() -> None:
     assert parse_options("--sampler-option", ["a=1e-3", "b=1E5", "c=x", "d=-2e+2", "e=1e"]) == {
         "a": 0.001, "b": 1e5, "c": "x", "d": -200.0, "e": "1e",
     }  # fmt: skip
+
+
+def test_a_warning_is_no_problem(run: Run, config: Path) -> None:
+    """`doctor && train` works where `train` would only warn."""
+    code, out, _ = run("doctor", config, "data.test=null", "model.normalization=group")
+    assert code == 0
+    assert "all well, 1 warning" in out
+    assert "data.test is null" in out
