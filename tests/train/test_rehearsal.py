@@ -50,6 +50,7 @@ def test_another_failure_names_the_model() -> None:
         rehearse(windows(64))
 
 
+@pytest.mark.slow
 def test_what_fails_on_small_crops_alone_is_accepted() -> None:
     rehearse(windows(224))
 
