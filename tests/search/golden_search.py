@@ -39,7 +39,7 @@ _FURTHER = _SPACE.replace(
 
 SEARCHES: dict[str, tuple[str, SamplerChoice, SchedulerChoice]] = {
     "tpe_asha": (_SPACE, SamplerChoice("tpe", 1, {"n_startup_trials": 3}), SchedulerChoice()),
-    "gp_two_objectives": (_FURTHER, SamplerChoice("gp", 2, {"n_startup_trials": 4}), SchedulerChoice("none")),
+    "tpe_two_objectives": (_FURTHER, SamplerChoice("tpe", 2, {"n_startup_trials": 4}), SchedulerChoice("none")),
     "random_hyperband": (_SPACE, SamplerChoice("random", 3), SchedulerChoice("hyperband")),
     "random_pbt": (
         _SPACE,
