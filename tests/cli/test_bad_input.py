@@ -150,7 +150,7 @@ def test_wrong_command_lines(run: Run, storage: Path, arguments: list[str], word
 def test_more_workers_than_the_cluster_has(run: Run, two_cpus: None, config: Path, storage: Path) -> None:
     import ray
 
-    grown = ["workers=8", "train.batch_size=8", "train.unlabeled_batch_size=16"]
+    grown = ["workers=8", "train.batch_size=16", "train.unlabeled_batch_size=16"]
     try:
         assert_refused(run("train", config, *grown), storage, "workers=8", "2 CPU", "= 0 trials")
     finally:

@@ -211,7 +211,13 @@ def test_a_notice_before_anything_runs_ends_with_75_too(tmp_path: Path, kind: in
         "main(['train', 'quickstart'])\n"
     )
     environment = {**os.environ, "U2PL_RAY_STORAGE": str(tmp_path)}
-    ended = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    ended = subprocess.run(
+        [sys.executable, "-c", code],
+        env=environment,
+        capture_output=True,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # ignored where a shell runs the tests behind
+    )
     assert ended.returncode == exit_codes.AGAIN, ended.stderr
     assert ended.stderr.strip().endswith("interrupted")
     shutil.rmtree(tmp_path)

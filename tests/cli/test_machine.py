@@ -76,7 +76,7 @@ def test_a_terminal_without_umlauts(voc: Folder, config: Path, verb: list[str], 
     more = ["--dump-config"] if verb == ["train"] else []
     ended = shell(*verb, config, *more, PYTHONIOENCODING="ascii", U2PL_RAY_STORAGE=str(storage))
     assert ended.returncode == 0, ended.stderr
-    assert "K?fer" in ended.stdout
+    assert "K?fer" in ended.stdout or r"K\xe4fer" in ended.stdout
 
 
 def test_a_process_kept_to_one_core_starts_a_ray_of_one(storage: Path) -> None:
