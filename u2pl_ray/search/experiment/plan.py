@@ -16,6 +16,7 @@ from u2pl_ray.search.cluster.capacity import Fit, check_growth, fit, nodes
 from u2pl_ray.search.cluster.connection import connect
 from u2pl_ray.search.driver.budget import NO_LIMIT, Budget
 from u2pl_ray.search.experiment import snapshot
+from u2pl_ray.search.experiment.baselines import choose_baselines, companion
 from u2pl_ray.search.experiment.disk import capacity_of, largest_bank
 from u2pl_ray.search.experiment.experiment import Experiment
 from u2pl_ray.search.experiment.options import TRAINER, Options, describe
@@ -67,11 +68,13 @@ class Plan:
         epochs = self.config.train.epochs
         width = max(len(path) for path in self.space.parameters)
         goals = " and ".join(f"{metric.goal} {metric.name}" for metric in self.space.objectives)
+        others = ", ".join(self.options.baselines)
         many = {None: "trials", 1: "1 trial"}.get(self.options.trials, f"{self.options.trials} trials")
         limits = self.options.budget.words(self.fit.gpu)
         return [
             f"experiment   {self.place.location}",
             f"search       {many} of at most {epochs} epochs, {goals}",
+            *([f"beside it    {others}: one training each, with the same budget and seed"] if others else []),
             f"score        {self._score()}",
             *([f"budget       ends after {' or '.join(limits)}"] if limits else []),
             *([] if self.queue else [f"sampler      {self.options.sampler.name}, seed {self.options.sampler.seed}"]),
@@ -145,6 +148,8 @@ class Plan:
                 paper = [(self.paper, "paper")] if self.paper else []
                 for settings, note in [*paper, *self.queue]:
                     study.enqueue(settings, note)
+                for method in self.options.baselines:
+                    study.enqueue({}, method, companion=companion(method))
                 if self.place.exists() and not self.replaces:
                     raise UserError(_taken(self.name))
                 if self.replaces and folder.exists():
@@ -181,6 +186,7 @@ def plan_search(
     trainer: str = TRAINER,
     keep: int | None = None,
     autoscale: bool = False,
+    baselines: Sequence[str] | None = (),
 ) -> Plan:
     """Check a search against the configuration, the storage and the cluster (connects to Ray; writes nothing).
 
@@ -203,6 +209,7 @@ def plan_search(
         trainer: `module:function`, see `Options`.
         keep: number of finished trials (the best) that keep their checkpoints; default: `KEEP`.
         autoscale: the cluster adds nodes on demand: request resources for `max_concurrent` trials.
+        baselines: methods to train beside the search; None: supervised where that says whether unlabeled images help.
 
     Raises:
         UserError: one line that names the setting, file or option that is wrong.
@@ -242,7 +249,8 @@ def plan_search(
         raise UserError(f"--warm-start: {choice.name} learns nothing from other trials; use {able}")
     earlier = gather(warm_start, space, config, storage_path)
     paper, notes = paper_setting(space, config) if queue is None else ({}, [])
-    notes += writable(place.storage)
+    others, left_out = choose_baselines(baselines, space, config)
+    notes += left_out + writable(place.storage)
     if failed:
         notes.append(f"{name} is there already and came to no epoch ({failed}): it is replaced")
     if choice.spec.completed_only and stopping.name != "none":
@@ -256,7 +264,16 @@ def plan_search(
         notes.append(check_reach(place.storage))
     kept = KEEP if keep is None else keep
     options = Options(
-        trials, choice, stopping, max_concurrent, trainer, budget, study_url, keep=kept, autoscale=autoscale
+        trials,
+        choice,
+        stopping,
+        max_concurrent,
+        trainer,
+        budget,
+        study_url,
+        keep=kept,
+        autoscale=autoscale,
+        baselines=others,
     )
     return Plan(name, place, config, space, options, room, paper, notes, earlier, queue or (), bool(failed))
 
