@@ -1,6 +1,7 @@
 """Print the state of a search on the terminal: once, or repeatedly until it ends."""
 
 import time
+from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -11,6 +12,7 @@ from rich.text import Text
 
 from u2pl_ray.analysis.answer import answer, counts, is_finished, standing
 from u2pl_ray.analysis.load import Analysis, analyse
+from u2pl_ray.analysis.reading import read
 from u2pl_ray.search.driver.budget import used_by
 from u2pl_ray.search.experiment.experiment import Experiment
 from u2pl_ray.search.listeners import pace
@@ -19,6 +21,8 @@ from u2pl_ray.search.listeners.formatting import duration, number, why_failed
 from u2pl_ray.search.study.remaining import counted
 from u2pl_ray.search.study.trial_record import State, TrialRecord
 
+_FINDINGS = 3
+"""Of the diagnostics, that are shown."""
 _AGAIN = 2.0
 """Seconds between two updates."""
 
@@ -102,6 +106,7 @@ def _lines(analysis: Analysis) -> list[tuple[str, str]]:
             ("leader", f"{analysis.metric.name} {number(best.latest)}, trial {best.id} after {best.epochs} epochs")
         )
     lines += [("failed", reason) for reason in why_failed(analysis.records)]
+    lines += _findings(analysis)
     working = [record for record in analysis.records if record.state == State.RUNNING]
     if analysis.running and working:
         lines.append(("in use", _in_use(analysis, working)))
@@ -109,6 +114,14 @@ def _lines(analysis: Analysis) -> list[tuple[str, str]]:
         left = time_left(analysis)
         lines.append(("time left", "not known before the first epoch" if left is None else f"about {duration(left)}"))
     return lines
+
+
+def _findings(analysis: Analysis) -> list[tuple[str, str]]:
+    """Return what the diagnostics say that makes trials' values unreliable."""
+    found = [finding for finding in read(analysis) if finding.severe]
+    lines = [("look at", f"{finding.title}. {finding.text}") for finding in found[:_FINDINGS]]
+    more = len(found) - _FINDINGS
+    return lines + ([("", f"and {more} more: u2pl-ray report {analysis.experiment.argument}")] if more > 0 else [])
 
 
 def _rung(analysis: Analysis, rung: int) -> str:
@@ -145,8 +158,8 @@ def as_data(analysis: Analysis) -> dict[str, Any]:
     """Return the search at this moment as plain data, for scripts.
 
     `state` (running, interrupted, finished, failed), `budget` (trials, hours, device_hours, patience: limit and used),
-    `seconds_left` (None if not known or nobody runs it), `answer` (sentence, doubt), `reasons` of failures, and what
-    `Experiment.status` has: name, best, trials.
+    `seconds_left` (None if not known or nobody runs it), `answer` (sentence, doubt), `reasons` of failures,
+    `findings` of the diagnostics, and what `Experiment.status` has: name, best, trials.
     """
     experiment = analysis.experiment
     options, told = experiment.options, experiment.status()
@@ -169,6 +182,7 @@ def as_data(analysis: Analysis) -> dict[str, Any]:
         "seconds_left": None if left is None else left.total_seconds(),
         "answer": {"sentence": answered.sentence, "doubt": answered.doubt},
         "reasons": why_failed(analysis.records),
+        "findings": [asdict(finding) for finding in read(analysis)],
         **told,
     }
 

@@ -137,7 +137,6 @@ def search(
             warn(f"--trials {trials}: {there.name} has {there.options.trials}; `u2pl-ray extend` changes that")
         run_again(there, settings, searched, quiet)
         return
-    check_data(settings)
     plan = plan_search(
         settings,
         searched,
@@ -155,6 +154,7 @@ def search(
         max_concurrent=max_concurrent,
         keep=keep_trials,
         autoscale=autoscale,
+        examine=check_data,
     )
     if dry_run or not quiet:
         print_plan(plan.lines())

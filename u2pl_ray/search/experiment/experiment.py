@@ -183,6 +183,16 @@ class Experiment:
         """Tell whether a driver works on it at this moment."""
         return running(self.study()) if self._shared else self.place.running()
 
+    def check_free(self) -> None:
+        """Refuse to go on while another process runs the experiment, unless several may.
+
+        Raises:
+            UserError: naming the process.
+        """
+        if not self._shared and self.place.running():
+            with self.place.session():
+                pass
+
     @property
     def _shared(self) -> bool:
         """Return whether several drivers may run it at once: the study is in a database, the files in a folder."""
