@@ -13,7 +13,7 @@ from u2pl_ray.analysis.tables import evaluate_command
 from u2pl_ray.config.errors import UserError
 from u2pl_ray.search.experiment.confirm import confirmation_name
 from u2pl_ray.search.experiment.experiment import Experiment
-from u2pl_ray.search.listeners.formatting import number, settings, why_failed
+from u2pl_ray.search.listeners.formatting import many, number, settings, why_failed
 from u2pl_ray.search.storage import layout
 from u2pl_ray.search.storage.object_store import is_uri
 from u2pl_ray.search.study.trial_record import State, TrialRecord, state_word
@@ -95,7 +95,7 @@ def _of_one_seed(analysis: Analysis) -> Answer:
         which = several if len(ended) > 1 else "The training failed before it reported a value"
         return Answer(f"{which}. {'; '.join(why_failed(ended))}")
     how = f" with {settings(best.params)}" if best.params else ""
-    first = f"Trial {best.id} reached {metric} {number(best.latest)} after {best.epochs} epochs{how}"
+    first = f"Trial {best.id} reached {metric} {number(best.latest)} after {many(best.epochs, 'epoch')}{how}"
     if len(analysis.records) == 1:
         return Answer(f"{first}.", _plus_minus(best) + "One training with one seed.")
     among = sum(record.latest is not None for record in analysis.records)
@@ -108,7 +108,7 @@ def _of_one_seed(analysis: Analysis) -> Answer:
     ahead = (best.latest - paper.latest) * (1 if analysis.metric.maximize else -1)
     versus = f"{first}, {abs(ahead):.4f} {'ahead of' if ahead >= 0 else 'behind'} the paper's setting"
     versus += f" ({paper.id}: {number(paper.latest)}"
-    versus += f", stopped after {paper.epochs} epochs)" if paper.epochs < best.epochs else ")"
+    versus += f", stopped after {many(paper.epochs, 'epoch')})" if paper.epochs < best.epochs else ")"
     return Answer(f"{versus}.", f"{_against_scatter(abs(ahead), best, paper)} {one_seed}")
 
 

@@ -81,8 +81,8 @@ def _no_contrast(trial: Trial) -> Seen | None:
         why = f"no pixel is an anchor (method.contrastive.anchor_threshold={ranks.anchor_threshold:g})"
     low, high = working_ranks(len(trial.classes))
     text = (
-        f"the contrastive loss has been 0 in all {len(rows)} epochs with unlabeled images: {why}. It teaches nothing. "
-        f"For {len(trial.classes)} classes use method.contrastive.low_rank={low} method.contrastive.high_rank={high}, "
+        f"the contrastive loss has been 0 in every epoch with unlabeled images ({len(rows)}): {why}. It teaches "
+        f"nothing. For {len(trial.classes)} classes use method.contrastive.low_rank={low} method.contrastive.high_rank={high}, "
         "and an anchor_threshold that the teacher reaches."
     )
     return Seen(len(rows), text)

@@ -17,7 +17,7 @@ from u2pl_ray.search.driver.budget import used_by
 from u2pl_ray.search.experiment.experiment import Experiment
 from u2pl_ray.search.listeners import pace
 from u2pl_ray.search.listeners.console import plain_console, results_table
-from u2pl_ray.search.listeners.formatting import duration, number, why_failed
+from u2pl_ray.search.listeners.formatting import duration, many, number, why_failed
 from u2pl_ray.search.study.remaining import counted
 from u2pl_ray.search.study.trial_record import State, TrialRecord
 
@@ -103,7 +103,10 @@ def _lines(analysis: Analysis) -> list[tuple[str, str]]:
         lines.append(("rungs", "; ".join(_rung(analysis, rung) for rung in analysis.rungs)))
     if best is not None:
         lines.append(
-            ("leader", f"{analysis.metric.name} {number(best.latest)}, trial {best.id} after {best.epochs} epochs")
+            (
+                "leader",
+                f"{analysis.metric.name} {number(best.latest)}, trial {best.id} after {many(best.epochs, 'epoch')}",
+            )
         )
     lines += [("failed", reason) for reason in why_failed(analysis.records)]
     lines += _findings(analysis)

@@ -14,7 +14,7 @@ from u2pl_ray.config.errors import UserError
 from u2pl_ray.config.metrics import VAL_MIOU, VAL_TEACHER_MIOU
 from u2pl_ray.search.experiment.experiment import Experiment, Summary
 from u2pl_ray.search.listeners.console import plain_console, results_table
-from u2pl_ray.search.listeners.formatting import number, why_failed
+from u2pl_ray.search.listeners.formatting import many, number, why_failed
 from u2pl_ray.search.storage import layout
 from u2pl_ray.search.storage.object_store import is_uri
 from u2pl_ray.search.study.trial_record import RETRYABLE
@@ -136,7 +136,8 @@ def print_best(experiment: Experiment, console: Console | None = None) -> None:
     objective = experiment.space.metric.name
     state = best["state"].lower()
     console.print(
-        f"trial {best['id']} ({state}, {best['epochs']} epochs): {objective} {number(best['metrics'][objective])}"
+        f"trial {best['id']} ({state}, {many(best['epochs'], 'epoch')}): "
+        f"{objective} {number(best['metrics'][objective])}"
     )
     for path, value in best["params"].items():
         console.print(f"  {path} = {number(value)}")
@@ -185,7 +186,9 @@ def print_scores(result: Mapping[str, Any], classes: Sequence[str], console: Con
     """
     console = console or plain_console()
     metrics = result["metrics"]
-    table = Table("class", title=f"IoU on {result['images']} {result['split']} images, after {result['epochs']} epochs")
+    table = Table(
+        "class", title=f"IoU on {result['images']} {result['split']} images, after {many(result['epochs'], 'epoch')}"
+    )
     for network in ("student", "teacher"):
         table.add_column(network, justify="right")
     for name in classes:

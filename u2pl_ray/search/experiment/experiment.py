@@ -21,6 +21,7 @@ from u2pl_ray.search.experiment import snapshot
 from u2pl_ray.search.experiment.options import FORMAT, Options, parse_description, read_options
 from u2pl_ray.search.experiment.repair import mend_study, restore_files
 from u2pl_ray.search.listeners.base import Listener, Listeners
+from u2pl_ray.search.listeners.formatting import many
 from u2pl_ray.search.space.file import parse_space
 from u2pl_ray.search.space.space import Space
 from u2pl_ray.search.storage import layout
@@ -248,7 +249,7 @@ class Experiment:
 
     def export(self, trial: TrialRecord) -> str:
         """Return a trial's whole configuration as YAML that `train` accepts, with a comment on its result."""
-        told = f"{self.space.metric.name} {trial.latest} after {trial.epochs} epochs"
+        told = f"{self.space.metric.name} {trial.latest} after {many(trial.epochs, 'epoch')}"
         pairs = list(zip(self.space.objectives, trial.objectives, strict=False))[1:]
         told += "".join(f", {metric.name} {value}" for metric, value in pairs)
         configuration = overrides.dump(self.space.configure(self.config, trial.params))
