@@ -152,10 +152,8 @@ def _config(name: str, overrides: Sequence[str]) -> Iterator[Finding]:
     from u2pl_ray.train.preflight import preflight
 
     settings = load(name, overrides)
-    yield (
-        True,
-        f"{settings.method.name}, {settings.train.epochs} epoch{'s' * (settings.train.epochs != 1)}, workers={settings.workers}",
-    )
+    epochs = settings.train.epochs
+    yield True, f"{settings.method.name}, {epochs} epoch{'s' * (epochs != 1)}, workers={settings.workers}"
     try:
         settings = resolve(settings)
     except UserError as error:

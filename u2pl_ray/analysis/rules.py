@@ -67,7 +67,7 @@ def _alpha(trial: Trial) -> Seen | None:
 def _no_contrast(trial: Trial) -> Seen | None:
     """Find a contrastive loss that stays 0."""
     rows = trial.semi_supervised
-    if not rows or not trial.config.method.contrasts or any(row[names.loss("contrastive")] for row in rows):
+    if len(rows) < 2 or not trial.config.method.contrasts or any(row[names.loss("contrastive")] for row in rows):
         return None
     last, ranks = rows[-1], trial.config.method.contrastive
     empty, unsure = (
@@ -82,30 +82,31 @@ def _no_contrast(trial: Trial) -> Seen | None:
     low, high = working_ranks(len(trial.classes))
     text = (
         f"the contrastive loss has been 0 in every epoch with unlabeled images ({len(rows)}): {why}. It teaches "
-        f"nothing. For {len(trial.classes)} classes use method.contrastive.low_rank={low} method.contrastive.high_rank={high}, "
-        "and an anchor_threshold that the teacher reaches."
+        f"nothing. Use method.contrastive.low_rank={low} method.contrastive.high_rank={high}, which suit "
+        f"{len(trial.classes)} classes, and an anchor_threshold that the teacher reaches."
     )
     return Seen(len(rows), text)
 
 
 def _forgotten(trial: Trial) -> Seen | None:
-    """Find classes that no pseudo-label names, though validation images or earlier pseudo-labels show them."""
+    """Find classes that pseudo-labels named in two epochs or more, and no longer do, or never did in five."""
     rows = trial.semi_supervised
     if not rows:
         return None
     named = [set(trial.by_class(row, "reliable_fraction")) for row in rows]
-    there = set().union(*named) | {name for name in trial.classes if rows[-1].get(names.val_iou(name)) is not None}
-    gone = [name for name in trial.classes if name in there - named[-1]]
-    if not gone:
+    before = {name: sum(name in classes for classes in named) for name in trial.classes if name not in named[-1]}
+    gone = [name for name, epochs in before.items() if epochs >= 2]
+    never = [name for name, epochs in before.items() if not epochs and rows[-1].get(names.val_iou(name)) is not None]
+    never = never if len(rows) >= 5 else []
+    if not gone and not never:
         return None
-    never = [name for name in gone if not any(name in classes for classes in named)]
-    text = f"no pseudo-label of the last epoch names {', '.join(gone)}"
-    text += f" ({', '.join(never)}: never yet)" if never else ", as earlier ones did"
-    text += (
-        ". The student unlearns what it is never shown: try method.balance.weight_power=0.5, "
+    said = [f"no pseudo-label names {', '.join(gone)} any more"] if gone else []
+    said += [f"none has named {', '.join(never)} yet, in {len(rows)} epochs"] if never else []
+    text = (
+        f"{'; '.join(said)}. The student unlearns what it is never shown: try method.balance.weight_power=0.5, "
         "method.balance.alignment=0.5, or a lower method.unsupervised_weight."
     )
-    return Seen(len(gone), text)
+    return Seen(len(gone) + len(never), text)
 
 
 def _few_reliable(trial: Trial) -> Seen | None:
