@@ -19,7 +19,7 @@ def test_false_negatives_are_told_where_unlabeled_images_have_labels(labels: boo
     pixels[0, RELIABLE, RIGHT if labels else UNKNOWN, 0] = 7
     keys = {"negatives/known": torch.tensor([4.0, 0.0]), "negatives/false": torch.tensor([0.0, 0.0])}  # labeled pixels
     one, by_class = torch.ones(()), torch.ones(2)
-    shared = {name: by_class for name in ("bank/fill", "bank/pushed", "bank/key_age", "anchor/none", "negative/none")}
+    shared = dict.fromkeys(("bank/fill", "bank/pushed", "bank/key_age", "anchor/none", "negative/none"), by_class)
     stats = Stats(
         {"pixels": pixels, "entropy": torch.zeros((), dtype=torch.float64), **keys},
         {"alpha": one, "gamma": one, "steps": one, **shared},
