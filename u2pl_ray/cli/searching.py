@@ -111,7 +111,7 @@ def search(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,
     dump_config: DumpConfig = False,
 ) -> None:
-    """Search for the best settings. The paper's own setting is always the first trial."""
+    """Search for the best settings. The first trial has the paper's values of what is searched."""
     settings = load_config(config, overrides)
     from u2pl_ray.search.driver.budget import Budget
     from u2pl_ray.search.experiment.plan import plan_search
