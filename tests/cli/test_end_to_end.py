@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -59,7 +60,19 @@ def searched(shell: Shell) -> dict[str, Any]:
     said = shell("search", "quickstart", *SETTINGS, "--space", "space.yaml", "--trials", "2", "--name", "mine")
     assert "next: u2pl-ray train" in said
     status: dict[str, Any] = json.loads(shell("status", "mine", "--json"))
-    return status
+    return {**status, "said": said}
+
+
+@pytest.mark.ray
+def test_the_disk_forecast_is_what_checkpoints_take(shell: Shell, searched: dict[str, Any]) -> None:
+    (line,) = [line for line in searched["said"].splitlines() if line.startswith("checkpoints ")]
+    assert "of it: at most 64 keys of 16 numbers a class" in line  # what the memory bank costs
+    each, most = (float(found) * 1e9 for found in re.findall(r"([\d.e-]+) GB (?:each|at a time)", line))
+    folders = list((shell.folder / "storage" / "mine" / "trials").glob("*/train/epoch_*"))
+    taken = sum(file.stat().st_size for folder in folders for file in folder.rglob("*") if file.is_file())
+    assert len(folders) == 4  # two of each trial
+    assert abs(taken / (4 * each) - 1) < 0.2
+    assert taken < most
 
 
 @pytest.mark.ray

@@ -79,7 +79,8 @@ def test_paths_are_printed_as_they_are_and_commands_can_be_pasted(run: Run, kept
     assert code == 0, complaint
     for line in said.splitlines():
         if line.startswith("checkpoint: "):
-            assert Path(line.removeprefix("checkpoint: ")).is_dir()
+            (path,) = shlex.split(line.removeprefix("checkpoint: "))
+            assert Path(path).is_dir()
         if line.startswith("next: "):
             words = shlex.split(line.removeprefix("next: "))
             assert words[-2:] == ["--storage-path", str(kept)]
@@ -103,10 +104,18 @@ def test_the_end_of_a_run_prints_paths_that_exist(kept: Path) -> None:
     found = {
         word: line.split(None, 1)[1] for line in lines for word in ("config", "checkpoint") if f"  {word} " in line
     }
-    assert Path(found["config"]).exists()
-    assert Path(found["checkpoint"]).exists()
+    for word in ("config", "checkpoint"):
+        (path,) = shlex.split(found[word].partition("  (")[0])
+        assert Path(path).exists()
     (following,) = [line for line in page.getvalue().splitlines() if line.startswith("next: ")]
     assert Path(shlex.split(following)[-1]).exists()
+
+
+def test_a_checkpoint_that_is_ahead_of_the_table_says_so() -> None:
+    from u2pl_ray.analysis.tables import _checkpoint
+
+    assert _checkpoint("/a b/train/epoch_00002", 2) == "'/a b/train/epoch_00002'"
+    assert _checkpoint("/a/train/epoch_00002", 1) == "/a/train/epoch_00002  (of epoch 2, whose result resume brings)"
 
 
 def test_a_finished_search_is_not_run_again_by_a_job_queue(run: Run, kept: Path, tmp_path: Path) -> None:

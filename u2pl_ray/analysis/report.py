@@ -25,7 +25,8 @@ from u2pl_ray.config import metrics as names
 from u2pl_ray.config import overrides
 from u2pl_ray.config.errors import UserError
 from u2pl_ray.config.schema import Config
-from u2pl_ray.search.listeners.formatting import number, short_names
+from u2pl_ray.search.listeners.formatting import few, number, short_names
+from u2pl_ray.search.space.paper_setting import elsewhere
 from u2pl_ray.search.storage import layout
 from u2pl_ray.search.study.trial_record import State
 from u2pl_ray.system.atomic import write_whole
@@ -94,6 +95,7 @@ def _experiment(analysis: Analysis) -> dict[str, Any]:
         ],
         "images": _images(analysis),
         "legend": list(legend(analysis)),
+        "reliable_if": experiment.config.method.reliable_if,
         "failures": [record for record in analysis.everything if record.state in (State.FAILED, State.INFEASIBLE)],
         "trials": _table(analysis),
         "best": best,
@@ -139,6 +141,7 @@ def _asked(analysis: Analysis) -> dict[str, Any]:
             for path, parameter in experiment.space.parameters.items()
         ],
         "ran": paper is not None,
+        "elsewhere": few(elsewhere(experiment.space, config)),
     }
 
 

@@ -13,7 +13,7 @@ from u2pl_ray.analysis.front import print_front
 from u2pl_ray.config.errors import UserError
 from u2pl_ray.search.experiment.experiment import Experiment, Summary
 from u2pl_ray.search.listeners.console import plain_console, results_table
-from u2pl_ray.search.listeners.formatting import number, why_failed
+from u2pl_ray.search.listeners.formatting import many, number, why_failed
 from u2pl_ray.search.storage import layout
 from u2pl_ray.search.storage.object_store import is_uri
 from u2pl_ray.search.study.trial_record import RETRYABLE
@@ -37,8 +37,9 @@ def print_summary(experiment: Experiment, summary: Summary, console: Console | N
         print_front(experiment, experiment.study().front(), console)
     elif summary.best is not None:
         console.print(f"best trial {summary.best.id}: {objective} {number(summary.best.latest)}")
-        console.print(f"  config      {experiment.place.below('best.yaml')}")
-        console.print(f"  checkpoint  {experiment.checkpoint(summary.best.id) or 'none on disk'}")
+        checkpoint = experiment.checkpoint(summary.best.id)
+        console.print(f"  config      {shlex.quote(experiment.place.below(layout.BEST))}")
+        console.print(f"  checkpoint  {_checkpoint(checkpoint, summary.best.epochs)}")
     if len(summary.trials) > 1:
         console.print(f"  report      {_report(experiment)}")
     if summary.finished and summary.reason:
@@ -47,6 +48,7 @@ def print_summary(experiment: Experiment, summary: Summary, console: Console | N
         console.print(Text.assemble(("not finished", "yellow"), f": {summary.reason or 'interrupted'}"))
         console.print(f"next: u2pl-ray resume {experiment.argument}")
     elif summary.best is not None and len(summary.trials) > 1:
+        _print_answer(experiment, console)
         best = experiment.place.below(layout.BEST)
         verb = f"export {experiment.argument}" if is_uri(best) else f"train {shlex.quote(best)}"
         console.print(f"next: u2pl-ray {verb}")
@@ -58,6 +60,27 @@ def print_summary(experiment: Experiment, summary: Summary, console: Console | N
             console.print(f"  {reason}")
         if any(trial.reason in RETRYABLE for trial in summary.trials):
             console.print(f"next: mend that, then u2pl-ray resume {experiment.argument} --retry-errored")
+
+
+def _checkpoint(path: str | None, epochs: int) -> str:
+    """Return a trial's newest checkpoint for a command line, and how it stands to the `epochs` in the table."""
+    if path is None:
+        return "none on disk"
+    epoch = int(path.rpartition("epoch_")[2])
+    told = f"  (of epoch {epoch}, whose result resume brings)" if epoch > epochs else ""
+    return shlex.quote(path) + told
+
+
+def _print_answer(experiment: Experiment, console: Console) -> None:
+    """Print the result in a sentence, how certain it is, and the commands that are useful after `next:`."""
+    from u2pl_ray.analysis.answer import answer, confirmed, next_steps
+    from u2pl_ray.analysis.load import analyse
+
+    analysis = analyse(experiment)
+    told = answer(analysis, confirmed(analysis))
+    console.print(Text(f"{told.sentence} {told.doubt}".strip()))
+    for what, command in next_steps(analysis):
+        console.print(f"  {command}  # {what}")
 
 
 def evaluate_command(experiment: Experiment) -> str:
@@ -112,12 +135,13 @@ def print_best(experiment: Experiment, console: Console | None = None) -> None:
     objective = experiment.space.metric.name
     state = best["state"].lower()
     console.print(
-        f"trial {best['id']} ({state}, {best['epochs']} epochs): {objective} {number(best['metrics'][objective])}"
+        f"trial {best['id']} ({state}, {many(best['epochs'], 'epoch')}): "
+        f"{objective} {number(best['metrics'][objective])}"
     )
     for path, value in best["params"].items():
         console.print(f"  {path} = {number(value)}")
     if best["checkpoint"] is not None:
-        console.print(f"checkpoint: {best['checkpoint']}")
+        console.print(f"checkpoint: {shlex.quote(best['checkpoint'])}")
         console.print(f"next: {evaluate_command(experiment)}")
 
 
@@ -131,7 +155,9 @@ def print_scores(result: Mapping[str, Any], classes: Sequence[str], console: Con
     """
     console = console or plain_console()
     metrics = result["metrics"]
-    table = Table("class", title=f"IoU on {result['images']} {result['split']} images, after {result['epochs']} epochs")
+    table = Table(
+        "class", title=f"IoU on {result['images']} {result['split']} images, after {many(result['epochs'], 'epoch')}"
+    )
     for network in ("student", "teacher"):
         table.add_column(network, justify="right")
     for name in classes:

@@ -49,7 +49,7 @@ _NUMBERS = (
 )
 _TERMS = ("total", "supervised", "unsupervised", "contrastive")
 _GROUPS = (
-    *("reliable_fraction", "bank/fill", "bank/pushed", "bank/key_age"),
+    *("gamma", "reliable_fraction", "bank/fill", "bank/pushed", "bank/key_age"),
     *("anchors/missing", "negatives/missing", "negatives/false_rate"),
 )
 

@@ -235,7 +235,8 @@ class Worker:
         epoch = self.position.epochs_done
         if self.session.rank != 0 or metrics[names.EPOCH] != epoch or not self.images.due(epoch):
             return {}
-        return {names.IMAGE_DATA: self.images.draw(self.student, self.teacher.module, metrics, self.device)}
+        drawn = self.images.draw(self.student, self.teacher.module, self.objective, metrics, self.device)
+        return {names.IMAGE_DATA: drawn}
 
     def _wrap(self, find_unused: bool) -> Any:
         """The student's forward as the objective calls it: data-parallel, under autocast.

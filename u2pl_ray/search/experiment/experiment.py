@@ -21,6 +21,7 @@ from u2pl_ray.search.experiment import snapshot
 from u2pl_ray.search.experiment.options import FORMAT, Options, parse_description, read_options
 from u2pl_ray.search.experiment.repair import mend_study, restore_files
 from u2pl_ray.search.listeners.base import Listener, Listeners
+from u2pl_ray.search.listeners.formatting import many
 from u2pl_ray.search.space.file import parse_space
 from u2pl_ray.search.space.space import Space
 from u2pl_ray.search.storage import layout
@@ -183,6 +184,16 @@ class Experiment:
         """Tell whether a driver works on it at this moment."""
         return running(self.study()) if self._shared else self.place.running()
 
+    def check_free(self) -> None:
+        """Refuse to go on while another process runs the experiment, unless several may.
+
+        Raises:
+            UserError: naming the process.
+        """
+        if not self._shared and self.place.running():
+            with self.place.session():
+                pass
+
     @property
     def _shared(self) -> bool:
         """Return whether several drivers may run it at once: the study is in a database, the files in a folder."""
@@ -238,7 +249,7 @@ class Experiment:
 
     def export(self, trial: TrialRecord) -> str:
         """Return a trial's whole configuration as YAML that `train` accepts, with a comment on its result."""
-        told = f"{self.space.metric.name} {trial.latest} after {trial.epochs} epochs"
+        told = f"{self.space.metric.name} {trial.latest} after {many(trial.epochs, 'epoch')}"
         pairs = list(zip(self.space.objectives, trial.objectives, strict=False))[1:]
         told += "".join(f", {metric.name} {value}" for metric, value in pairs)
         configuration = overrides.dump(self.space.configure(self.config, trial.settings))
