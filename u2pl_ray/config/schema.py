@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
+from u2pl_ray.config.evaluation import EvaluationConfig
 from u2pl_ray.config.method import MethodConfig
 from u2pl_ray.config.sections import Count, Fraction, NonNegative, Positive, Scale, Section
 
@@ -229,6 +230,7 @@ class Config(Section):
     method: MethodConfig = MethodConfig()
     optim: OptimConfig = OptimConfig()
     train: TrainConfig = TrainConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
     resources: ResourceConfig = ResourceConfig()
     tracking: TrackingConfig = TrackingConfig()
 

@@ -167,7 +167,7 @@ class Worker:
     def evaluate(self) -> Metrics:
         """`val/...` of student and teacher over the whole validation split, summed over workers."""
         models = [self.student, self.teacher.module]
-        matrices = confusion(models, self.val_data, len(self.classes), self.device)
+        matrices = confusion(models, self.val_data, len(self.classes), self.device, self.config.evaluation)
         # Gathered and added as integers: `Collectives.sum` is float32, exact only up to 2**24 pixels.
         gathered = self.collectives.gather(*(matrix.unsqueeze(0) for matrix in matrices))
         student, teacher = (matrix.sum(0) for matrix in gathered)
