@@ -144,6 +144,9 @@ class ModelConfig(Section):
     """Channels of the representation head."""
     dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.1
     """Dropout in both heads (channel-wise)."""
+    auxiliary_weight: NonNegative = 0.0
+    """Weight of the supervised loss of an auxiliary head on the last stage but one of the encoder (PSPNet: Zhao et al.,
+    CVPR 2017; the paper's Cityscapes settings: 0.4); 0: no such head."""
     normalization: Literal["batch", "group", "frozen"] = "batch"
     """batch: BatchNorm, synchronised over GPU workers; group: GroupNorm; frozen: BatchNorm with fixed statistics."""
 

@@ -76,6 +76,7 @@ class Worker:
             self.collectives,
             device,
             (config.data.mean, config.data.std),
+            config.model.auxiliary_weight,
         )
         self.optimizer = build_optimizer(config.optim, student)
         share, pin = (session.rank, session.world_size), device.type == "cuda"
