@@ -181,6 +181,10 @@ class TrainConfig(Section):
     """Labeled images per step, over all workers."""
     unlabeled_batch_size: Count = 16
     """Unlabeled images per step, over all workers."""
+    micro_batch_size: Annotated[int, Field(ge=1)] | None = None
+    """Gradient accumulation: most images that a worker shows its network at once; null: all of its share of a step.
+    The gradient stays that of the global batch (normalisation, thresholds, dropout), for one more forward pass; only
+    the statistics of BatchNorm are of a part."""
     steps_per_epoch: Annotated[int, Field(ge=1)] | None = None
     """Optimizer steps per epoch; null: once through the unlabeled images. The same for every method."""
     eval_batch_size: Count = 4
