@@ -1,7 +1,7 @@
 """What KubeRay and Kubernetes refuse in a manifest: the schema of the resource, and rules that no schema holds.
 
-The rules are those of KubeRay v1.7.0's `ray-operator/controllers/ray/utils/validation.go` that concern what is used here,
-and of Kubernetes' admission of pods.
+The rules are those of KubeRay v1.7.0's `ray-operator/controllers/ray/utils/validation.go` that concern what is used
+here, and of Kubernetes' admission of pods.
 """
 
 import json

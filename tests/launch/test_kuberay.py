@@ -1,4 +1,4 @@
-"""The Kubernetes manifests: built by kustomize, checked as KubeRay checks them, and sized as its autoscaler reads them."""
+"""The Kubernetes manifests: built by kustomize, checked as KubeRay does, and sized as its autoscaler reads them."""
 
 import copy
 import itertools

@@ -11,7 +11,7 @@ SECRET = re.compile(
     r"AKIA[0-9A-Z]{16}"  # an access key of AWS
     r"|-----BEGIN [A-Z ]*PRIVATE KEY"
     r"|://[^/\s:@$]+:[^/\s@$]+@"  # a URL with a password
-    r"|(?i:(?:KEY|TOKEN|SECRET|PASSWORD)\\w*,? *value *: *['\"]?[A-Za-z0-9+/]{16,})"  # in a pod's environment
+    r"|(?i:(?:KEY|TOKEN|SECRET|PASSWORD)\w*,? *value *: *['\"]?[A-Za-z0-9+/]{16,})"  # in a pod's environment
     r"|(?i:(?:token|secret|password|api_?key|access_key(?:_id)?)['\"]?\s*[:=]\s*['\"]?(?!\.\.\.|\$)[A-Za-z0-9+/]{16,})"
 )
 PUBLIC = re.compile(
