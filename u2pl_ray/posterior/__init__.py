@@ -15,12 +15,14 @@ from u2pl_ray.posterior.answer import (
     probability_better,
     threshold,
 )
+from u2pl_ray.posterior.belief import Believed
 from u2pl_ray.posterior.fit import Posterior, fit
 from u2pl_ray.posterior.proposals import encode, expected_improvement, propose, start_point
 from u2pl_ray.posterior.runs import Run, progress
 
 __all__ = [
     "Answer",
+    "Believed",
     "Posterior",
     "Prospect",
     "Purpose",

@@ -127,7 +127,7 @@ def evidences(level: Level, priors: Sequence[Array], rho: float) -> Array:
 
 def _typical(level: Level, prior: Array) -> float:
     """Return the mean prior variance over v of the settings seen."""
-    return float((prior if prior.ndim == 1 else np.diag(prior))[level.seen].mean())
+    return float((prior[level.seen] if prior.ndim == 1 else prior[level.seen, level.seen]).sum()) / len(level.seen)
 
 
 def _condition(level: Level, prior: Array, rho: float) -> tuple[Array, Array, float]:
