@@ -17,12 +17,15 @@ from u2pl_ray.posterior.answer import (
 )
 from u2pl_ray.posterior.belief import Believed
 from u2pl_ray.posterior.fit import Posterior, fit
+from u2pl_ray.posterior.importance import Importance, Importances, importances
 from u2pl_ray.posterior.proposals import encode, expected_improvement, propose, start_point
 from u2pl_ray.posterior.runs import Run, progress
 
 __all__ = [
     "Answer",
     "Believed",
+    "Importance",
+    "Importances",
     "Posterior",
     "Prospect",
     "Purpose",
@@ -34,6 +37,7 @@ __all__ = [
     "expected_gain",
     "expected_improvement",
     "fit",
+    "importances",
     "interval",
     "leading",
     "next_replicates",
