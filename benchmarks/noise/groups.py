@@ -28,11 +28,13 @@ BUDGETS = (40, 60, 80, 120, 160, 240)
 """Of the baseline."""
 
 GROUPS: dict[str, list[Cell]] = {
-    "main": [Cell(OURS, case, budget) for case in WINS for budget in (40, 80)],
+    "main": [Cell(OURS, case, 40) for case in WINS],
+    "double": [Cell(OURS, case, 80) for case in WINS],
     "baseline": [Cell(BASELINE, case, budget) for case in WINS for budget in BUDGETS],
     "confirm": [Cell(CONFIRM, case, budget) for case in WINS for budget in (40, 80, 160, 240)],
-    "null": [Cell(policy, case, 40) for policy in (OURS, BASELINE) for case in NULLS.values()],
-    "parallel": [Cell(OURS, case, 40, parallel) for parallel in (64, 1) for case in (WINS[0], NULLS["flat"])],
-    "budget": [Cell(OURS, Case("smooth", snr), budget) for snr in (0.3, 1.0, 3.0) for budget in (20, 40, 80, 160)],
-    "tpe": [Cell("tpe-halving+smooth", case, 40) for case in WINS],
+    "null": [Cell(OURS, case, 40) for case in NULLS.values()],
+    "null-baseline": [Cell(BASELINE, case, 40) for case in NULLS.values()],
+    "parallel-64": [Cell(OURS, case, 40, 64) for case in (WINS[0], NULLS["flat"])],
+    "parallel-1": [Cell(OURS, case, 40, 1) for case in (WINS[0], NULLS["flat"])],
+    "budget": [Cell(OURS, Case("smooth", snr), budget) for budget in (20, 40, 80) for snr in (0.3, 1.0, 3.0)],
 }

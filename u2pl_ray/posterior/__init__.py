@@ -18,6 +18,7 @@ from u2pl_ray.posterior.answer import (
 from u2pl_ray.posterior.belief import Believed
 from u2pl_ray.posterior.fit import Posterior, fit
 from u2pl_ray.posterior.importance import Importance, Importances, importances
+from u2pl_ray.posterior.margin import stopping_margin
 from u2pl_ray.posterior.proposals import encode, expected_improvement, propose, start_point
 from u2pl_ray.posterior.runs import Run, progress
 
@@ -46,5 +47,6 @@ __all__ = [
     "propose",
     "seed_for",
     "start_point",
+    "stopping_margin",
     "threshold",
 ]

@@ -19,7 +19,7 @@ from u2pl_ray.config.errors import UserError
 from u2pl_ray.posterior.frame import frames
 from u2pl_ray.posterior.level import Level, Solution, effects, evidences, solve
 from u2pl_ray.posterior.noise import run_weights, seed_correlations, seed_shares, summaries
-from u2pl_ray.posterior.prior import Hyper, covariance, grid
+from u2pl_ray.posterior.prior import Hyper, covariance, grid, log_priors
 from u2pl_ray.posterior.runs import Array, Run, Table, tabulate
 
 _ROUNDS = 4
@@ -118,10 +118,10 @@ def fit(
     weights = [np.ones(len(table.setting)) for _ in table.times]
     flat = grid(smooth=False)
     priors = [covariance(hyper, count, None, index) for hyper in flat]
-    log_priors = np.array([hyper.log_prior for hyper in flat])
-    rhos = seed_shares(framed, weights, priors, log_priors)
+    likely = log_priors(flat)
+    rhos = seed_shares(framed, weights, priors, likely)
     levels = summaries(framed, weights, rhos)
-    prior = priors[int(np.argmax(_evidence(levels, priors, rhos) + log_priors))]
+    prior = priors[int(np.argmax(_evidence(levels, priors, rhos) + likely))]
     for _ in range(_ROUNDS):
         weights = run_weights(levels, prior, rhos, weights)
         levels = summaries(framed, weights, rhos)
@@ -207,7 +207,7 @@ def _grid_evidence(
     priors = [covariance(hyper, len(tried), where, at, kernels) for hyper in choices]
     flat = [prior for prior in priors if prior.ndim == 1]
     found = [_evidence(small, group, rhos) for group in (flat, priors[len(flat) :]) if group]
-    return np.concatenate(found) + [hyper.log_prior for hyper in choices]
+    return np.concatenate(found) + log_priors(choices)
 
 
 def _component(

@@ -86,10 +86,8 @@ def tabulate(runs: Sequence[Run], settings: Sequence[str], maximize: bool = True
     index = {name: i for i, name in enumerate(names)}
     runs = sorted(runs, key=lambda run: (index[run.setting], run.seed))
     times = _levels(runs)
-    counts = np.array([len(run.values) for run in runs])
+    counts, shares, series = _flat(runs)
     owner = np.repeat(np.arange(len(runs)), counts)
-    shares = np.concatenate([np.fromiter(run.values, float, len(run.values)) for run in runs])
-    series = np.concatenate([np.fromiter(run.values.values(), float, len(run.values)) for run in runs])
     if not maximize:
         series = -series
     values = np.full((len(runs), len(times)), np.nan)
@@ -102,7 +100,7 @@ def tabulate(runs: Sequence[Run], settings: Sequence[str], maximize: bool = True
     for k in range(len(times)):
         _pull_up_bad_tail(values[:, k], setting)
     seeds = np.array([run.seed for run in runs])
-    return Table(names, setting, seeds, times, values, _epoch_variance(counts, shares, series))
+    return Table(names, setting, seeds, times, values, epoch_variance(runs))
 
 
 def _levels(runs: Sequence[Run]) -> Array:
@@ -145,15 +143,14 @@ def _pull_up_bad_tail(column: Array, setting: NDArray[np.intp]) -> None:
         np.maximum(column, middle - _BAD_TAIL * (upper - middle), out=column, where=alone)
 
 
-def _epoch_variance(counts: NDArray[np.intp], shares: Array, series: Array, last: int = 6) -> float:
+def epoch_variance(runs: Sequence[Run], last: int = 6) -> float:
     """Return the median over runs of the variance of the last values around a straight line; 0 if none has enough.
 
     Args:
-        counts: [N] number of values of each run.
-        shares: [sum of counts] progress of each value, run after run.
-        series: [sum of counts] the values.
+        runs: at least one.
         last: how many of a run's values are used.
     """
+    counts, shares, series = _flat(runs)
     enough = counts >= last
     if not enough.any():
         return 0.0
@@ -163,3 +160,11 @@ def _epoch_variance(counts: NDArray[np.intp], shares: Array, series: Array, last
     x, y = x - x.mean(1, keepdims=True), y - y.mean(1, keepdims=True)
     line = (x * y).sum(1, keepdims=True) / (x * x).sum(1, keepdims=True)
     return float(np.median(((y - line * x) ** 2).sum(1)) / (last - 2))
+
+
+def _flat(runs: Sequence[Run]) -> tuple[NDArray[np.intp], Array, Array]:
+    """Return the number of values of each run, and all progress and values, run after run."""
+    counts = np.array([len(run.values) for run in runs])
+    shares = np.concatenate([np.fromiter(run.values, float, len(run.values)) for run in runs])
+    series = np.concatenate([np.fromiter(run.values.values(), float, len(run.values)) for run in runs])
+    return counts, shares, series
