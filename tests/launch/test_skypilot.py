@@ -43,7 +43,7 @@ def schemas(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         "--quiet",
         "--no-deps",
         "--dest",
-        folder,
+        str(folder),
         "skypilot>=0.14,<0.15",
     ]
     if subprocess.run(download, capture_output=True, timeout=120).returncode:
