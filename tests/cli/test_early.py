@@ -74,7 +74,7 @@ def test_data_and_network_are_looked_at_before_the_cluster(run: Run, kept: Path,
     code, said, complaint = run("search", "quickstart", "--space", "paper", "--dry-run", "--storage-path", kept)
     assert code == 0, complaint
     assert looks == ["data", "cluster"]
-    (note,) = [line for line in said.splitlines() if "called paper" in line]
+    (note,) = [line for line in said.splitlines() if "is the paper's" in line]
     assert "method.unsupervised_weight=0.3 (paper: 1.0)" in note
 
 

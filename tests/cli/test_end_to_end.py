@@ -78,16 +78,29 @@ def test_the_disk_forecast_is_what_checkpoints_take(shell: Shell, searched: dict
 @pytest.mark.ray
 def test_status_has_what_the_design_lists(searched: dict[str, Any]) -> None:
     assert searched["name"] == "mine"
-    first, second = searched["trials"]
-    assert (first["id"], second["id"]) == ("0000", "0001")
+    first, supervised, second = searched["trials"]
+    assert [trial["id"] for trial in searched["trials"]] == ["0000", "0001", "0002"]
     # The paper's own setting is the first trial.
     assert first["params"] == {"method.contrastive.temperature": 0.5, "method.alpha.start": 0.2}
     assert second["params"] != first["params"]
     assert {first["state"], second["state"]} <= {"COMPLETED", "STOPPED"}
-    completed = [trial for trial in searched["trials"] if trial["state"] == "COMPLETED"]
+    completed = [trial for trial in (first, second) if trial["state"] == "COMPLETED"]
     best = max(completed, key=lambda trial: trial["metrics"]["val/miou"])
     assert searched["best"] == best["id"]
     assert best["epochs"] == 2
+    # Beside the search, and no part of it: a supervised training.
+    assert supervised["companion"] == {"kind": "baseline", "changes": {"method.name": "supervised"}, "of": None}
+    assert supervised["state"] == "COMPLETED"
+    told = searched["unlabeled"]
+    assert told[0] == {
+        "training": "supervised",
+        "value": supervised["metrics"]["val/miou"],
+        "ahead": 0.0,
+        "gap_closed": None,
+    }
+    paper = next(row for row in told if "paper's setting 0000" in row["training"])
+    assert paper["ahead"] == pytest.approx(first["metrics"]["val/miou"] - supervised["metrics"]["val/miou"])
+    assert searched["answer"]["sentence"].startswith("Unlabeled images ")
 
 
 @pytest.mark.ray

@@ -10,6 +10,7 @@ from typing import Any
 from u2pl_ray.analysis.confirmation import confirmation
 from u2pl_ray.analysis.load import Analysis
 from u2pl_ray.analysis.tables import evaluate_command
+from u2pl_ray.analysis.unlabeled import did_they_help
 from u2pl_ray.config.errors import UserError
 from u2pl_ray.search.experiment.confirm import confirmation_name
 from u2pl_ray.search.experiment.experiment import Experiment
@@ -47,7 +48,7 @@ def confirmed(analysis: Analysis) -> dict[str, Any] | None:
 
 
 def answer(analysis: Analysis, on_seeds: Mapping[str, Any] | None = None) -> Answer:
-    """Name the best trial, compare it with the paper's setting if that ran, and say how certain the difference is.
+    """Say whether unlabeled images helped, name the best trial, compare it with the paper's setting, and how surely.
 
     Args:
         analysis: the experiment.
@@ -56,7 +57,8 @@ def answer(analysis: Analysis, on_seeds: Mapping[str, Any] | None = None) -> Ans
     if analysis.experiment.options.confirms and on_seeds is not None:
         return Answer(" ".join(_on_seeds(on_seeds, row) for row in _leaders(on_seeds)))
     told = _of_one_seed(analysis)
-    told = replace(told, sentence=told.sentence + _not_beaten(analysis))
+    first = did_they_help(analysis)
+    told = replace(told, sentence=f"{first} {told.sentence}{_not_beaten(analysis)}".strip())
     repeated = [
         row for row in _leaders(on_seeds or {}) if analysis.best is not None and row["label"] == analysis.best.id
     ]
@@ -183,7 +185,9 @@ def next_steps(analysis: Analysis) -> list[tuple[str, str]]:
 def _baseline(experiment: Experiment) -> list[tuple[str, str]]:
     """Return the command that trains the best setting on labeled images alone, if there is such a comparison."""
     best, there = experiment.place.below(layout.BEST), experiment.argument.removeprefix(experiment.name)
-    if not experiment.config.method.semi_supervised or experiment.options.confirms or is_uri(best):
+    options = experiment.options
+    there_is_one = "supervised" in options.baselines or options.confirms
+    if not experiment.config.method.semi_supervised or there_is_one or is_uri(best):
         return []
     train = f"u2pl-ray train {shlex.quote(best)} method.name=supervised --name {experiment.name}-supervised{there}"
     return [("train it on the labeled images alone: do the unlabeled ones pay?", train)]

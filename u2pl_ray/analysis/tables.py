@@ -11,7 +11,6 @@ from rich.text import Text
 
 from u2pl_ray.analysis.front import print_front
 from u2pl_ray.config.errors import UserError
-from u2pl_ray.config.metrics import VAL_MIOU, VAL_TEACHER_MIOU
 from u2pl_ray.search.experiment.experiment import Experiment, Summary
 from u2pl_ray.search.listeners.console import plain_console, results_table
 from u2pl_ray.search.listeners.formatting import many, number, why_failed
@@ -144,36 +143,6 @@ def print_best(experiment: Experiment, console: Console | None = None) -> None:
     if best["checkpoint"] is not None:
         console.print(f"checkpoint: {shlex.quote(best['checkpoint'])}")
         console.print(f"next: {evaluate_command(experiment)}")
-
-
-def print_comparison(experiments: Sequence[Experiment], split: str, console: Console | None = None) -> None:
-    """Print the best trial of each experiment: method, epochs, mIoU of student and teacher.
-
-    Args:
-        experiments: to compare.
-        split: val: the reported values; test: the newest checkpoints are evaluated now.
-        console: the terminal.
-    """
-    console = console or plain_console()
-    table = Table("experiment", "trial", "method", title=f"mIoU on the {split} split")
-    for head in ("epochs", "student", "teacher"):
-        table.add_column(head, justify="right")
-    for experiment in experiments:
-        best = best_of(experiment)
-        metrics = best["metrics"] if split == "val" else _test_scores(best)
-        scores = [f"{metrics[name]:.4f}" for name in (VAL_MIOU, VAL_TEACHER_MIOU)]
-        table.add_row(Text(experiment.name), best["id"], experiment.config.method.name, str(best["epochs"]), *scores)
-    console.print(table)
-
-
-def _test_scores(best: Mapping[str, Any]) -> dict[str, float]:
-    from u2pl_ray.data.registry import resolve
-    from u2pl_ray.train.inference import open_checkpoint, score
-
-    if best["checkpoint"] is None:
-        raise UserError(f"{best['name']}: trial {best['id']} has no checkpoint on disk to evaluate")
-    trained = open_checkpoint(best["checkpoint"])
-    return score(trained, resolve(trained.config), "test")[1]
 
 
 def print_scores(result: Mapping[str, Any], classes: Sequence[str], console: Console | None = None) -> None:

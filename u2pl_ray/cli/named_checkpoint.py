@@ -31,7 +31,7 @@ def find_checkpoint(name: str, trial: str | None = None, storage_path: str | Non
     experiment = Experiment.open(experiment_name, storage_path)
     study = experiment.study()
     if wanted:
-        records = {record.id: record for record in study.records()}
+        records = {record.id: record for record in study.all_records()}
         chosen = records.get(wanted.zfill(4))
         if chosen is None:
             raise UserError(f"{experiment.name}: has no trial {wanted}; it has {', '.join(records) or 'none yet'}")

@@ -91,8 +91,8 @@ def compare(
     split: Annotated[str, typer.Option("--split", help="val (as reported) or test (evaluated now).")] = "val",
     storage_path: Storage = None,
 ) -> None:
-    """Put the best trials of several experiments side by side, student and teacher."""
-    from u2pl_ray.analysis.tables import print_comparison
+    """Put the best trials of several experiments, and their baselines, side by side: student, teacher, gap closed."""
+    from u2pl_ray.analysis.compare import print_comparison
     from u2pl_ray.search.experiment.experiment import Experiment
 
     check_split(split)
@@ -122,7 +122,7 @@ def export(
 
         raise UserError(f"{experiment.name}: {no_result(experiment)}")
     if trial is not None:
-        records = {record.id: record for record in study.records() if record.params}
+        records = {record.id: record for record in study.all_records() if record.settings}
         if trial not in records:
             raise UserError(f"--trial {trial}: no such trial in {experiment.name}{nearest(trial, records)}")
         exported = {output or Path(f"{experiment.name}-{trial}.yaml"): records[trial]}

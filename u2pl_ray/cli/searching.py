@@ -16,11 +16,12 @@ from u2pl_ray.cli.arguments import (
     ResumeIfExists,
     Storage,
 )
-from u2pl_ray.cli.common import check_data, default_name, load_config, parse_options, print_config, warn
+from u2pl_ray.cli.common import check_data, check_labels, default_name, load_config, parse_options, print_config, warn
 from u2pl_ray.cli.running import existing, print_plan, run_again, run_experiment
 from u2pl_ray.config.errors import UserError
 
 if TYPE_CHECKING:
+    from u2pl_ray.config.schema import Config
     from u2pl_ray.search.space.space import Metric
 
 
@@ -106,6 +107,13 @@ def search(
             "--keep-trials", help="How many finished trials keep their checkpoints, the best ones. Default: 5."
         ),
     ] = None,
+    baseline: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--baseline",
+            help="A method to train beside the search (repeatable); default: supervised. Without any: none.",
+        ),
+    ] = None,
     resume_if_exists: ResumeIfExists = False,
     quiet: Quiet = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,
@@ -137,6 +145,12 @@ def search(
             warn(f"--trials {trials}: {there.name} has {there.options.trials}; `u2pl-ray extend` changes that")
         run_again(there, settings, searched, quiet)
         return
+
+    def examine(settings: "Config") -> None:
+        check_data(settings)
+        for method in baseline or []:
+            check_labels(settings, method)
+
     plan = plan_search(
         settings,
         searched,
@@ -154,7 +168,8 @@ def search(
         max_concurrent=max_concurrent,
         keep=keep_trials,
         autoscale=autoscale,
-        examine=check_data,
+        baselines=baseline,
+        examine=examine,
     )
     if dry_run or not quiet:
         print_plan(plan.lines())

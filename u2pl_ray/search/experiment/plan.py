@@ -16,7 +16,8 @@ from u2pl_ray.search.cluster.capacity import Fit, check_growth, fit, nodes
 from u2pl_ray.search.cluster.connection import connect
 from u2pl_ray.search.driver.budget import NO_LIMIT, Budget
 from u2pl_ray.search.experiment import snapshot
-from u2pl_ray.search.experiment.disk import capacity_of, largest_bank
+from u2pl_ray.search.experiment.baselines import choose_baselines, companion
+from u2pl_ray.search.experiment.disk import checkpoints
 from u2pl_ray.search.experiment.experiment import Experiment
 from u2pl_ray.search.experiment.new_name import new_place, taken
 from u2pl_ray.search.experiment.options import TRAINER, Options, describe
@@ -68,11 +69,13 @@ class Plan:
         epochs = self.config.train.epochs
         width = max(len(path) for path in self.space.parameters)
         goals = " and ".join(f"{metric.goal} {metric.name}" for metric in self.space.objectives)
+        others = ", ".join(self.options.baselines)
         trials = "trials" if self.options.trials is None else many(self.options.trials, "trial")
         limits = self.options.budget.words(self.fit.gpu)
         return [
             f"experiment   {self.place.location}",
             f"search       {trials} of at most {many(epochs, 'epoch')}, {goals}",
+            *([f"beside it    {others}: one training each, with the same budget and seed"] if others else []),
             f"score        {self._score()}",
             *([f"budget       ends after {' or '.join(limits)}"] if limits else []),
             *([] if self.queue else [f"sampler      {self.options.sampler.name}, seed {self.options.sampler.seed}"]),
@@ -80,7 +83,7 @@ class Plan:
             f"cluster      {self.fit.arithmetic}",
             f"storage      {free_space(self.place.storage)}",
             *([f"study        {self.options.study_url}"] if self.options.study_url else []),
-            *self._checkpoints(),
+            *checkpoints(self.config, self.space, self.options, self.fit.concurrent),
             f"space        {self.space.source}",
             *(
                 f"  {path:<{width}}  {parameter.extent()}" + (f"   first: {self.paper[path]}" if self.paper else "")
@@ -109,22 +112,6 @@ class Plan:
         later = f", {', '.join(map(str, further))}" if further else ""
         return f", a trial can be stopped early, not before epoch {first}{later} of {epochs}"
 
-    def _checkpoints(self) -> list[str]:
-        """Describe the largest disk use of checkpoints; no line if the number of classes is not known yet."""
-        if not self.config.data.classes:
-            return []
-        from u2pl_ray.train.footprint import bank_bytes, checkpoint_bytes  # builds the network
-
-        config = largest_bank(self.config, self.space)
-        size, bank, each = checkpoint_bytes(config), bank_bytes(config), config.train.keep_checkpoints
-        finished = min(self.options.keep, self.options.trials or self.options.keep)
-        # One trial more than run at once, as one has just ended; one checkpoint more, as one is being written.
-        most = finished * each + (self.fit.concurrent + 1) * (each + 1)
-        kept = f"{each} of each running trial and of the best {finished} finished"
-        of_which = f" once the memory bank is full ({bank / 1e9:.2g} GB of it: {capacity_of(config)})" if bank else ""
-        total = f"at most about {most * size / 1e9:.2g} GB at a time ({kept})"
-        return [f"checkpoints  {size / 1e9:.2g} GB each{of_which}, {total}"]
-
     def create(self) -> Experiment:
         """Write the experiment, completely or not at all.
 
@@ -146,6 +133,8 @@ class Plan:
                 paper = [(self.paper, "paper")] if self.paper else []
                 for settings, note in [*paper, *self.queue]:
                     study.enqueue(settings, note)
+                for method in self.options.baselines:
+                    study.enqueue({}, method, companion=companion(method))
                 if self.place.exists() and not self.replaces:
                     raise taken(self.place)
                 if self.replaces and folder.exists():
@@ -183,6 +172,7 @@ def plan_search(
     keep: int | None = None,
     autoscale: bool = False,
     examine: Callable[[Config], None] = lambda config: None,
+    baselines: Sequence[str] | None = (),
 ) -> Plan:
     """Check a search against the configuration, the storage and the cluster (connects to Ray; writes nothing).
 
@@ -206,6 +196,7 @@ def plan_search(
         keep: number of finished trials (the best) that keep their checkpoints; default: `KEEP`.
         autoscale: the cluster adds nodes on demand: request resources for `max_concurrent` trials.
         examine: looks at data, weights and network, which takes long; called when all that is quickly found is well.
+        baselines: methods to train beside the search; None: supervised where that says whether unlabeled images help.
 
     Raises:
         UserError: one line that names the setting, file or option that is wrong.
@@ -242,12 +233,10 @@ def plan_search(
         raise UserError(f"--warm-start: {choice.name} learns nothing from other trials; use {able}")
     earlier = gather(warm_start, space, config, storage_path)
     paper, notes = paper_setting(space, config) if queue is None else ({}, [])
-    if paper and (others := elsewhere(space, config)):
-        notes.append(
-            f"trial 0000, called paper, has the paper's values of what is searched; the rest is as configured for all "
-            f"trials, and not the paper's in {few(others)}"
-        )
-    notes += writable(place.storage)
+    others, left_out = choose_baselines(baselines, space, config)
+    if paper and (differ := elsewhere(space, config)):
+        notes.append(f"trial 0000 is the paper's in what is searched, and as configured in the rest: {few(differ)}")
+    notes += left_out + writable(place.storage)
     if failed:
         notes.append(f"{name} is there already and came to no epoch ({failed}): it is replaced")
     if choice.spec.completed_only and stopping.name != "none":
@@ -262,7 +251,16 @@ def plan_search(
         notes.append(check_reach(place.storage))
     kept = KEEP if keep is None else keep
     options = Options(
-        trials, choice, stopping, max_concurrent, trainer, budget, study_url, keep=kept, autoscale=autoscale
+        trials,
+        choice,
+        stopping,
+        max_concurrent,
+        trainer,
+        budget,
+        study_url,
+        keep=kept,
+        autoscale=autoscale,
+        baselines=others,
     )
     return Plan(name, place, config, space, options, room, paper, notes, earlier, queue or (), bool(failed))
 
