@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup quickstart test test-slow test-lowest lint dist gpu
+.PHONY: setup quickstart test test-slow test-cluster test-lowest lint dist gpu
 
 setup: .venv/.ready
 
@@ -23,6 +23,10 @@ test: setup
 # What takes minutes: kept out of `make test`.
 test-slow: setup
 	$(BIN)/python -m pytest -m slow --timeout 1800
+
+# Launch files on several hosts, which are network namespaces of this machine: needs root.
+test-cluster: setup
+	$(BIN)/python -m pytest -m cluster --timeout 900 tests/cluster
 
 lint: setup
 	$(BIN)/ruff check .

@@ -1,4 +1,4 @@
-"""The cells that are simulated, in groups that can run beside each other."""
+"""The cells that are simulated, the most wanted first."""
 
 from dataclasses import dataclass, field
 
@@ -15,7 +15,8 @@ class Cell:
     parallel: int = 8
 
 
-WINS = [Case(structure, snr) for structure in ("smooth", "mixed") for snr in (1.0, 3.0)]
+OURS, BASELINE, CONFIRM = "noisy-gp", "random", "random+confirm"
+WINS = [Case("smooth", 1.0), Case("smooth", 3.0), Case("mixed", 1.0), Case("mixed", 3.0)]
 NULLS = {
     "flat": Case(snr=0.0),
     "paper best": Case(snr=1.0, paper=1.0),
@@ -23,31 +24,17 @@ NULLS = {
     "heavy tails": Case(snr=0.0, luck="heavy"),
     "unequal noise": Case(snr=0.0, luck="unequal"),
 }
-BASELINE_BUDGETS = (20, 40, 60, 80, 120, 160, 240)
-_OURS = ("noisy-gp", "noisy-gp-15", "tpe-halving", "tpe-halving+smooth", "random-halving")
+BUDGETS = (40, 60, 80, 120, 160, 240)
+"""Of the baseline."""
 
 GROUPS: dict[str, list[Cell]] = {
-    "main": [Cell(policy, case, budget) for budget in (40, 80) for case in WINS for policy in _OURS],
-    "baseline": [Cell("random", case, budget) for case in WINS for budget in BASELINE_BUDGETS],
-    "confirm": [
-        Cell(policy, case, budget)
-        for case in WINS
-        for policy in ("random+confirm", "tpe+confirm")
-        for budget in (40, 80, 160, 240)
-    ],
-    "null": [
-        Cell(policy, case, budget)
-        for budget in (40, 80)
-        for policy in ("random", "noisy-gp", "tpe-halving")
-        for case in NULLS.values()
-    ],
-    "parallel": [
-        Cell(policy, case, 40, parallel)
-        for policy in ("noisy-gp", "tpe-halving")
-        for parallel in (1, 64)
-        for case in (*WINS[:2], NULLS["flat"])
-    ],
-    "budget": [
-        Cell("noisy-gp", Case("smooth", snr), budget) for snr in (0.3, 1.0, 3.0) for budget in (20, 40, 60, 80, 120)
-    ],
+    "main": [Cell(OURS, case, 40) for case in WINS],
+    "double": [Cell(OURS, case, 80) for case in WINS],
+    "baseline": [Cell(BASELINE, case, budget) for case in WINS for budget in BUDGETS],
+    "confirm": [Cell(CONFIRM, case, budget) for case in WINS for budget in (40, 80, 160, 240)],
+    "null": [Cell(OURS, case, 40) for case in NULLS.values()],
+    "null-baseline": [Cell(BASELINE, case, 40) for case in NULLS.values()],
+    "parallel-64": [Cell(OURS, case, 40, 64) for case in (WINS[0], NULLS["flat"])],
+    "parallel-1": [Cell(OURS, case, 40, 1) for case in (WINS[0], NULLS["flat"])],
+    "budget": [Cell(OURS, Case("smooth", snr), budget) for budget in (20, 40, 80) for snr in (0.3, 1.0, 3.0)],
 }

@@ -48,7 +48,7 @@ def setting(unit: Array) -> list[str]:
 
 def rows(settings: int, seeds: int) -> dict[str, Any]:
     """Return a comparison of the paper's setting and `settings` Sobol points, for `benchmarks.evidence.rows`."""
-    drawn = {f"{i:02d}": setting(start_point(len(RANGES), i, seed=0)) for i in range(settings)}
+    drawn = {f"{i:02d}": setting(start_point([0] * len(RANGES), i, seed=0)) for i in range(settings)}
     return {"base": "quickstart", "settings": LENGTH, "seeds": list(range(seeds)), "rows": {PAPER: [], **drawn}}
 
 

@@ -10,14 +10,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from tests.analysis.local_search import create, run
 from tests.cli.conftest import Run
 from tests.train.conftest import TINY, tiny
+from u2pl_ray.analysis.evaluations import read_results
 from u2pl_ray.cli.named_checkpoint import find_checkpoint
 from u2pl_ray.config.errors import UserError
 from u2pl_ray.search.experiment.experiment import Experiment
 from u2pl_ray.search.space.shipped import question, shipped_spaces
+from u2pl_ray.train import checkpoint as checkpoints
+from u2pl_ray.train.loop import Worker
+from u2pl_ray.train.session import LocalSession
 
 SPACE = "parameters:\n  method.contrastive.temperature: {min: 0.1, max: 1.0}\n"
 ROOT = Path(__file__).parents[2]
@@ -70,6 +75,23 @@ def test_a_trial_whose_checkpoints_are_gone(kept: Path, tmp_path: Path) -> None:
     shutil.rmtree(tmp_path / "done" / "trials" / "0001" / "train")
     with pytest.raises(UserError, match="trial 0001 has no checkpoint on disk"):
         find_checkpoint("done:1", storage_path=str(tmp_path))
+
+
+def test_results_and_weights_of_an_experiment(run: Run, kept: Path, tmp_path: Path) -> None:
+    """`evaluate NAME` keeps its result in the experiment; NAME:TRIAL names a trial for `export` too."""
+    shutil.copytree(kept / "done", tmp_path / "done")
+    folder = tmp_path / "done" / "trials" / "0001" / "train" / "epoch_00002"
+    checkpoints.save(folder, Worker(tiny(), LocalSession(), torch.device("cpu")).state())
+    there = ("--storage-path", tmp_path)
+    code, _, told = run("evaluate", "done:1", *there, "--boundary", 0)
+    assert code == 0, told
+    assert told.startswith(f"{tmp_path / 'done' / 'results.json'}  (added)")
+    (entry,) = read_results(tmp_path / "done" / "results.json")
+    assert Path(entry["checkpoint"]).expanduser() == folder
+    assert run("export", "done:1", "--weights", tmp_path / "w.safetensors", *there)[0] == 0
+    assert run("export", "done:1", "-o", tmp_path / "one.yaml", *there)[0] == 0
+    assert run("export", "done", "--trial", "0001", "-o", tmp_path / "same.yaml", *there)[0] == 0
+    assert (tmp_path / "one.yaml").read_text() == (tmp_path / "same.yaml").read_text()
 
 
 @pytest.mark.parametrize("verb", [["best"], ["status", "--once"], ["report"], ["list"]])

@@ -2,8 +2,9 @@ import re
 
 import pytest
 
-from u2pl_ray.config.checks import check_classes, working_ranks
+from u2pl_ray.config.checks import check_classes, rank_window, working_ranks
 from u2pl_ray.config.errors import UserError
+from u2pl_ray.config.method import ContrastiveConfig
 from u2pl_ray.config.schema import Config
 
 
@@ -36,6 +37,18 @@ def test_low_rank_at_or_above_the_classes(low: int, classes: int) -> None:
     proposed = re.findall(r"method\.contrastive\.(low|high)_rank=(\d+)", str(caught.value))[1:]
     values = {name: int(value) for name, value in proposed}
     check_classes(config(values["low"], values["high"]), classes)
+
+
+@pytest.mark.parametrize("classes", range(2, 41))
+def test_unset_ranks_follow_the_classes_and_what_is_set(classes: int) -> None:
+    assert rank_window(ContrastiveConfig(), classes) == working_ranks(classes)
+    for low in range(1, classes):
+        assert rank_window(ContrastiveConfig(low_rank=low), classes) == (low, max(working_ranks(classes)[1], low + 1))
+    for high in range(2, 40):
+        low, kept = rank_window(ContrastiveConfig(high_rank=high), classes)
+        assert (kept, low) == (high, min(working_ranks(classes)[0], high - 1))
+    assert rank_window(ContrastiveConfig(low_rank=1, high_rank=2), classes) == (1, 2)
+    check_classes(Config(), classes)
 
 
 def test_low_rank_just_below_the_classes() -> None:

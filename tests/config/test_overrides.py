@@ -4,6 +4,7 @@ import pytest
 import yaml
 
 from u2pl_ray.config import overrides
+from u2pl_ray.config.checks import PAPER_RANKS, rank_window
 from u2pl_ray.config.errors import UserError
 from u2pl_ray.config.schema import Config
 
@@ -33,7 +34,8 @@ def test_the_defaults_are_the_papers() -> None:
         256,
         0.1,
     )
-    assert (contrastive.low_rank, contrastive.high_rank, contrastive.anchor_threshold) == (3, 20, 0.3)
+    assert contrastive.anchor_threshold == 0.3
+    assert rank_window(contrastive, 21) == PAPER_RANKS == (3, 20)
 
 
 def test_overrides_merge_and_lists_replace() -> None:

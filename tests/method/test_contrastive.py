@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
 from tests.method import golden
+from u2pl_ray.config import checks
 from u2pl_ray.config.method import ContrastiveConfig, MemoryBankConfig
 from u2pl_ray.method import contrastive, pixels
 from u2pl_ray.method.collectives import Collectives
@@ -165,6 +166,7 @@ class Restated:
 
     def __init__(self, loss: ContrastiveLoss) -> None:
         self.config, self.classes = loss.config, loss.num_classes
+        self.low, self.high = checks.rank_window(loss.config, loss.num_classes)
         self.queues: list[deque[Tensor]] = [deque(maxlen=size) for size in loss.bank.capacity.tolist()]
 
     def pixels(self, problem: Problem) -> list[tuple[int, int, int]]:
@@ -177,8 +179,8 @@ class Restated:
         if not problem.unreliable[i, y, x]:
             return False
         if i < len(problem.label) // 2:
-            return int(problem.label[i, y, x]) != c and rank < self.config.low_rank and bool(p[c] < 1)
-        return self.config.low_rank <= rank < self.config.high_rank
+            return int(problem.label[i, y, x]) != c and rank < self.low and bool(p[c] < 1)
+        return self.low <= rank < self.high
 
     def is_anchor(self, problem: Problem, c: int, i: int, y: int, x: int) -> bool:
         sure = bool(problem.prob[i, c, y, x] > self.config.anchor_threshold)

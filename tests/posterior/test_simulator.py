@@ -1,11 +1,14 @@
 """The simulator of policies in miniature: truth is found more often than invented."""
 
+from typing import Any
+
 import numpy as np
+import pytest
 
 from benchmarks.noise.groups import Cell
 from benchmarks.noise.policies import run_policy
 from benchmarks.noise.simulate import simulate
-from benchmarks.noise.table import needed
+from benchmarks.noise.table import false_claims, merge, needed, ratio
 from benchmarks.noise.world import PROGRESS, Case, World
 
 
@@ -27,14 +30,26 @@ def test_every_policy_keeps_to_its_budget() -> None:
 
 
 def test_claims_truths_not_luck() -> None:
-    flat = simulate(Cell("random", Case(snr=0.0), 40), reps=25)
-    strong = simulate(Cell("tpe-halving", Case(snr=3.0), 40), reps=15)
-    assert flat["false"] <= 0.12
-    assert strong["claims"] >= 0.7
-    assert strong["gain"] > 1.0
+    flat = simulate(Cell("random", Case(snr=0.0), 40), range(25))
+    strong = simulate(Cell("noisy-gp", Case(snr=3.0), 24), range(8))
+    assert sum(flat["claimed"]) <= 3
+    assert sum(strong["claimed"]) >= 5
+    assert np.mean(strong["gain"]) > 1.0
 
 
 def test_ratio_reads_between_budgets() -> None:
-    rows = [{"budget": b, "regret": 10.0 / b, "claims": b / 100} for b in (10, 40, 80)]
-    assert abs(needed(rows, 10 / 20, 0.0) - 20) < 1
-    assert needed(rows, 0.01, 0.0) == np.inf
+    budgets, regrets, claims = (10, 40, 80), (1.0, 0.25, 0.125), (0.1, 0.4, 0.8)
+    assert abs(needed(budgets, regrets, claims, 0.5, 0.0) - 20) < 1
+    assert needed(budgets, regrets, claims, 0.5, 0.8) == 80  # the regret is there sooner than the claims
+    assert needed(budgets, regrets, claims, 0.01, 0.0) == np.inf
+
+
+def test_lines_of_a_cell_are_merged_and_false_claims_counted() -> None:
+    cell: dict[str, Any] = {"policy": "p", "case": {"snr": 1.0, "paper": 0.7}, "budget": 40, "parallel": 8}
+    lists: dict[str, Any] = {"regret": [1.0, 0.5], "claimed": [1, 1], "trainings": [40, 40], "advised": [None, 9.0]}
+    rows = [{**cell, **lists, "first": 20, "gain": [0.0, 0.3]}, {**cell, **lists, "first": 0, "gain": [-0.1, 0.3]}]
+    [merged] = merge(rows)
+    assert merged["gain"].tolist() == [-0.1, 0.3, 0.0, 0.3]
+    assert false_claims(merged) == (2, 4)  # a claim of what is as good as the paper's setting is false too
+    twice = [{**merged, "budget": b, "regret": merged["regret"] * f} for b, f in ((40, 2.0), (80, 1.0), (160, 0.5))]
+    assert ratio(merged, twice)[0] == pytest.approx(0.5)

@@ -48,6 +48,12 @@ def test_a_plan_writes_nothing_and_says_what_would_happen(tmp_path: Path, base: 
         assert words in lines
 
 
+def test_says_that_a_sampler_ignores_priors(tmp_path: Path, base: Config) -> None:
+    text = "parameters:\n  method.contrastive.temperature: {min: 0.1, max: 1.0, prior: 0.5}\n"
+    lines = "\n".join(plan(tmp_path, base, parse_space(text, "space.yaml")).lines())
+    assert "tpe takes no priors; those of method.contrastive.temperature are ignored" in lines
+
+
 def test_created_whole(tmp_path: Path, base: Config, space: Space) -> None:
     made = plan(tmp_path, base, space).create()
     assert files(tmp_path) == {

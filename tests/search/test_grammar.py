@@ -58,6 +58,13 @@ def test_constant(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "whole", "words"),
     [
+        ("{min: 0.0, max: 1.0, prior: 2}", False, ["prior 2 is outside 0 .. 1"]),
+        ("{min: 0.0, max: 1.0, prior: [0.5, 0.2]}", False, ["prior [0.5, 0.2]", "inverted"]),
+        ("{min: 0.0, max: 1.0, prior: [0.5]}", False, ["prior [0.5]", "a number, or two"]),
+        ("{min: 0.0, max: 1.0, prior: high}", False, ["prior 'high'", "a number, or two"]),
+        ("{min: 0.0, max: 1.0, prior: .nan}", False, ["prior nan is outside"]),
+        ("{values: [linear, cosine], prior: cosin}", False, ["prior 'cosin'", "linear | cosine"]),
+        ("{value: 3, prior: 3}", False, ["a constant has no prior"]),
         ("{distribution: unifrom, min: 0, max: 1}", False, ["no distribution 'unifrom'", "did you mean 'uniform'"]),
         ("{distribution: normal, mu: 0, sigma: 1}", False, ["normal", "with bounds"]),
         ("{min: 2.0, max: 1.0}", False, ["inverted", "min 2.0", "max 1.0"]),
@@ -159,3 +166,21 @@ def test_extent(text: str, extent: str) -> None:
     parameter = parse(text)
     assert isinstance(parameter, Parameter)
     assert parameter.extent() == extent
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("{min: 0.0, max: 2.0, prior: 0.5}", (0.25, 0.25)),
+        ("{min: 0.0, max: 2.0, prior: [0.5, 1]}", (0.25, 0.5)),
+        ("{distribution: log_uniform_values, min: 0.01, max: 1.0, prior: 1e-1}", (0.5, 0.5)),
+        ("{distribution: log_uniform, min: 0, max: 2, prior: 2.718281828459045}", (0.5, 0.5)),  # the value, no exponent
+        ("{min: 0, max: 10, prior: [0, 10]}", (0.0, 1.0)),
+        ("{values: [a, b, c, d], prior: c}", (0.5, 0.75)),
+        ("{values: [a, b, c, d]}", None),
+        ("{min: 3, max: 3, prior: 3}", None),  # nothing to choose
+    ],
+)
+def test_priors_in_the_unit_cube(text: str, expected: Any) -> None:
+    found = parse(text).believed()
+    assert found == (None if expected is None else pytest.approx(expected))

@@ -5,6 +5,7 @@ import pytest
 from u2pl_ray.config import overrides
 from u2pl_ray.config.errors import UserError
 from u2pl_ray.config.schema import Config
+from u2pl_ray.search.listeners.wandb import sweep_of
 from u2pl_ray.search.space.file import load_space, parse_space
 from u2pl_ray.search.space.paper_setting import paper_setting
 from u2pl_ray.search.space.space import Metric, Space
@@ -154,3 +155,19 @@ def test_free_form_options(base: Config) -> None:
     space.check(base)
     config = space.configure(base, {"model.options.encoder_output_stride": 8})
     assert config.model.options == {"encoder_output_stride": 8}
+
+
+def test_priors_are_read_and_kept_from_wandb() -> None:
+    text = (
+        "method: {parameters: {alpha: {parameters: {start: {min: 0.1, max: 0.3, prior: 0.2}}}}}\n"
+        "  optim.lr: {distribution: log_uniform_values, min: 0.001, max: 0.1, prior: ['1e-3', 1e-2]}"
+    )
+    space = parse(text)
+    assert {path: pytest.approx(ends) for path, ends in space.beliefs.items()} == {
+        "method.alpha.start": (0.5, 0.5),
+        "optim.lr": (0.0, 0.5),
+    }
+    assert "prior" in space.text
+    sweep = sweep_of(space.text)
+    assert "prior" not in str(sweep)
+    assert sweep["parameters"]["method"]["parameters"]["alpha"]["parameters"]["start"] == {"min": 0.1, "max": 0.3}

@@ -8,7 +8,10 @@ import torch
 from tests.train.conftest import tiny
 from u2pl_ray.config.checks import check_classes
 from u2pl_ray.config.errors import UserError
+from u2pl_ray.config.method import MethodConfig
+from u2pl_ray.config.overrides import merge, parse_overrides, validate
 from u2pl_ray.config.schema import Config
+from u2pl_ray.data.registry import resolve
 from u2pl_ray.train.loop import Worker
 from u2pl_ray.train.session import LocalSession
 
@@ -43,3 +46,18 @@ def test_contrastive_loss_is_alive_with_the_proposed_ranks(classes: int) -> None
     )
     assert pushed > labeled_only
     assert last["diag/negatives/false_rate"] < 1 / classes
+
+
+@pytest.mark.parametrize("classes", [2, 3, 5])
+def test_contrastive_loss_is_alive_with_every_default_of_the_method(classes: int) -> None:
+    small = ["data.crop=32", "train.epochs=3", "train.steps_per_epoch=4", "train.batch_size=4"]
+    small += ["train.unlabeled_batch_size=8", "model.encoder=tu-resnet10t", "model.representation_dim=16"]
+    images = {"size": 64, "classes": classes, "labeled": 8, "unlabeled": 12, "val": 2, "test": 2}
+    tree = merge({"data": {"dataset": "synthetic", "synthetic": images}}, parse_overrides([*small, "optim.lr=0.02"]))
+    config = resolve(validate(tree))
+    assert config.method == MethodConfig()
+    last = last_epoch(config)
+    assert last["train/loss/contrastive"] > 0.1
+    for name in config.data.classes:
+        assert last[f"diag/bank/fill/{name}"] > 0, name
+        assert last[f"diag/negatives/missing/{name}"] == 0.0, name

@@ -18,9 +18,9 @@ from u2pl_ray.data.overlay import class_colors
 from u2pl_ray.data.transforms import normalise
 from u2pl_ray.data.voc import open_split, read_item
 from u2pl_ray.method.reliability import entropy
-from u2pl_ray.train.evaluate import predict
 from u2pl_ray.train.images import SampleImages, image_files
 from u2pl_ray.train.loop import Worker
+from u2pl_ray.train.prediction import predict
 from u2pl_ray.train.session import LocalSession
 
 

@@ -74,7 +74,7 @@ def _test_scores(experiment: Experiment, trial: str, checkpoint: str | None) -> 
     if checkpoint is None:
         raise UserError(f"{experiment.name}: trial {trial} has no checkpoint on disk to evaluate")
     trained = open_checkpoint(checkpoint)
-    return score(trained, resolve(trained.config), "test")[1]
+    return score(trained, resolve(trained.config), "test").metrics
 
 
 def print_comparison(experiments: Sequence[Experiment], split: str, console: Console | None = None) -> None:

@@ -9,7 +9,7 @@ from statistics import mean, median
 from typing import Any, NamedTuple
 
 from u2pl_ray.config import metrics as names
-from u2pl_ray.config.checks import working_ranks
+from u2pl_ray.config.checks import rank_window, working_ranks
 from u2pl_ray.config.schema import Config
 
 
@@ -147,11 +147,12 @@ def _rank_window(trial: Trial) -> Seen | None:
     classes, ranks = len(trial.classes), trial.config.method.contrastive
     rows = [row for row in trial.semi_supervised if trial.by_class(row, "bank/pushed")]
     low, high = working_ranks(classes)
-    if not rows or ranks.low_rank <= max(low, classes / 2):
+    set_low, set_high = rank_window(ranks, classes)
+    if not rows or set_low <= max(low, classes / 2):
         return None
-    left = min(ranks.high_rank, classes) - ranks.low_rank
+    left = min(set_high, classes) - set_low
     text = (
-        f"with {classes} classes, method.contrastive.low_rank={ranks.low_rank} leaves an unreliable pixel as a "
+        f"with {classes} classes, method.contrastive.low_rank={set_low} leaves an unreliable pixel as a "
         f"negative of only {left} class{'es' * (left > 1)}, and makes labeled pixels negatives of "
         "classes they do not resemble"
     )
@@ -159,7 +160,7 @@ def _rank_window(trial: Trial) -> Seen | None:
     if false_rate is not None and false_rate < 0.01:
         text += f": the keys are easy ({false_rate:.1%} truly are of their class), and the contrast teaches little"
     cure = f"method.contrastive.low_rank={low} method.contrastive.high_rank={high}"
-    return Seen(ranks.low_rank / classes, f"{text}. The cause is low_rank, too high for so few classes. Use {cure}.")
+    return Seen(set_low / classes, f"{text}. The cause is low_rank, too high for so few classes. Use {cure}.")
 
 
 def _no_separation(trial: Trial) -> Seen | None:

@@ -2,7 +2,8 @@
 
 import logging
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from rich.console import Console
@@ -10,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from u2pl_ray.analysis.front import print_front
+from u2pl_ray.config import metrics as names
 from u2pl_ray.config.errors import UserError
 from u2pl_ray.search.experiment.experiment import Experiment, Summary
 from u2pl_ray.search.listeners.console import plain_console, results_table
@@ -145,12 +147,11 @@ def print_best(experiment: Experiment, console: Console | None = None) -> None:
         console.print(f"next: {evaluate_command(experiment)}")
 
 
-def print_scores(result: Mapping[str, Any], classes: Sequence[str], console: Console | None = None) -> None:
-    """Print mIoU and per-class IoU of student and teacher.
+def print_scores(result: Mapping[str, Any], console: Console | None = None) -> None:
+    """Print mean and per-class IoU, and Boundary IoU, of each network.
 
     Args:
-        result: of an evaluation.
-        classes: class names in label order.
+        result: of an evaluation, see `analysis.evaluations`.
         console: the terminal.
     """
     console = console or plain_console()
@@ -158,11 +159,17 @@ def print_scores(result: Mapping[str, Any], classes: Sequence[str], console: Con
     table = Table(
         "class", title=f"IoU on {result['images']} {result['split']} images, after {many(result['epochs'], 'epoch')}"
     )
-    for network in ("student", "teacher"):
+    columns: list[tuple[Callable[[str], str], str]] = []
+    for network in result["networks"]:
+        teacher = network == "teacher"
         table.add_column(network, justify="right")
-    for name in classes:
-        row = [metrics.get(f"{prefix}/iou/{name}") for prefix in ("val", "val/teacher")]
-        table.add_row(Text(name), *("-" if value is None else f"{value:.4f}" for value in row))
+        columns.append((partial(names.val_iou, teacher=teacher), names.VAL_TEACHER_MIOU if teacher else names.VAL_MIOU))
+        if names.boundary_miou(teacher) in metrics:
+            table.add_column("boundary", justify="right")
+            columns.append((partial(names.boundary_iou, teacher=teacher), names.boundary_miou(teacher)))
+    for label in result["classes"]:
+        row = [metrics.get(name_of(label)) for name_of, _ in columns]
+        table.add_row(Text(label), *("-" if value is None else f"{value:.4f}" for value in row))
     table.add_section()
-    table.add_row("mean", f"{metrics['val/miou']:.4f}", f"{metrics['val/teacher/miou']:.4f}", style="bold")
+    table.add_row("mean", *(f"{metrics[mean]:.4f}" for _, mean in columns), style="bold")
     console.print(table)

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from u2pl_ray.cli.arguments import AsJson, Name, Storage
+from u2pl_ray.cli.arguments import AsJson, Checkpoint, Name, Storage
 from u2pl_ray.cli.common import check_split
 from u2pl_ray.config.errors import UserError, nearest
 
@@ -100,20 +100,38 @@ def compare(
 
 
 def export(
-    name: Name,
+    name: Checkpoint,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="File to write. Default: NAME-best.yaml, or NAME-TRIAL.yaml."),
     ] = None,
+    weights: Annotated[
+        Path | None,
+        typer.Option("--weights", help="Write weights with their configuration instead: FILE.safetensors."),
+    ] = None,
+    network: Annotated[str, typer.Option("--network", help="Whose weights: teacher or student.")] = "teacher",
     trial: Annotated[str | None, typer.Option("--trial", help="Which trial. Default: the best.")] = None,
     storage_path: Storage = None,
 ) -> None:
-    """Write the best trial's configuration to a file that [bold]train[/bold] accepts unchanged.
+    """Write the best trial's configuration to a file that [bold]train[/bold] accepts unchanged, or its weights.
 
-    With several objectives: a file for each trial of the Pareto front.
+    With several objectives: a file for each trial of the Pareto front. Weights are for [bold]predict[/bold],
+    [bold]evaluate[/bold] and model.encoder_weights.
     """
+    if weights is not None:
+        from u2pl_ray.cli.checkpoints import write_weights_of
+
+        if output is not None:
+            raise UserError("--output: names the configuration's file; --weights names its own")
+        write_weights_of(name, trial, storage_path, weights, network)
+        return
     from u2pl_ray.search.experiment.experiment import Experiment
 
+    if "://" not in name and ":" in name:
+        name, _, named = name.partition(":")
+        if trial is not None:
+            raise UserError(f"{name}:{named} --trial {trial}: name the trial once")
+        trial = named.zfill(4)
     experiment = Experiment.open(name, storage_path)
     study = experiment.study()
     best = study.best()

@@ -145,12 +145,6 @@ def search(
             warn(f"--trials {trials}: {there.name} has {there.options.trials}; `u2pl-ray extend` changes that")
         run_again(there, settings, searched, quiet)
         return
-
-    def examine(settings: "Config") -> None:
-        check_data(settings)
-        for method in baseline or []:
-            check_labels(settings, method)
-
     plan = plan_search(
         settings,
         searched,
@@ -169,12 +163,19 @@ def search(
         keep=keep_trials,
         autoscale=autoscale,
         baselines=baseline,
-        examine=examine,
+        examine=lambda config: _examine(config, baseline or []),
     )
     if dry_run or not quiet:
         print_plan(plan.lines())
     if not dry_run:
         run_experiment(plan.create(), quiet=quiet)
+
+
+def _examine(config: "Config", baselines: list[str]) -> None:
+    """Look at data, weights and network, and at the labels that a baseline needs."""
+    check_data(config)
+    for method in baselines:
+        check_labels(config, method)
 
 
 def _objective(text: str) -> "Metric":

@@ -1,7 +1,11 @@
 """Checks that need the number of classes, which only the data set knows."""
 
 from u2pl_ray.config.errors import UserError
+from u2pl_ray.config.method import ContrastiveConfig
 from u2pl_ray.config.schema import Config
+
+PAPER_RANKS = (3, 20)
+"""low_rank and high_rank of the paper, whose data sets have 19 and 21 classes."""
 
 
 def working_ranks(num_classes: int) -> tuple[int, int]:
@@ -17,6 +21,21 @@ def working_ranks(num_classes: int) -> tuple[int, int]:
     return low, max(low + 1, min(20, num_classes))
 
 
+def rank_window(config: ContrastiveConfig, num_classes: int) -> tuple[int, int]:
+    """Return low_rank and high_rank as they are set, or as `working_ranks` has them where they are null.
+
+    Args:
+        config: of the contrastive term.
+        num_classes: C.
+    """
+    low, high = working_ranks(num_classes)
+    if config.low_rank is not None:
+        return config.low_rank, config.high_rank or max(high, config.low_rank + 1)
+    if config.high_rank is not None:
+        return min(low, config.high_rank - 1), config.high_rank
+    return low, high
+
+
 def check_classes(config: Config, num_classes: int) -> None:
     """Refuse settings of the contrastive term that the number of classes makes meaningless.
 
@@ -27,7 +46,7 @@ def check_classes(config: Config, num_classes: int) -> None:
     if not config.method.contrasts:
         return
     ranks = config.method.contrastive
-    if ranks.low_rank >= num_classes:
+    if ranks.low_rank is not None and ranks.low_rank >= num_classes:
         low, high = working_ranks(num_classes)
         raise UserError(
             f"method.contrastive.low_rank={ranks.low_rank} leaves no rank in [low_rank, high_rank) with "

@@ -61,16 +61,19 @@ class ContrastiveConfig(Section):
     """Anchors per class and step (M)."""
     negatives: Count = 256
     """Negatives per anchor (N)."""
-    low_rank: Annotated[int, Field(ge=1)] = 3
-    """r_l: a labeled pixel is a negative for classes ranked before it, an unreliable one for classes from it on."""
-    high_rank: Annotated[int, Field(ge=2)] = 20
-    """r_h: end (exclusive) of the unreliable pixels' rank window."""
+    low_rank: Annotated[int, Field(ge=1)] | None = None
+    """r_l: a labeled pixel is a negative for classes ranked before it, an unreliable one for classes from it on. null:
+    by the number of classes: 3, as in the paper, from 12 classes on, 2 below that, 1 with two classes."""
+    high_rank: Annotated[int, Field(ge=2)] | None = None
+    """r_h: end (exclusive) of the unreliable pixels' rank window. null: 20, as in the paper, or the number of classes
+    where that is less."""
     anchor_threshold: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.3
-    """delta_p: an anchor's teacher probability must exceed it."""
+    """delta_p: an anchor's teacher probability must exceed it. With two or three classes the paper's 0.3 is below
+    chance, and hardly any pixel is left out."""
 
     @model_validator(mode="after")
     def _rank_order(self) -> "ContrastiveConfig":
-        if self.low_rank >= self.high_rank:
+        if self.low_rank is not None and self.high_rank is not None and self.low_rank >= self.high_rank:
             raise ValueError(
                 f"method.contrastive.low_rank={self.low_rank} must be below "
                 f"method.contrastive.high_rank={self.high_rank}: no rank is left between them"

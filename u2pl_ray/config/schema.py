@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
+from u2pl_ray.config.evaluation import EvaluationConfig
 from u2pl_ray.config.method import MethodConfig
 from u2pl_ray.config.sections import Count, Fraction, NonNegative, Positive, Scale, Section
 
@@ -144,6 +145,9 @@ class ModelConfig(Section):
     """Channels of the representation head."""
     dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.1
     """Dropout in both heads (channel-wise)."""
+    auxiliary_weight: NonNegative = 0.0
+    """Weight of the supervised loss of an auxiliary head on the last stage but one of the encoder (PSPNet: Zhao et al.,
+    CVPR 2017; the paper's Cityscapes settings: 0.4); 0: no such head."""
     normalization: Literal["batch", "group", "frozen"] = "batch"
     """batch: BatchNorm, synchronised over GPU workers; group: GroupNorm; frozen: BatchNorm with fixed statistics."""
 
@@ -178,6 +182,10 @@ class TrainConfig(Section):
     """Labeled images per step, over all workers."""
     unlabeled_batch_size: Count = 16
     """Unlabeled images per step, over all workers."""
+    micro_batch_size: Annotated[int, Field(ge=1)] | None = None
+    """Gradient accumulation: most images that a worker shows its network at once; null: all of its share of a step.
+    The gradient stays that of the global batch (normalisation, thresholds, dropout), for one more forward pass; only
+    the statistics of BatchNorm are of a part."""
     steps_per_epoch: Annotated[int, Field(ge=1)] | None = None
     """Optimizer steps per epoch; null: once through the unlabeled images. The same for every method."""
     eval_batch_size: Count = 4
@@ -229,6 +237,7 @@ class Config(Section):
     method: MethodConfig = MethodConfig()
     optim: OptimConfig = OptimConfig()
     train: TrainConfig = TrainConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
     resources: ResourceConfig = ResourceConfig()
     tracking: TrackingConfig = TrackingConfig()
 

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from u2pl_ray.config import checks
 from u2pl_ray.config.method import ContrastiveConfig, MemoryBankConfig
 from u2pl_ray.config.schema import IGNORE
 from u2pl_ray.method import memory_bank, pixels
@@ -96,6 +97,7 @@ class ContrastiveLoss:
         self.config = config
         self.push_cap = bank_config.push_cap
         self.num_classes = num_classes
+        self._ranks = checks.rank_window(config, num_classes)
         self.seed = seed
         self.collectives = collectives
         self.device = torch.device(device)
@@ -110,7 +112,7 @@ class ContrastiveLoss:
             label: [n_local, H, W] uint8, labels, then pseudo-labels; 255 = none.
             n_labeled: labeled images among them.
         """
-        window = rank_window(prob, label, n_labeled, self.config.low_rank, self.config.high_rank)
+        window = rank_window(prob, label, n_labeled, *self._ranks)
         own = prob.gather(1, label.long().clamp_max(self.num_classes - 1).unsqueeze(1)).squeeze(1)
         confident = (own > self.config.anchor_threshold) & (label != IGNORE)
         return Maps(pack_bits(window), label, confident)

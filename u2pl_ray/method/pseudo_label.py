@@ -16,7 +16,7 @@ from u2pl_ray.method.contrastive import ContrastiveLoss
 from u2pl_ray.method.contrastive_term import ContrastiveTerm
 from u2pl_ray.method.losses import pseudo_label_loss
 from u2pl_ray.method.maps import per_pixel
-from u2pl_ray.method.objective import Supervised
+from u2pl_ray.method.objective import Supervised, auxiliary_of
 from u2pl_ray.method.reliability import ignore, most_likely
 from u2pl_ray.method.statistics import pixel_counts
 from u2pl_ray.method.strong_view import StrongView
@@ -77,7 +77,7 @@ class PseudoLabel(Supervised):
 
         outputs = student(*self._student_input(batch, views, clock.step))
         logits, *of_views = outputs.logits.split([n_labeled, *[n_unlabeled] * len(views)])
-        supervised = self.supervised_loss(logits, batch.labels, total)
+        supervised = self.supervised_loss(logits, auxiliary_of(outputs), batch.labels, total)
         terms = [
             view.weight * self.unsupervised_loss(part, ignore(view.pseudo_labels, ~reliable), everywhere, trust.weights)
             for view, part, reliable, everywhere in zip(views, of_views, own, trust.everywhere, strict=True)

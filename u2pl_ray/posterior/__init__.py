@@ -15,12 +15,18 @@ from u2pl_ray.posterior.answer import (
     probability_better,
     threshold,
 )
+from u2pl_ray.posterior.belief import Believed
 from u2pl_ray.posterior.fit import Posterior, fit
+from u2pl_ray.posterior.importance import Importance, Importances, importances
+from u2pl_ray.posterior.margin import stopping_margin
 from u2pl_ray.posterior.proposals import encode, expected_improvement, propose, start_point
 from u2pl_ray.posterior.runs import Run, progress
 
 __all__ = [
     "Answer",
+    "Believed",
+    "Importance",
+    "Importances",
     "Posterior",
     "Prospect",
     "Purpose",
@@ -32,6 +38,7 @@ __all__ = [
     "expected_gain",
     "expected_improvement",
     "fit",
+    "importances",
     "interval",
     "leading",
     "next_replicates",
@@ -40,5 +47,6 @@ __all__ = [
     "propose",
     "seed_for",
     "start_point",
+    "stopping_margin",
     "threshold",
 ]

@@ -16,9 +16,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from u2pl_ray.config.errors import UserError
-from u2pl_ray.posterior.level import Level, Solution, effects, solve
+from u2pl_ray.posterior.frame import frames
+from u2pl_ray.posterior.level import Level, Solution, effects, evidences, solve
 from u2pl_ray.posterior.noise import run_weights, seed_correlations, seed_shares, summaries
-from u2pl_ray.posterior.prior import Hyper, covariance, grid
+from u2pl_ray.posterior.prior import Hyper, covariance, grid, log_priors
 from u2pl_ray.posterior.runs import Array, Run, Table, tabulate
 
 _ROUNDS = 4
@@ -112,15 +113,18 @@ def fit(
     table = tabulate(runs, [*([reference] if reference is not None else []), *(points or {})], maximize)
     at = _points(table.settings, points)
     index = None if reference is None else table.settings.index(reference)
-    weights = [np.ones(int((~np.isnan(table.values[:, k])).sum())) for k in range(len(table.times))]
+    count = len(table.settings)
+    framed = frames(table)
+    weights = [np.ones(len(table.setting)) for _ in table.times]
     flat = grid(smooth=False)
-    rhos = seed_shares(table, weights, index, flat)
-    best = _evidence(summaries(table, weights, rhos), len(table.settings), None, index, rhos, flat)
-    hyper = flat[int(np.argmax(best))]
+    priors = [covariance(hyper, count, None, index) for hyper in flat]
+    likely = log_priors(flat)
+    rhos = seed_shares(framed, weights, priors, likely)
+    levels = summaries(framed, weights, rhos)
+    prior = priors[int(np.argmax(_evidence(levels, priors, rhos) + likely))]
     for _ in range(_ROUNDS):
-        prior = covariance(hyper, len(table.settings), None, index)
-        weights = run_weights(table, summaries(table, weights, rhos), prior, rhos, weights)
-    levels = summaries(table, weights, rhos)
+        weights = run_weights(levels, prior, rhos, weights)
+        levels = summaries(framed, weights, rhos)
     choices = grid(at is not None)
     evidence = _grid_evidence(table, weights, levels, at, index, rhos, choices)
     keep = np.argsort(-evidence, kind="stable")[:_COMPONENTS]
@@ -129,14 +133,18 @@ def fit(
         keep = keep[:2]
     share = np.exp(evidence[keep] - evidence.max())
     share /= share.sum()
-    components = [_component(table, levels, choices[i], w, at, index, rhos) for i, w in zip(keep, share, strict=True)]
+    kernels: dict[float, Array] = {}
+    components = [
+        _component(table.times, levels, choices[i], w, covariance(choices[i], count, at, index, kernels), rhos)
+        for i, w in zip(keep, share, strict=True)
+    ]
     mean = sum((c.weight * c.mean for c in components), np.zeros(len(table.settings)))
     spread = sum((c.weight * c.covariance for c in components), np.zeros((len(mean), len(mean))))
     for c in components:
         spread += c.weight * np.outer(c.mean - mean, c.mean - mean)
     complete = np.bincount(table.setting, ~np.isnan(table.values[:, -1]), len(mean))
     degrees = max(3.0, float(np.maximum(complete - 1, 0).sum()) + 2)
-    correlations = seed_correlations(table, levels, hyper, index, rhos)
+    correlations = seed_correlations(table.times, levels, prior, rhos)
     return Posterior(
         table.settings,
         index,
@@ -165,24 +173,10 @@ def _points(settings: Sequence[str], points: Mapping[str, Sequence[float]] | Non
     return at
 
 
-def _evidence(
-    levels: Sequence[Level | None],
-    count: int,
-    points: Array | None,
-    reference: int | None,
-    rhos: Array,
-    choices: Sequence[Hyper],
-) -> Array:
-    """Return [G] log marginal likelihood times prior of each choice."""
-    found = []
-    kernels: dict[float, Array] = {}
-    for hyper in choices:
-        prior = covariance(hyper, count, points, reference, kernels)
-        parts = [
-            solve(level, prior, rho).evidence for level, rho in zip(levels, rhos, strict=True) if level is not None
-        ]
-        found.append(sum(parts) + hyper.log_prior)
-    return np.array(found)
+def _evidence(levels: Sequence[Level | None], priors: Sequence[Array], rhos: Array) -> Array:
+    """Return [G] log marginal likelihood under each prior, over all levels."""
+    parts = [evidences(level, priors, rho) for level, rho in zip(levels, rhos, strict=True) if level is not None]
+    return np.sum(parts, axis=0)
 
 
 def _grid_evidence(
@@ -194,42 +188,40 @@ def _grid_evidence(
     rhos: Array,
     choices: Sequence[Hyper],
 ) -> Array:
-    """Return [G] log posterior of each choice, from a subset of the settings where there are many."""
+    """Return [G] log posterior of each choice, flat ones first, from a subset of the settings where there are many."""
+    tried = np.unique(table.setting)
     if points is None:
-        return _evidence(levels, len(table.settings), None, reference, rhos, choices)
-    runs = np.bincount(table.setting, minlength=len(table.settings))
-    tried = np.flatnonzero(runs)
-    if len(tried) > _SUBSET:
+        tried = np.arange(len(table.settings))
+    elif len(tried) > _SUBSET:
+        runs = np.bincount(table.setting, minlength=len(table.settings))
         order = tried[np.argsort(-runs[tried], kind="stable")]
         chosen = np.unique(np.linspace(0, len(order) - 1, _SUBSET // 2).astype(int))
         tried = np.unique(np.concatenate([order[: _SUBSET // 2], order[chosen]]))
+        levels = summaries(frames(table, np.isin(table.setting, tried)), weights, rhos)
     place = np.full(len(table.settings), -1)
     place[tried] = np.arange(len(tried))
-    only = place[table.setting] >= 0
-    small = replace(table, setting=np.maximum(place[table.setting], 0))
+    small = [replace(level, seen=place[level.seen]) if level is not None else None for level in levels]
     at = int(place[reference]) if reference is not None and place[reference] >= 0 else None
-    return _evidence(summaries(small, weights, rhos, only), len(tried), points[tried], at, rhos, choices)
+    kernels: dict[float, Array] = {}
+    where = points[tried] if points is not None else None
+    priors = [covariance(hyper, len(tried), where, at, kernels) for hyper in choices]
+    flat = [prior for prior in priors if prior.ndim == 1]
+    found = [_evidence(small, group, rhos) for group in (flat, priors[len(flat) :]) if group]
+    return np.concatenate(found) + log_priors(choices)
 
 
 def _component(
-    table: Table,
-    levels: Sequence[Level | None],
-    hyper: Hyper,
-    weight: float,
-    points: Array | None,
-    reference: int | None,
-    rhos: Array,
+    times: Array, levels: Sequence[Level | None], hyper: Hyper, weight: float, prior: Array, rhos: Array
 ) -> Component:
-    """Return the posterior at full length under one choice of hyperparameters."""
-    prior = covariance(hyper, len(table.settings), points, reference)
-    mean, spread = np.zeros(len(table.settings)), np.zeros((len(table.settings),) * 2)
+    """Return the posterior at full length under one choice of hyperparameters, whose settings' prior is `prior`."""
+    mean, spread = np.zeros(len(prior)), np.zeros((len(prior),) * 2)
     luck = 0.0
     for k, (level, rho) in enumerate(zip(levels, rhos, strict=True)):
         if level is None:  # nobody got here: the time kernel alone
-            slope = float(np.sqrt(table.times[k - 1] / table.times[k]))
+            slope = float(np.sqrt(times[k - 1] / times[k]))
             more = (1 - slope**2) * luck
             center = float(mean.mean())
-            mean, spread, luck = center + slope * (mean - center), slope**2 * spread, luck
+            mean, spread = center + slope * (mean - center), slope**2 * spread
             spread += more * (np.diag(prior) if prior.ndim == 1 else prior)
             continue
         solution = solve(level, prior, rho)
@@ -245,10 +237,10 @@ def _step(
     slope[:, 0] += 1.0
     worth = solution.coefficients[0] + delta
     factor = 0.0
-    if level.slopes:
+    if level.frame.slopes:
         factor = float(solution.coefficients[1])
-        worth = worth + factor * (mean - level.center)
-        slope[:, 1] += mean - level.center
+        worth = worth + factor * (mean - level.frame.center)
+        slope[:, 1] += mean - level.frame.center
     new = factor**2 * spread + solution.variance * (slope @ solution.inverse @ slope.T)
     if left.ndim == 1:
         new[np.diag_indices_from(new)] += solution.variance * left

@@ -10,12 +10,14 @@ level, rho the part of it that all runs on a seed share, and p a run's weight (1
 enter by their weighted mean and the sums of squares around it, so the cost grows with settings, not with runs.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import cho_solve, cholesky
+from scipy.linalg import lapack
 
+from u2pl_ray.posterior.frame import Frame
 from u2pl_ray.posterior.runs import Array
 
 _PSEUDO = 3.0
@@ -28,6 +30,7 @@ _SLOPE_SD = 0.3
 class Level:
     """Hold the sufficient statistics of one level. n runs of s settings, q columns (a, b if any, one a shared seed)."""
 
+    frame: Frame
     seen: NDArray[np.intp]
     """[s] indices of the settings with a run here."""
     weight: Array
@@ -36,75 +39,42 @@ class Level:
     within_yy: float
     within_yh: Array
     within_hh: Array
-    runs: int
-    slopes: int
-    prior_slope: float
-    spread: float
-    """Robust variance of y given y_before, the scale of the priors."""
-    center: float
-    """The c of the model."""
     log_weight: float
 
+    @property
+    def columns(self) -> int:
+        """Number of columns q."""
+        return self.design.shape[1]
 
-def summarize(
-    setting: NDArray[np.intp],
-    seed: NDArray[np.intp],
-    y: Array,
-    before: Array | None,
-    weight: Array,
-    slope: float,
-    expected: float | None = None,
-    rho: float = 0.0,
-) -> Level:
+    @property
+    def pairs(self) -> bool:
+        """Tell whether any seed has two settings."""
+        return self.columns > 1 + self.frame.slopes
+
+
+def summarize(frame: Frame, weight: Array, rho: float = 0.0) -> Level:
     """Return the sufficient statistics of one level.
 
     Args:
-        setting: [n] index of each run's setting.
-        seed: [n] seeds.
-        y: [n] values at this level.
-        before: [n] values one level earlier, or None at the first.
+        frame: the level's runs.
         weight: [n] weights p.
-        slope: prior mean of b.
-        expected: variance to expect of y given `before`; it counts as 4 values.
         rho: the seeds' share of luck; where a seed has one setting alone, it is part of that run's own noise.
     """
-    columns = [np.ones(len(y))]
-    center = 0.0
-    residual = y
-    if before is not None:
-        center = float(np.median(before))
-        columns.append(before - center)
-        residual = y - slope * (before - center)
-    for one in np.unique(seed):
-        on = seed == one
-        if len(np.unique(setting[on])) > 1:
-            columns.append(on.astype(float))
-        else:
-            weight = np.where(on, (1 - rho) / (rho + (1 - rho) / weight), weight)
-    h = np.stack(columns, 1)
-    seen, row = np.unique(setting, return_inverse=True)
-    total = np.bincount(row, weight)
-    mean = np.bincount(row, weight * y) / total
-    design = np.stack([np.bincount(row, weight * column) / total for column in columns], 1)
-    dy, dh = y - mean[row], h - design[row]
-    quartiles = np.quantile(residual, [0.25, 0.75]) if len(y) > 3 else np.array([0.0, 0.0])
-    spread = float((quartiles[1] - quartiles[0]) / 1.349) ** 2 or float(np.var(residual))
-    if expected is not None:
-        spread = (len(y) * spread + 4 * expected) / (len(y) + 4)
-    spread = max(spread, 1e-12)
+    weight = np.where(frame.alone, (1 - rho) / (rho + (1 - rho) / weight), weight)
+    both = np.column_stack([frame.y, frame.columns])
+    total = np.add.reduceat(weight, frame.starts)
+    means = np.add.reduceat(weight[:, None] * both, frame.starts, axis=0) / total[:, None]
+    around = both - means[frame.row]
+    within = around.T @ (weight[:, None] * around)
     return Level(
-        seen=seen,
-        weight=np.asarray(total, float),
-        mean=mean,
-        design=design,
-        within_yy=float(weight @ dy**2),
-        within_yh=dh.T @ (weight * dy),
-        within_hh=dh.T @ (weight[:, None] * dh),
-        runs=len(y),
-        slopes=int(before is not None),
-        prior_slope=slope,
-        spread=spread,
-        center=center,
+        frame=frame,
+        seen=frame.seen,
+        weight=total,
+        mean=means[:, 0],
+        design=means[:, 1:],
+        within_yy=float(within[0, 0]),
+        within_yh=within[1:, 0],
+        within_hh=within[1:, 1:],
         log_weight=float(np.log(weight).sum() - np.log(total).sum()),
     )
 
@@ -135,61 +105,102 @@ def solve(level: Level, prior: Array, rho: float) -> Solution:
         prior: Sigma over v of all settings: [S, S], or its diagonal [S] where settings are independent.
         rho: the share of luck that runs on a seed have in common, in (0, 1).
     """
-    own = 1 - rho
-    noise = own / level.weight
+    factor, solved, log_det = _condition(level, prior, rho)
+    evidence, variance, coefficients, inverse = _regress(level, solved[None], log_det, _typical(level, prior), rho)
+    whitened = solved[:, 0] - solved[:, 1:] @ coefficients[0]
+    return Solution(
+        float(evidence[0]), float(variance[0]), coefficients[0], inverse[0], whitened, factor, solved[:, 1:]
+    )
+
+
+def evidences(level: Level, priors: Sequence[Array], rho: float) -> Array:
+    """Return [G] the log marginal likelihood under each of G priors, all diagonal [S] or all [S, S]. See `solve`."""
+    if priors[0].ndim == 1:
+        factor = np.stack(priors)[:, level.seen] + (1 - rho) / level.weight
+        solved = np.column_stack([level.mean, level.design]) / factor[:, :, None]
+        log_det = np.log(factor).sum(1)
+    else:
+        found = [_condition(level, prior, rho) for prior in priors]
+        solved, log_det = np.stack([f[1] for f in found]), np.array([f[2] for f in found])
+    return _regress(level, solved, log_det, np.array([_typical(level, prior) for prior in priors]), rho)[0]
+
+
+def _typical(level: Level, prior: Array) -> float:
+    """Return the mean prior variance over v of the settings seen."""
+    return float((prior[level.seen] if prior.ndim == 1 else prior[level.seen, level.seen]).sum()) / len(level.seen)
+
+
+def _condition(level: Level, prior: Array, rho: float) -> tuple[Array, Array, float]:
+    """Return M or its factor, M^-1 [mean, design], and log det M, for M = Sigma + noise of the settings' means."""
+    noise = (1 - rho) / level.weight
     right = np.column_stack([level.mean, level.design])
     if prior.ndim == 1:
         factor = prior[level.seen] + noise
-        solved = right / factor[:, None]
-        log_det = float(np.log(factor).sum())
-    else:
-        matrix = prior[np.ix_(level.seen, level.seen)]
-        matrix[np.diag_indices_from(matrix)] += noise
-        factor = cholesky(matrix, lower=True, check_finite=False)
-        solved = cho_solve((factor, True), right, check_finite=False)
-        log_det = 2 * float(np.log(np.diag(factor)).sum())
-    q = level.design.shape[1]
+        return factor, right / factor[:, None], float(np.log(factor).sum())
+    matrix = prior[level.seen[:, None], level.seen]
+    matrix[np.diag_indices_from(matrix)] += noise
+    factor, info = lapack.dpotrf(matrix.T, lower=1, overwrite_a=1)
+    if info:
+        raise np.linalg.LinAlgError("the settings' covariance is not positive definite")
+    solved, _ = lapack.dpotrs(factor, right, lower=1)
+    return factor, solved, 2 * float(np.log(np.diag(factor)).sum())
+
+
+def _regress(
+    level: Level, solved: Array, log_det: Array | float, typical: Array | float, rho: float
+) -> tuple[Array, Array, Array, Array]:
+    """Return evidence [G], v [G], coefficients [G, q] and their covariance over v [G, q, q].
+
+    Args:
+        level: its statistics.
+        solved: [G, s, 1 + q] M^-1 [mean, design] under each prior.
+        log_det: [G] log det M.
+        typical: [G] mean prior variance of a setting over v.
+        rho: the seeds' share of luck.
+    """
+    own, q, frame = 1 - rho, level.columns, level.frame
     precision = np.full(q, 1 / rho)
     precision[0] = 0.0
     expected = np.zeros(q)
-    if level.slopes:
-        precision[1] = level.spread / _SLOPE_SD**2
-        expected[1] = level.prior_slope
-    a = level.design.T @ solved[:, 1:] + level.within_hh / own + np.diag(precision)
-    u = level.design.T @ solved[:, 0] + level.within_yh / own + precision * expected
+    if frame.slopes:
+        precision[1] = frame.spread / _SLOPE_SD**2
+        expected[1] = frame.slope
+    a = level.design.T @ solved[:, :, 1:] + (level.within_hh / own + np.diag(precision))
+    u = solved[:, :, 0] @ level.design + (level.within_yh / own + precision * expected)
     inverse = np.linalg.inv(a)
-    coefficients = inverse @ u
-    square = level.mean @ solved[:, 0] + level.within_yy / own + precision @ expected**2 - u @ coefficients
-    count = level.runs - 1
-    scale = level.spread / (1 + float(np.mean(prior[level.seen] if prior.ndim == 1 else np.diag(prior)[level.seen])))
-    variance = (max(float(square), 0.0) + _PSEUDO * scale) / (count + _PSEUDO)
-    log_det += (level.runs - len(level.seen)) * np.log(own) + (q - 1 - level.slopes) * np.log(rho)
-    log_det += float(np.linalg.slogdet(a)[1]) - level.log_weight
+    coefficients = (inverse @ u[:, :, None])[:, :, 0]
+    square = solved[:, :, 0] @ level.mean + level.within_yy / own + precision @ expected**2
+    square -= (u * coefficients).sum(1)
+    scale = frame.spread / (1 + typical)
+    count = len(frame.y) - 1 + _PSEUDO
+    variance = (np.maximum(square, 0.0) + _PSEUDO * scale) / count
+    log_det = log_det + (len(frame.y) - len(level.seen)) * np.log(own) + (q - 1 - frame.slopes) * np.log(rho)
+    log_det = log_det + np.linalg.slogdet(a)[1] - level.log_weight
     # The prior of v is inverse gamma with mean `scale`, which depends on the settings' prior: its constant counts.
-    evidence = -0.5 * (count + _PSEUDO) * np.log(variance) - 0.5 * log_det + 0.5 * _PSEUDO * np.log(scale)
-    whitened = solved[:, 0] - solved[:, 1:] @ coefficients
-    return Solution(
-        float(evidence), variance, coefficients, np.asarray(inverse, float), whitened, factor, solved[:, 1:]
-    )
+    evidence = -0.5 * count * np.log(variance) - 0.5 * log_det + 0.5 * _PSEUDO * np.log(scale)
+    return evidence, variance, coefficients, np.asarray(inverse, float)
 
 
 def effects(level: Level, solution: Solution, prior: Array) -> tuple[Array, Array, Array]:
     """Return the settings' effects at this level.
+
+    Args:
+        level: its statistics.
+        solution: what `solve` made of it.
+        prior: the same prior.
 
     Returns:
         mean [S] of delta; its covariance over v given the coefficients, [S, S] or the diagonal [S]; and [S, q] the
         derivative of delta's mean by the coefficients.
     """
     if prior.ndim == 1:
-        gain = np.zeros(len(prior))
-        gain[level.seen] = prior[level.seen]
         mean = np.zeros(len(prior))
         mean[level.seen] = prior[level.seen] * solution.whitened
-        slope = np.zeros((len(prior), level.design.shape[1]))
+        slope = np.zeros((len(prior), level.columns))
         slope[level.seen] = -prior[level.seen, None] * solution.solved_design
         left = prior.copy()
         left[level.seen] -= prior[level.seen] ** 2 / solution.factor
         return mean, left, slope
     cross = prior[:, level.seen]
-    half = cho_solve((solution.factor, True), cross.T, check_finite=False)
-    return cross @ solution.whitened, prior - cross @ half, -cross @ solution.solved_design
+    half, _ = lapack.dtrtrs(solution.factor, cross.T, lower=1)
+    return cross @ solution.whitened, prior - half.T @ half, -cross @ solution.solved_design

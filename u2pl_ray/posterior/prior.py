@@ -1,6 +1,7 @@
 """What is believed of the settings before any training: alike in spread, and perhaps smooth over the parameters."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,8 +12,11 @@ from u2pl_ray.posterior.runs import Array
 _REFERENCE_EXTRA = 0.25
 """Variance, in units of a run's luck, by which the reference may differ from settings of its kind: it was not drawn
 from the search space, so it is hardly shrunk towards those that were."""
-_SNRS = (0.1, 0.2, 0.4, 0.7, 1.1, 1.8, 3.2)
-_SMOOTH_SNRS = (0.4, 1.0, 2.5)
+_SNRS = (0.03, 0.1, 0.2, 0.4, 0.7, 1.1, 1.8, 3.2)
+_SMOOTH_SNRS = (0.15, 0.4, 1.0, 2.5)
+_LIKELY_SNR, _SNR_SPREAD = 0.1, 1.2
+"""Center and log standard deviation of the signal-to-noise ratio's prior. It doubts: centered at 1, one search in ten
+claimed a gain where all settings were alike, and what was picked was no better."""
 _SHAPES = ((0.3, 0.02), (0.3, 0.5), (0.6, 0.02), (0.6, 0.5), (1.2, 0.02), (1.2, 0.5))
 
 
@@ -30,16 +34,24 @@ class Hyper:
     nugget: float = 1.0
     length: float = 1.0
 
-    @property
-    def log_prior(self) -> float:
-        """Log density of the prior: the signal-to-noise ratio is log-normal around 1 within a factor of about 3."""
-        return -0.5 * (math.log(self.snr) / 1.2) ** 2
-
 
 def grid(smooth: bool) -> list[Hyper]:
-    """Return the candidates: flat ones, and smooth ones where the settings have points."""
+    """Return the candidates, flat ones first, and smooth ones where the settings have points."""
     flat = [Hyper(snr) for snr in _SNRS]
     return flat + [Hyper(snr, nugget, length) for length, nugget in _SHAPES for snr in _SMOOTH_SNRS] if smooth else flat
+
+
+def log_priors(choices: Sequence[Hyper]) -> Array:
+    """Return [G] the log prior of the candidates of `grid`: flat and smooth ones are equally likely as a group.
+
+    Within each, the signal-to-noise ratio is log-normal.
+    """
+    flat = np.array([choice.nugget >= 1 for choice in choices])
+    found = -0.5 * (np.log([choice.snr / _LIKELY_SNR for choice in choices]) / _SNR_SPREAD) ** 2
+    for group in (flat, ~flat):
+        if group.any():
+            found[group] -= np.logaddexp.reduce(found[group])
+    return np.asarray(found, float)
 
 
 def matern(a: Array, b: Array, length: float) -> Array:

@@ -7,6 +7,7 @@ from scipy.special import ndtr
 from scipy.stats import qmc
 
 from u2pl_ray.config.errors import UserError
+from u2pl_ray.posterior.belief import Believed, believe, log_density, weight
 from u2pl_ray.posterior.fit import fit
 from u2pl_ray.posterior.runs import Array, Run
 
@@ -14,6 +15,7 @@ START = 8
 """Settings that are spread evenly before the posterior proposes."""
 _CANDIDATES = 256
 _NEAR = 48
+_BELIEVED = 64
 _STEP = 0.08
 """Standard deviation of candidates around the best settings, in the unit cube."""
 
@@ -46,10 +48,25 @@ def encode(unit: Sequence[float], categories: Sequence[int]) -> list[float]:
     return found
 
 
-def start_point(dimensions: int, number: int, seed: int) -> Array:
-    """Return [d] the `number`-th point (from 0) of a scrambled Sobol sequence in the unit cube."""
+def start_point(
+    categories: Sequence[int], number: int, seed: int, beliefs: Sequence[Believed | None] | None = None
+) -> Array:
+    """Return [d] the `number`-th point (from 0) of a scrambled Sobol sequence in the unit cube.
+
+    With beliefs, the first point is what is believed, and then every other one is drawn from the beliefs: half of the
+    start stays spread evenly, so that a wrong belief is found out.
+
+    Args:
+        categories: [d] number of categories of each parameter, 0 for numbers.
+        number: counted from 0.
+        seed: the sampler's seed.
+        beliefs: [d] where good values are believed to lie (see belief.py), None for nothing.
+    """
     size = max(0, number).bit_length()  # whole powers of two
-    return np.asarray(qmc.Sobol(dimensions, seed=seed).random_base2(size)[number], float)
+    point = np.asarray(qmc.Sobol(len(categories), seed=seed).random_base2(size)[number], float)
+    if beliefs is None or number % 2:
+        return point
+    return believe(point, beliefs, categories, exact=number == 0)
 
 
 def propose(
@@ -61,12 +78,14 @@ def propose(
     seed: int,
     reference: str | None = None,
     maximize: bool = True,
+    beliefs: Sequence[Believed | None] | None = None,
 ) -> Array:
     """Return the next setting to try, [d] in the unit cube.
 
     Among fresh Sobol points and points around the leaders, takes the one whose worth is expected to exceed the best
     worth known by most. Settings that are still running count as if they had turned out as expected, so parallel
-    proposals differ. The same arguments give the same setting.
+    proposals differ. Beliefs weigh candidates by their density to the power 10 / (settings tried): they fade. The same
+    arguments give the same setting.
 
     Args:
         runs: all runs so far, stopped ones too.
@@ -77,14 +96,19 @@ def propose(
         seed: the sampler's seed.
         reference: the setting to beat, hardly shrunk towards the others.
         maximize: whether a larger value is better.
+        beliefs: [d] where good values are believed to lie (see belief.py), None for nothing.
     """
-    dimensions = len(categories)
     if number < START or not runs:
-        return start_point(dimensions, number, seed)
+        return start_point(categories, number, seed, beliefs)
     rng = np.random.default_rng([seed, number])
     tried = list(dict.fromkeys(run.setting for run in runs))
     at = np.array([points[name] for name in tried], float)
     candidates = _candidates(at, runs, tried, categories, rng, maximize)
+    log_weights = None
+    if beliefs is not None:
+        drawn = qmc.Sobol(len(categories), seed=rng).random(_BELIEVED)
+        candidates = np.vstack([candidates, [believe(point, beliefs, categories) for point in drawn]])
+        log_weights = weight(len(tried)) * log_density(candidates, beliefs, categories)
     best = expected_improvement(
         runs,
         {name: encode(points[name], categories) for name in tried},
@@ -92,6 +116,7 @@ def propose(
         [encode(point, categories) for point in pending],
         reference,
         maximize,
+        log_weights=log_weights,
     )
     return np.asarray(candidates[best[0]], float)
 
@@ -104,6 +129,7 @@ def expected_improvement(
     reference: str | None = None,
     maximize: bool = True,
     count: int = 1,
+    log_weights: Array | None = None,
 ) -> list[int]:
     """Return the indices of `count` candidates for a batch, best first.
 
@@ -115,6 +141,7 @@ def expected_improvement(
         reference: the setting to beat.
         maximize: whether a larger value is better.
         count: size of the batch.
+        log_weights: logarithms of what each candidate's expected improvement is multiplied by; none if None.
     """
     extra = {f"\0pending {i}": place for i, place in enumerate(pending)}
     new = {f"\0candidate {i}": place for i, place in enumerate(places)}
@@ -131,6 +158,8 @@ def expected_improvement(
         sd = np.sqrt(np.maximum(covariance[candidate, candidate], 1e-18))
         z = (posterior.mean[candidate] - best) / sd
         gain = sd * (z * ndtr(z) + np.exp(-0.5 * z * z) / np.sqrt(2 * np.pi))
+        if log_weights is not None:
+            gain = np.log(np.maximum(gain, 1e-300)) + log_weights
         gain[found] = -np.inf
         found.append(int(np.argmax(gain)))
         _imagine(covariance, int(candidate[found[-1]]), noise)

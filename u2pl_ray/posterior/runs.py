@@ -44,7 +44,7 @@ def progress(epoch: int, epochs: int, warmup: int = 0) -> float:
 
 @dataclass(frozen=True)
 class Table:
-    """Hold the runs as arrays. N runs, S settings, L progress levels.
+    """Hold the runs as arrays, sorted by setting and seed. N runs, S settings, L progress levels.
 
     Args:
         settings: [S] names, in the order of `setting`.
@@ -84,22 +84,23 @@ def tabulate(runs: Sequence[Run], settings: Sequence[str], maximize: bool = True
             raise UserError(f"a run of setting {run.setting!r} has no values, or progress outside (0, 1]")
     names = list(dict.fromkeys([*settings, *(run.setting for run in runs)]))
     index = {name: i for i, name in enumerate(names)}
+    runs = sorted(runs, key=lambda run: (index[run.setting], run.seed))
     times = _levels(runs)
-    sign = 1.0 if maximize else -1.0
+    counts, shares, series = _flat(runs)
+    owner = np.repeat(np.arange(len(runs)), counts)
+    if not maximize:
+        series = -series
     values = np.full((len(runs), len(times)), np.nan)
-    for i, run in enumerate(runs):
-        shares = np.fromiter(run.values, float)
-        series = np.fromiter(run.values.values(), float)
-        for k, time in enumerate(times):
-            near = np.flatnonzero(np.abs(shares - time) <= _SAME * time + 1e-9)
-            if len(near):
-                values[i, k] = sign * series[near[np.argmin(np.abs(shares[near] - time))]]
+    for k, time in enumerate(times):
+        near = np.flatnonzero(np.abs(shares - time) <= _SAME * time + 1e-9)
+        near = near[np.argsort(-np.abs(shares[near] - time), kind="stable")]
+        values[owner[near], k] = series[near]  # of several the nearest, which comes last
     setting = np.array([index[run.setting] for run in runs])
     _fill(values, times)
     for k in range(len(times)):
         _pull_up_bad_tail(values[:, k], setting)
     seeds = np.array([run.seed for run in runs])
-    return Table(names, setting, seeds, times, values, _epoch_variance(runs))
+    return Table(names, setting, seeds, times, values, epoch_variance(runs))
 
 
 def _levels(runs: Sequence[Run]) -> Array:
@@ -142,12 +143,28 @@ def _pull_up_bad_tail(column: Array, setting: NDArray[np.intp]) -> None:
         np.maximum(column, middle - _BAD_TAIL * (upper - middle), out=column, where=alone)
 
 
-def _epoch_variance(runs: Sequence[Run], last: int = 6) -> float:
-    """Return the median over runs of the variance of the last values around a straight line; 0 if none has enough."""
-    found = []
-    for run in runs:
-        shares = sorted(run.values)[-last:]
-        if len(shares) == last:
-            line = np.polyfit(shares, [run.values[share] for share in shares], 1, full=True)
-            found.append(float(line[1][0]) / (last - 2) if len(line[1]) else 0.0)
-    return float(np.median(found)) if found else 0.0
+def epoch_variance(runs: Sequence[Run], last: int = 6) -> float:
+    """Return the median over runs of the variance of the last values around a straight line; 0 if none has enough.
+
+    Args:
+        runs: at least one.
+        last: how many of a run's values are used.
+    """
+    counts, shares, series = _flat(runs)
+    enough = counts >= last
+    if not enough.any():
+        return 0.0
+    order = np.lexsort((shares, np.repeat(np.arange(len(counts)), counts)))
+    at = np.cumsum(counts)[enough, None] - last + np.arange(last)
+    x, y = shares[order][at], series[order][at]
+    x, y = x - x.mean(1, keepdims=True), y - y.mean(1, keepdims=True)
+    line = (x * y).sum(1, keepdims=True) / (x * x).sum(1, keepdims=True)
+    return float(np.median(((y - line * x) ** 2).sum(1)) / (last - 2))
+
+
+def _flat(runs: Sequence[Run]) -> tuple[NDArray[np.intp], Array, Array]:
+    """Return the number of values of each run, and all progress and values, run after run."""
+    counts = np.array([len(run.values) for run in runs])
+    shares = np.concatenate([np.fromiter(run.values, float, len(run.values)) for run in runs])
+    series = np.concatenate([np.fromiter(run.values.values(), float, len(run.values)) for run in runs])
+    return counts, shares, series

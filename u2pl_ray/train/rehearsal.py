@@ -52,7 +52,13 @@ def _try(config: Config, side: int) -> tuple[Exception, bool] | None:
     student = Segmentor(model, classes, config.method.contrasts, config.seed).train()
     teacher: Any = Teacher(student).module
     objective: Any = build_objective(
-        config.method, classes, config.model.representation_dim, config.seed, Collectives(device), device
+        config.method,
+        classes,
+        config.model.representation_dim,
+        config.seed,
+        Collectives(device),
+        device,
+        auxiliary_weight=config.model.auxiliary_weight,
     )
     optimizer = build_optimizer(config.optim, student)
     # Nothing depends on more images than a pair, which is what mixing needs; one is what BatchNorm cannot take.

@@ -244,6 +244,8 @@ def plan_search(
     drawn = [path for path, parameter in space.parameters.items() if parameter.choices is not None]
     if choice.spec.numbers_only and drawn:
         notes.append(f"{choice.name} moves numbers alone; it draws {', '.join(drawn)} at random")
+    if space.beliefs and not choice.spec.priors:
+        notes.append(f"{choice.name} takes no priors; those of {', '.join(space.beliefs)} are ignored")
     examine(config)
     connect()
     room = fit(config, nodes(), max_concurrent, autoscale)

@@ -62,10 +62,22 @@ class WandbListener(Listener):
 def sweep_of(space_text: str) -> dict[str, Any]:
     """Convert a space file to a W&B Sweep, without `early_terminate`: the driver stops trials, not W&B.
 
-    A sweep has one metric, the first of several objectives.
+    A sweep has one metric, the first of several objectives, and no priors, which W&B does not know.
     """
     tree = dict(read_yaml(space_text))
     if isinstance(tree.get("metric"), list):
         tree["metric"] = tree["metric"][0]
     tree.pop("early_terminate", None)
+    tree["parameters"] = _without_priors(tree["parameters"])
     return tree
+
+
+def _without_priors(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parameters, nested ones too, without their priors."""
+    found = {}
+    for name, body in parameters.items():
+        if "parameters" in body:
+            found[name] = {**body, "parameters": _without_priors(body["parameters"])}
+        else:
+            found[name] = {key: value for key, value in body.items() if key != "prior"}
+    return found

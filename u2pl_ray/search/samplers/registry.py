@@ -62,6 +62,7 @@ class SamplerSpec:
         one_objective: it cannot handle several objectives.
         by_constraint: failed trials are shown to it as violated constraints; else with the worst value so far.
         numbers_only: it moves numbers alone, and draws choices at random.
+        priors: it starts from the priors of a space.
     """
 
     build: Callable[..., samplers.BaseSampler]
@@ -71,6 +72,7 @@ class SamplerSpec:
     one_objective: bool = False
     by_constraint: bool = False
     numbers_only: bool = False
+    priors: bool = False
 
 
 SAMPLERS: dict[str, SamplerSpec] = {

@@ -12,7 +12,8 @@ from typing import Any
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from u2pl_ray.config.errors import UserError, nearest
-from u2pl_ray.search.space.parameter import Parameter, is_number, multiple, same
+from u2pl_ray.search.space.parameter import Parameter, is_number, multiple, number_of, same
+from u2pl_ray.search.space.prior import with_prior
 
 _RANGE = ("min", "max")
 _KEYS: dict[str, tuple[str, ...]] = {
@@ -54,7 +55,9 @@ def parse_parameter(path: str, body: Mapping[str, Any], whole: bool, where: str)
     kind = _kind(body, where)
     allowed = _KEYS[kind]
     for key in body:
-        if key not in (*allowed, "distribution"):
+        if key == "prior" and kind == "constant":
+            raise UserError(f"{where}: a constant has no prior: leave it out")
+        if key not in (*allowed, "distribution", "prior"):
             raise UserError(
                 f"{where}: {key} does not belong to {kind} (it takes {', '.join(allowed)}){nearest(str(key), allowed)}"
             )
@@ -65,9 +68,11 @@ def parse_parameter(path: str, body: Mapping[str, Any], whole: bool, where: str)
     if kind == "constant":
         return (body["value"],)
     if kind == "categorical":
-        return _categorical(path, body["values"], where)
-    low, high, quantum = _numbers(kind, body, whole, where)
-    return _numeric(path, kind, low, high, quantum, whole, where)
+        parameter = _categorical(path, body["values"], where)
+    else:
+        low, high, quantum = _numbers(kind, body, whole, where)
+        parameter = _numeric(path, kind, low, high, quantum, whole, where)
+    return with_prior(parameter, body["prior"], where) if "prior" in body else parameter
 
 
 def _kind(body: Mapping[str, Any], where: str) -> str:
@@ -162,14 +167,3 @@ def _numeric(
     if log:
         return Parameter(path, FloatDistribution(float(first), float(last), log=True), quantum=quantum)
     return Parameter(path, FloatDistribution(float(first), float(last), step=float(quantum)))
-
-
-def number_of(value: Any) -> Any:
-    """Return the number that a text such as `"1e-3"` is; anything else as it is."""
-    if isinstance(value, str):
-        for kind in (int, float):
-            try:
-                return kind(value)
-            except ValueError:
-                continue
-    return value

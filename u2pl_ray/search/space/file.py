@@ -11,8 +11,8 @@ from u2pl_ray.config import metrics, overrides
 from u2pl_ray.config.errors import UserError, nearest
 from u2pl_ray.config.schema import Config
 from u2pl_ray.config.yaml_text import read_yaml
-from u2pl_ray.search.space.distributions import number_of, parse_parameter
-from u2pl_ray.search.space.parameter import Parameter
+from u2pl_ray.search.space.distributions import parse_parameter
+from u2pl_ray.search.space.parameter import Parameter, number_of
 from u2pl_ray.search.space.shipped import shipped_spaces
 from u2pl_ray.search.space.space import Metric, Space, extremes
 
@@ -175,7 +175,7 @@ def _collect(body: Mapping[Any, Any], prefix: str, source: str, found: dict[str,
 
 
 def _with_numbers(item: Mapping[str, Any], field: TypeAdapter[Any]) -> dict[str, Any]:
-    """Return the mapping with texts that the setting takes for numbers as numbers, in `value` and `values`."""
+    """Return the mapping with texts that the setting takes for numbers as numbers: `value`, `values` and `prior`."""
 
     def read(value: Any) -> Any:
         try:
@@ -184,8 +184,9 @@ def _with_numbers(item: Mapping[str, Any], field: TypeAdapter[Any]) -> dict[str,
             return value
 
     result = dict(item)
-    if "value" in result:
-        result["value"] = read(result["value"])
+    for key in ("value", "prior"):
+        if key in result and not isinstance(result[key], list):
+            result[key] = read(result[key])
     if isinstance(result.get("values"), list):
         result["values"] = [read(value) for value in result["values"]]
     return result

@@ -7,6 +7,7 @@ alone. So the trial called `paper` is the paper's own setting if the configurati
 from typing import Any
 
 from u2pl_ray.config import overrides
+from u2pl_ray.config.checks import PAPER_RANKS
 from u2pl_ray.config.errors import UserError
 from u2pl_ray.config.schema import Config
 from u2pl_ray.search.space.space import Space
@@ -31,7 +32,8 @@ def paper_setting(space: Space, base: Config) -> tuple[dict[str, Any], list[str]
     """
     if all(parameter.distribution.single() for parameter in space.parameters.values()):
         return {}, []  # nothing to choose
-    paper = Config()
+    low, high = PAPER_RANKS  # the schema's follow the number of classes
+    paper = overrides.apply(Config(), {"method.contrastive.low_rank": low, "method.contrastive.high_rank": high})
     setting: dict[str, Any] = {}
     notes: list[str] = []
     for path, parameter in space.parameters.items():

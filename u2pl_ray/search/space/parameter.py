@@ -17,12 +17,14 @@ class Parameter:
         distribution: what the sampler draws from.
         quantum: drawn values are moved to the nearest multiple of it (log scales; a linear scale has it as its step).
         choices: values in the configuration of a categorical setting, in the order of `distribution.choices`.
+        prior: lowest and highest value that are believed good, equal for one value or choice; None where nothing is.
     """
 
     path: str
     distribution: BaseDistribution
     quantum: float | None = None
     choices: tuple[Any, ...] | None = None
+    prior: tuple[Any, Any] | None = None
 
     def decode(self, stored: Any) -> Any:
         """Convert a value in the study to the value in the configuration."""
@@ -103,6 +105,16 @@ class Parameter:
             low, high, value = math.log(low), math.log(high), math.log(value)
         return float((value - low) / (high - low))
 
+    def believed(self) -> tuple[float, float] | None:
+        """Return the prior's ends in the unit cube; those of the i-th of n choices are i / n and (i + 1) / n."""
+        if self.prior is None:
+            return None
+        if self.choices is not None:
+            index = next(i for i, choice in enumerate(self.choices) if same(choice, self.prior[0]))
+            return index / len(self.choices), (index + 1) / len(self.choices)
+        low, high = (self.position(value) for value in self.prior)
+        return None if low is None or high is None else (low, high)
+
     def extent(self) -> str:
         """Format the range for display: `0.1 .. 1 (log)`, `linear | cosine`."""
         if self.choices is not None:
@@ -151,3 +163,14 @@ def same(one: Any, other: Any) -> bool:
 def is_number(value: Any) -> bool:
     """Tell whether a value is a number; True and False are not."""
     return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def number_of(value: Any) -> Any:
+    """Return the number that a text such as `"1e-3"` is; anything else as it is."""
+    if isinstance(value, str):
+        for kind in (int, float):
+            try:
+                return kind(value)
+            except ValueError:
+                continue
+    return value

@@ -64,6 +64,12 @@ class Space:
         """Return the Optuna distribution of each parameter by dotted path."""
         return {path: parameter.distribution for path, parameter in self.parameters.items()}
 
+    @property
+    def beliefs(self) -> dict[str, tuple[float, float]]:
+        """Return the parameters that have a prior, with its ends in the unit cube (see `posterior/belief.py`)."""
+        found = {path: parameter.believed() for path, parameter in self.parameters.items()}
+        return {path: ends for path, ends in found.items() if ends is not None}
+
     def decode(self, stored: Mapping[str, Any]) -> dict[str, Any]:
         """Convert a trial's parameters in the study to settings by dotted path."""
         return {path: self.parameters[path].decode(value) for path, value in stored.items() if path in self.parameters}

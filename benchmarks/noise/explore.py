@@ -1,0 +1,149 @@
+"""Ways to explore: which settings are tried, and how long each is trained."""
+
+import heapq
+import math
+from collections.abc import Callable
+
+import numpy as np
+
+from benchmarks.noise.search import Search
+from benchmarks.noise.world import EPOCHS, POOL, WARMUP, Array, World, pool
+from u2pl_ray.posterior import expected_improvement
+
+_BATCH_START = 8
+
+Ask = Callable[[list[tuple[int, int, float]], set[int]], int]
+"""Propose a setting from the (setting, epochs, value) of those that ended and the settings that were taken."""
+
+
+def random_order(world: World, rng: np.random.Generator) -> Ask:
+    """Return random sampling without replacement."""
+    order = [int(x) for x in rng.permutation(POOL) if x != world.paper]
+
+    def ask(history: list[tuple[int, int, float]], taken: set[int]) -> int:
+        return next(x for x in order if x not in taken)
+
+    return ask
+
+
+def parzen(world: World, rng: np.random.Generator) -> Ask:
+    """Return Optuna's TPE in short: 10 random settings, then the best of 24 draws by univariate Parzen densities."""
+    first = random_order(world, rng)
+
+    def density(points: Array, at: Array) -> Array:
+        centers = np.sort(np.vstack([points, np.full((1, points.shape[1]), 0.5)]), axis=0)
+        edges = np.vstack([np.zeros(points.shape[1]), centers, np.ones(points.shape[1])])
+        gaps = np.diff(edges, axis=0)
+        width = np.clip(np.maximum(gaps[:-1], gaps[1:]), 1 / min(100, 1 + len(centers)), 1.0)
+        kernel = np.exp(-0.5 * ((at[:, None] - centers) / width) ** 2) / width
+        return np.asarray(np.log(kernel.mean(1) + 1e-12).sum(1), float)
+
+    def ask(history: list[tuple[int, int, float]], taken: set[int]) -> int:
+        if len(history) < 10:
+            return first(history, taken)
+        order = [h[0] for h in sorted(history, key=lambda h: (-h[1], -h[2]))]  # whole trainings first
+        good = min(math.ceil(0.1 * len(order)), 25)
+        free = np.array([x for x in range(POOL) if x not in taken])
+        likely = density(pool()[order[:good]], pool()[free])
+        share = np.exp(likely - likely.max())
+        drawn = rng.choice(len(free), min(24, len(free)), p=share / share.sum())
+        score = likely[drawn] - density(pool()[order[good:]], pool()[free[drawn]])
+        return int(free[drawn[np.argmax(score)]])
+
+    return ask
+
+
+def explore_whole(search: Search, budget: float, ask: Ask) -> None:
+    """Train the paper's setting and new ones in full, all on one seed, until the budget is spent."""
+    taken = {search.world.paper}
+    search.train(search.world.paper, 0)
+    history: list[tuple[int, int, float]] = []
+    while search.spent + 1 <= budget and len(taken) < POOL:
+        setting = ask(history, taken)
+        taken.add(setting)
+        history.append((setting, EPOCHS, search.train(setting, 0)))
+
+
+def explore_halving(search: Search, budget: float, parallel: int, ask: Ask, grace: float, factor: int = 3) -> None:
+    """Explore with asynchronous successive halving, the stopping variant, in simulated time."""
+    rungs = []
+    after = max(1, math.ceil(grace * (EPOCHS - WARMUP) - 1e-9))
+    while WARMUP + after < EPOCHS:
+        rungs.append(WARMUP + after)
+        after *= factor
+    steps = [*rungs, EPOCHS]
+    paper, at = search.world.paper, {rung: list[float]() for rung in rungs}
+    history: list[tuple[int, int, float]] = []
+    taken: set[int] = set()
+    queue: list[tuple[float, int, int, int]] = []  # when, tie breaker, setting, index of the step it is on the way to
+    now, count = 0.0, 0
+    while True:
+        committed = search.spent + sum(steps[i] - (steps[i - 1] if i else 0) for *_, i in queue) / EPOCHS
+        if len(queue) < parallel and committed + steps[0] / EPOCHS <= budget and len(taken) < POOL:
+            setting = paper if not taken else ask(history, taken | {paper})
+            taken.add(setting)
+            heapq.heappush(queue, (now + steps[0], count, setting, 0))
+            count += 1
+            continue
+        if not queue:
+            return
+        now, _, setting, i = heapq.heappop(queue)
+        value = search.train(setting, 0, steps[i])
+        if steps[i] < EPOCHS:
+            at[steps[i]].append(value)
+            cut = sorted(at[steps[i]], reverse=True)[max(len(at[steps[i]]) // factor, 1) - 1]
+            ahead = sum(steps[j] - (steps[j - 1] if j else 0) for *_, j in queue) + steps[i + 1] - steps[i]
+            if (value >= cut or setting == paper) and search.spent + ahead / EPOCHS <= budget:
+                heapq.heappush(queue, (now + steps[i + 1] - steps[i], count, setting, i + 1))
+                count += 1
+                continue
+        history.append((setting, steps[i], value))
+
+
+def explore_noisy_gp(
+    search: Search, budget: float, whole_budget: float, parallel: int, rng: np.random.Generator, grace: float
+) -> None:
+    """Explore by expected improvement of the posterior; the third of the started with the best mean goes on.
+
+    Args:
+        search: the search.
+        budget: trainings to spend on exploring.
+        whole_budget: trainings of the whole search, replicates included.
+        parallel: trainings at once.
+        rng: for the candidates.
+        grace: part of the epochs after the warm-up at which most are stopped.
+    """
+    world = search.world
+    first = WARMUP + max(1, math.ceil(grace * (EPOCHS - WARMUP) - 1e-9))
+    order = [int(x) for x in rng.permutation(POOL) if x != world.paper]
+    search.train(world.paper, 0)
+    tried = [world.paper]
+    whole = {world.paper}
+    while search.spent + first / EPOCHS <= budget:
+        room = max(1, int((budget - search.spent) * EPOCHS / first))
+        fresh = [x for x in order if x not in tried]
+        if len(tried) <= _BATCH_START:
+            batch = fresh[: min(room, max(_BATCH_START, min(parallel, 24)))]
+        else:
+            some = [fresh[i] for i in rng.permutation(len(fresh))[:192]]
+            encoded = {str(x): pool()[x].tolist() for x in tried}
+            places = [pool()[x].tolist() for x in some]
+            found = expected_improvement(
+                search.runs(), encoded, places, reference=str(world.paper), count=min(room, parallel)
+            )
+            batch = [some[i] for i in found]
+        for setting in batch:
+            search.train(setting, 0, first)
+            tried.append(setting)
+        goal = math.ceil(len(tried) / 3)
+        if goal <= len(whole):
+            continue
+        posterior = search.posterior(smooth=True)
+        search.look(posterior, whole_budget)
+        for i in np.argsort(-posterior.mean, kind="stable"):
+            setting = int(posterior.settings[i])
+            if len(whole) >= goal or search.spent + 1 - first / EPOCHS > budget:
+                break
+            if setting not in whole:
+                search.train(setting, 0)
+                whole.add(setting)
