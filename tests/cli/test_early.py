@@ -74,8 +74,14 @@ def test_data_and_network_are_looked_at_before_the_cluster(run: Run, kept: Path,
     code, said, complaint = run("search", "quickstart", "--space", "paper", "--dry-run", "--storage-path", kept)
     assert code == 0, complaint
     assert looks == ["data", "cluster"]
-    (note,) = [line for line in said.splitlines() if "called paper" in line]
+    (note,) = [line for line in said.splitlines() if "is the paper's" in line]
     assert "method.unsupervised_weight=0.3 (paper: 1.0)" in note
+
+
+def test_confirm_looks_at_data_and_network_too(run: Run, kept: Path, looks: list[str]) -> None:
+    code, said, complaint = run("confirm", "done", "--dry-run", "--storage-path", kept)
+    assert (code, "trial 0  paper" in said) == (0, True), complaint
+    assert looks == ["data", "cluster"]
 
 
 def test_a_finished_search_says_so_and_what_is_next(run: Run, kept: Path, looks: list[str]) -> None:

@@ -42,7 +42,7 @@ def fail_all(experiment: Experiment, reason: str, detail: str) -> None:
 
 @pytest.mark.parametrize(
     ("verb", "more"),
-    [("extend", ["--trials", "+1"]), ("resume", []), ("confirm", []), ("resume", ["data.root={root}"])],
+    [("extend", ["--trials", "+1"]), ("resume", []), ("resume", ["data.root={root}"])],
 )
 def test_data_that_went_away_is_refused_before_anything_changes(
     run: Run, experiment: Experiment, voc: Folder, verb: str, more: list[str]

@@ -215,7 +215,7 @@ def test_best_yaml_is_a_whole_configuration(tmp_path: Path, base: Config, space:
     study.report(0, 1, 0.5)
     file = made.write_best()
     assert file is not None
-    assert file.read_text().startswith("# Trial 0000 of a: val/miou 0.5 after 1 epochs.\n")
+    assert file.read_text().startswith("# Trial 0000 of a: val/miou 0.5 after 1 epoch.\n")
     assert overrides.load(file) == space.configure(base, record.params)
 
 

@@ -185,7 +185,9 @@ def next_steps(analysis: Analysis) -> list[tuple[str, str]]:
 def _baseline(experiment: Experiment) -> list[tuple[str, str]]:
     """Return the command that trains the best setting on labeled images alone, if there is such a comparison."""
     best, there = experiment.place.below(layout.BEST), experiment.argument.removeprefix(experiment.name)
-    if not experiment.config.method.semi_supervised or experiment.options.confirms or is_uri(best):
+    options = experiment.options
+    there_is_one = "supervised" in options.baselines or options.confirms
+    if not experiment.config.method.semi_supervised or there_is_one or is_uri(best):
         return []
     train = f"u2pl-ray train {shlex.quote(best)} method.name=supervised --name {experiment.name}-supervised{there}"
     return [("train it on the labeled images alone: do the unlabeled ones pay?", train)]

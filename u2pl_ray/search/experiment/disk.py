@@ -1,7 +1,8 @@
-"""What of a search decides how large its checkpoints get."""
+"""How much disk a search takes, before it starts."""
 
 from u2pl_ray.config import overrides
 from u2pl_ray.config.schema import Config
+from u2pl_ray.search.experiment.options import Options
 from u2pl_ray.search.space.parameter import bounds
 from u2pl_ray.search.space.space import Space
 
@@ -17,6 +18,27 @@ def largest_bank(config: Config, space: Space) -> Config:
     return overrides.apply(config, {_CAPACITY: largest})
 
 
-def capacity_of(config: Config) -> str:
-    """Return how large the bank is, in words: `at most 30000 keys of 256 numbers a class`."""
-    return f"at most {config.method.memory_bank.capacity} keys of {config.model.representation_dim} numbers a class"
+def checkpoints(config: Config, space: Space, options: Options, concurrent: int) -> list[str]:
+    """Describe the largest disk use of checkpoints; no line if the number of classes is not known yet.
+
+    Args:
+        config: the trials start from.
+        space: what is searched.
+        options: say how many finished trials keep theirs.
+        concurrent: trials at once.
+    """
+    if not config.data.classes:
+        return []
+    from u2pl_ray.train.footprint import bank_bytes, checkpoint_bytes  # builds the network
+
+    largest = largest_bank(config, space)
+    size, bank, each = checkpoint_bytes(largest), bank_bytes(largest), largest.train.keep_checkpoints
+    finished = min(options.keep, options.trials or options.keep)
+    # One trial more than run at once, as one has just ended; one checkpoint more, as one is being written.
+    most = finished * each + (concurrent + 1) * (each + 1)
+    keys = f"at most {largest.method.memory_bank.capacity} keys of {largest.model.representation_dim} numbers a class"
+    of_which = f" once the memory bank is full ({bank / 1e9:.2g} GB of it: {keys})" if bank else ""
+    kept = f"{each} of each running trial and of the best {finished} finished"
+    return [
+        f"checkpoints  {size / 1e9:.2g} GB each{of_which}, at most about {most * size / 1e9:.2g} GB at a time ({kept})"
+    ]

@@ -17,7 +17,7 @@ from u2pl_ray.search.cluster.connection import connect
 from u2pl_ray.search.driver.budget import NO_LIMIT, Budget
 from u2pl_ray.search.experiment import snapshot
 from u2pl_ray.search.experiment.baselines import choose_baselines, companion
-from u2pl_ray.search.experiment.disk import capacity_of, largest_bank
+from u2pl_ray.search.experiment.disk import checkpoints
 from u2pl_ray.search.experiment.experiment import Experiment
 from u2pl_ray.search.experiment.new_name import new_place, taken
 from u2pl_ray.search.experiment.options import TRAINER, Options, describe
@@ -83,7 +83,7 @@ class Plan:
             f"cluster      {self.fit.arithmetic}",
             f"storage      {free_space(self.place.storage)}",
             *([f"study        {self.options.study_url}"] if self.options.study_url else []),
-            *self._checkpoints(),
+            *checkpoints(self.config, self.space, self.options, self.fit.concurrent),
             f"space        {self.space.source}",
             *(
                 f"  {path:<{width}}  {parameter.extent()}" + (f"   first: {self.paper[path]}" if self.paper else "")
@@ -111,22 +111,6 @@ class Plan:
         first, *further = rungs
         later = f", {', '.join(map(str, further))}" if further else ""
         return f", a trial can be stopped early, not before epoch {first}{later} of {epochs}"
-
-    def _checkpoints(self) -> list[str]:
-        """Describe the largest disk use of checkpoints; no line if the number of classes is not known yet."""
-        if not self.config.data.classes:
-            return []
-        from u2pl_ray.train.footprint import bank_bytes, checkpoint_bytes  # builds the network
-
-        config = largest_bank(self.config, self.space)
-        size, bank, each = checkpoint_bytes(config), bank_bytes(config), config.train.keep_checkpoints
-        finished = min(self.options.keep, self.options.trials or self.options.keep)
-        # One trial more than run at once, as one has just ended; one checkpoint more, as one is being written.
-        most = finished * each + (self.fit.concurrent + 1) * (each + 1)
-        kept = f"{each} of each running trial and of the best {finished} finished"
-        of_which = f" once the memory bank is full ({bank / 1e9:.2g} GB of it: {capacity_of(config)})" if bank else ""
-        total = f"at most about {most * size / 1e9:.2g} GB at a time ({kept})"
-        return [f"checkpoints  {size / 1e9:.2g} GB each{of_which}, {total}"]
 
     def create(self) -> Experiment:
         """Write the experiment, completely or not at all.
@@ -187,8 +171,8 @@ def plan_search(
     trainer: str = TRAINER,
     keep: int | None = None,
     autoscale: bool = False,
-    baselines: Sequence[str] | None = (),
     examine: Callable[[Config], None] = lambda config: None,
+    baselines: Sequence[str] | None = (),
 ) -> Plan:
     """Check a search against the configuration, the storage and the cluster (connects to Ray; writes nothing).
 
@@ -211,8 +195,8 @@ def plan_search(
         trainer: `module:function`, see `Options`.
         keep: number of finished trials (the best) that keep their checkpoints; default: `KEEP`.
         autoscale: the cluster adds nodes on demand: request resources for `max_concurrent` trials.
-        baselines: methods to train beside the search; None: supervised where that says whether unlabeled images help.
         examine: looks at data, weights and network, which takes long; called when all that is quickly found is well.
+        baselines: methods to train beside the search; None: supervised where that says whether unlabeled images help.
 
     Raises:
         UserError: one line that names the setting, file or option that is wrong.
@@ -249,12 +233,9 @@ def plan_search(
         raise UserError(f"--warm-start: {choice.name} learns nothing from other trials; use {able}")
     earlier = gather(warm_start, space, config, storage_path)
     paper, notes = paper_setting(space, config) if queue is None else ({}, [])
-    if paper and (differing := elsewhere(space, config)):
-        notes.append(
-            f"trial 0000, called paper, has the paper's values of what is searched; the rest is as configured for all "
-            f"trials, and not the paper's in {few(differing)}"
-        )
     others, left_out = choose_baselines(baselines, space, config)
+    if paper and (differ := elsewhere(space, config)):
+        notes.append(f"trial 0000 is the paper's in what is searched, and as configured in the rest: {few(differ)}")
     notes += left_out + writable(place.storage)
     if failed:
         notes.append(f"{name} is there already and came to no epoch ({failed}): it is replaced")
