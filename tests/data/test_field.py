@@ -9,8 +9,9 @@ from pydantic import ValidationError
 from voc_folder import Folder, refused
 
 from u2pl_ray.data.check import check, examine
+from u2pl_ray.data.image_files import read_image
 from u2pl_ray.data.transforms import WeakAugmentation
-from u2pl_ray.data.voc import open_split, open_training_splits, read_image, read_item, read_label
+from u2pl_ray.data.voc import open_split, open_training_splits, read_item, read_label
 
 LINES = {
     "id with suffix": "{}.png",

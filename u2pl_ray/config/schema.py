@@ -5,7 +5,7 @@ search spaces, in W&B. Unknown keys are refused.
 """
 
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
@@ -83,19 +83,49 @@ class DataConfig(Section):
     """Class of a mask's value (255: none), e.g. {255: 1} for 0/255 masks; values not named stay as they are."""
     reduce_zero_label: bool = False
     """Value 0 is no class, and value n is class n - 1."""
+    channels: Annotated[int, Field(ge=1, le=64)] = 3
+    """Channels of the images. 3: colours (grey is repeated, alpha left out); 1: grey (colours become their luminance);
+    others are read as they are in the file. Pretrained weights of the first layer are adapted, as smp does."""
+    value_range: tuple[float, float] | None = None
+    """The two pixel values that become 0 and 1, such as [0, 65535] or [0, 4095], for images of 16 bits or of
+    floating-point numbers; what lies outside is clipped, what is not a number is 0. null: images have 8 bits."""
     crop: Annotated[int, Field(ge=32, multiple_of=32)] = 512
     """Side of the square training crops, in pixels, a multiple of 32 (the paper: 513). Padding is labeled 255."""
     scale: tuple[Scale, Scale] = (0.5, 2.0)
     """Range of the random rescaling."""
     flip: Fraction = 0.5
     """Probability of a horizontal flip."""
-    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
-    """Mean of the colours (R, G, B) on a scale of 0..1, taken off every pixel; the default is of ImageNet."""
-    std: tuple[Positive, Positive, Positive] = (0.229, 0.224, 0.225)
-    """Standard deviation of the colours on the same scale, by which pixels are divided."""
+    mean: tuple[float, ...] = (0.485, 0.456, 0.406)
+    """Mean of each channel on a scale of 0..1, taken off every pixel. The default is of ImageNet (R, G, B); where
+    channels is not 3, the average of these, 0.449, for each."""
+    std: tuple[Positive, ...] = (0.229, 0.224, 0.225)
+    """Standard deviation of each channel on the same scale, by which pixels are divided; where channels is not 3, the
+    default is 0.226 for each."""
     loader_workers: Annotated[int, Field(ge=0)] = 0
     """Loader processes per worker; 0 loads in the training process."""
     synthetic: SyntheticConfig = SyntheticConfig()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _statistics_of_other_channels(cls, values: Any) -> Any:
+        channels = values.get("channels", 3) if isinstance(values, dict) else 3
+        if isinstance(channels, int) and 0 < channels != 3:
+            return {"mean": [0.449] * channels, "std": [0.226] * channels, **values}
+        return values
+
+    @model_validator(mode="after")
+    def _statistics_fit_channels(self) -> "DataConfig":
+        for key in ("mean", "std"):
+            if len(getattr(self, key)) != self.channels:
+                raise ValueError(
+                    f"data.{key} has {len(getattr(self, key))} values, but data.channels={self.channels}: give one for "
+                    "each channel"
+                )
+        if self.channels != 3 and self.dataset == "synthetic":
+            raise ValueError(f"data.channels={self.channels}: generated images have 3")
+        if self.value_range is not None and self.value_range[0] >= self.value_range[1]:
+            raise ValueError(f"data.value_range={list(self.value_range)} is inverted: write the smaller value first")
+        return self
 
     @field_validator("mean", "std")
     @classmethod

@@ -12,9 +12,10 @@ import torch
 from u2pl_ray.config.errors import UserError
 from u2pl_ray.config.overrides import validate
 from u2pl_ray.config.schema import Config
+from u2pl_ray.data.image_files import read_image
 from u2pl_ray.data.loaders import EvaluationBatches
 from u2pl_ray.data.transforms import normalise
-from u2pl_ray.data.voc import official, read_image
+from u2pl_ray.data.voc import official
 from u2pl_ray.models.segmentor import Segmentor
 from u2pl_ray.train.checkpoint import load_for_user
 from u2pl_ray.train.evaluate import confusion, predict, scores
@@ -45,7 +46,8 @@ def open_checkpoint(path: str) -> Trained:
     model = config.model.model_copy(update={"encoder_weights": None})
     networks = []
     for name in ("student", "teacher"):
-        network = Segmentor(model, len(config.data.classes), representation=config.method.contrasts).to(device)
+        network = Segmentor(model, len(config.data.classes), config.method.contrasts, channels=config.data.channels)
+        network = network.to(device)
         try:
             network.load_state_dict(state[name])
         except RuntimeError as error:
@@ -91,10 +93,10 @@ def score(trained: Trained, config: Config, split: Literal["val", "test"]) -> tu
 def predictions(
     trained: Trained, images: Sequence[Path], network: Literal["student", "teacher"]
 ) -> Iterator[tuple[Path, np.ndarray, np.ndarray]]:
-    """For each image its path, its pixels uint8 [h, w, 3], and the predicted classes uint8 [h, w]."""
+    """For each image its path, its pixels (see `read_image`), and the predicted classes uint8 [h, w]."""
     model = getattr(trained, network)
     for path in images:
-        pixels = read_image(path)
+        pixels = read_image(path, trained.config.data)
         height, width = pixels.shape[:2]
         padded = normalise(pixels, trained.config.data).unsqueeze(0).to(trained.device)
         yield path, pixels, predict(model, padded)[0, :height, :width].to(torch.uint8).cpu().numpy()

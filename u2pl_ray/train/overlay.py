@@ -8,9 +8,8 @@ from PIL import Image
 
 from u2pl_ray.config.errors import UserError
 from u2pl_ray.config.schema import DataConfig
+from u2pl_ray.data.lists import IMAGE_SUFFIXES
 from u2pl_ray.data.overlay import class_colors, overlay, with_legend
-
-_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff")
 
 
 def image_files(paths: Sequence[Path]) -> list[Path]:
@@ -22,9 +21,9 @@ def image_files(paths: Sequence[Path]) -> list[Path]:
     files: list[Path] = []
     for path in paths:
         if path.is_dir():
-            found = sorted(file for file in path.iterdir() if file.suffix.lower() in _SUFFIXES)
+            found = sorted(file for file in path.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES)
             if not found:
-                raise UserError(f"{path}: holds no images ({', '.join(_SUFFIXES)})")
+                raise UserError(f"{path}: holds no images ({', '.join(IMAGE_SUFFIXES)})")
             files += found
         elif path.is_file():
             files.append(path)
@@ -41,7 +40,7 @@ def write_prediction(
     Args:
         folder: to write into; made if it is not there.
         image: the photograph's file.
-        pixels: the photograph, uint8 [h, w, 3].
+        pixels: the photograph, as `read_image` gives it.
         labels: the predicted classes, uint8 [h, w].
         data: gives class names and colours.
         force: overwrite.
