@@ -16,8 +16,9 @@ setup: .venv/.ready
 quickstart: setup
 	./launch/local/quickstart.sh
 
+# In two processes: most tests use one core.
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 # What takes minutes: kept out of `make test`.
 test-slow: setup

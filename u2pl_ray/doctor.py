@@ -152,7 +152,8 @@ def _config(name: str, overrides: Sequence[str]) -> Iterator[Finding]:
     from u2pl_ray.train.preflight import preflight
 
     settings = load(name, overrides)
-    yield True, f"{settings.method.name}, {settings.train.epochs} epochs, workers={settings.workers}"
+    epochs = settings.train.epochs
+    yield True, f"{settings.method.name}, {epochs} epoch{'s' * (epochs != 1)}, workers={settings.workers}"
     try:
         settings = resolve(settings)
     except UserError as error:
@@ -166,7 +167,7 @@ def _config(name: str, overrides: Sequence[str]) -> Iterator[Finding]:
     size = sum(parameter.numel() for parameter in network.parameters())
     yield True, f"{settings.model.architecture} with {settings.model.encoder}: {size / 1e6:.1f} M parameters"
     report = check(settings, full=False)
-    for line in report.lines()[:4]:
+    for line in report.lines()[: 1 + len(report.splits)]:
         yield True, line.strip()
     for warning in report.warnings:
         yield None, warning

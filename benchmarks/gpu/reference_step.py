@@ -60,7 +60,7 @@ class ReferenceStep:
         if self.random.random() < 0.5:
             images, pseudo_labels = self._cutmix(images, pseudo_labels)
         everything = torch.cat([batch.labeled_images, images])
-        logits, representation = training.student_forward(everything)
+        logits, representation, _ = training.student_forward(everything)
         assert representation is not None
         large = _large(logits, size)
         supervised = F.cross_entropy(large[:n], labels, ignore_index=IGNORE)

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# A search on generated images, on this machine: CPU, local Ray, W&B offline. Then the supervised baseline of the same
-# budget, so that you see what the unlabeled images bring.
+# A search on generated images, on this machine: CPU, local Ray, W&B offline. Beside it two trainings with the same budget
+# and seed, so that you see what the unlabeled images bring: supervised without them, and with their labels (the oracle).
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 export WANDB_MODE="${WANDB_MODE:-offline}"
@@ -10,9 +10,8 @@ u2pl_ray() {
 }
 stamp=$(date +%Y%m%d-%H%M%S)
 
-u2pl_ray search quickstart --space quickstart --trials 6 --name "quickstart-$stamp"
+u2pl_ray search quickstart --space quickstart --trials 6 --baseline supervised --baseline oracle \
+    --name "quickstart-$stamp"
 echo
-u2pl_ray train quickstart method.name=supervised --name "supervised-$stamp"
-echo
-u2pl_ray compare "quickstart-$stamp" "supervised-$stamp" --split test
+u2pl_ray compare "quickstart-$stamp" --split test
 u2pl_ray export "quickstart-$stamp" --output "output/quickstart-$stamp.yaml"

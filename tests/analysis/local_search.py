@@ -40,12 +40,19 @@ class _Stopped(Exception):
 
 
 def create(
-    storage: Path, config: Config, space: str, *, trials: int, name: str = "here", scheduler: str = "none"
+    storage: Path,
+    config: Config,
+    space: str,
+    *,
+    trials: int,
+    name: str = "here",
+    scheduler: str = "none",
+    baselines: tuple[str, ...] = (),
 ) -> Experiment:
     """An experiment on disk in which nothing has run."""
     searched = parse_space(space, "space.yaml")
     paper, notes = paper_setting(searched, config)
-    options = Options(trials, SamplerChoice(), SchedulerChoice(scheduler))
+    options = Options(trials, SamplerChoice(), SchedulerChoice(scheduler), baselines=baselines)
     return Plan(name, Folder(storage / name), config, searched, options, Fit(1, False, ""), paper, notes).create()
 
 

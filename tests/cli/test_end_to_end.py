@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -59,22 +60,47 @@ def searched(shell: Shell) -> dict[str, Any]:
     said = shell("search", "quickstart", *SETTINGS, "--space", "space.yaml", "--trials", "2", "--name", "mine")
     assert "next: u2pl-ray train" in said
     status: dict[str, Any] = json.loads(shell("status", "mine", "--json"))
-    return status
+    return {**status, "said": said}
+
+
+@pytest.mark.ray
+def test_the_disk_forecast_is_what_checkpoints_take(shell: Shell, searched: dict[str, Any]) -> None:
+    (line,) = [line for line in searched["said"].splitlines() if line.startswith("checkpoints ")]
+    assert "of it: at most 64 keys of 16 numbers a class" in line  # what the memory bank costs
+    each, most = (float(found) * 1e9 for found in re.findall(r"([\d.e-]+) GB (?:each|at a time)", line))
+    folders = list((shell.folder / "storage" / "mine" / "trials").glob("*/train/epoch_*"))
+    taken = sum(file.stat().st_size for folder in folders for file in folder.rglob("*") if file.is_file())
+    assert len(folders) == 4  # two of each trial
+    assert abs(taken / (4 * each) - 1) < 0.2
+    assert taken < most
 
 
 @pytest.mark.ray
 def test_status_has_what_the_design_lists(searched: dict[str, Any]) -> None:
     assert searched["name"] == "mine"
-    first, second = searched["trials"]
-    assert (first["id"], second["id"]) == ("0000", "0001")
+    first, supervised, second = searched["trials"]
+    assert [trial["id"] for trial in searched["trials"]] == ["0000", "0001", "0002"]
     # The paper's own setting is the first trial.
     assert first["params"] == {"method.contrastive.temperature": 0.5, "method.alpha.start": 0.2}
     assert second["params"] != first["params"]
     assert {first["state"], second["state"]} <= {"COMPLETED", "STOPPED"}
-    completed = [trial for trial in searched["trials"] if trial["state"] == "COMPLETED"]
+    completed = [trial for trial in (first, second) if trial["state"] == "COMPLETED"]
     best = max(completed, key=lambda trial: trial["metrics"]["val/miou"])
     assert searched["best"] == best["id"]
     assert best["epochs"] == 2
+    # Beside the search, and no part of it: a supervised training.
+    assert supervised["companion"] == {"kind": "baseline", "changes": {"method.name": "supervised"}, "of": None}
+    assert supervised["state"] == "COMPLETED"
+    told = searched["unlabeled"]
+    assert told[0] == {
+        "training": "supervised",
+        "value": supervised["metrics"]["val/miou"],
+        "ahead": 0.0,
+        "gap_closed": None,
+    }
+    paper = next(row for row in told if "paper's setting 0000" in row["training"])
+    assert paper["ahead"] == pytest.approx(first["metrics"]["val/miou"] - supervised["metrics"]["val/miou"])
+    assert searched["answer"]["sentence"].startswith("Unlabeled images ")
 
 
 @pytest.mark.ray

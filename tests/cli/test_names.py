@@ -10,14 +10,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from tests.analysis.local_search import create, run
 from tests.cli.conftest import Run
 from tests.train.conftest import TINY, tiny
+from u2pl_ray.analysis.evaluations import read_results
 from u2pl_ray.cli.named_checkpoint import find_checkpoint
 from u2pl_ray.config.errors import UserError
 from u2pl_ray.search.experiment.experiment import Experiment
 from u2pl_ray.search.space.shipped import question, shipped_spaces
+from u2pl_ray.train import checkpoint as checkpoints
+from u2pl_ray.train.loop import Worker
+from u2pl_ray.train.session import LocalSession
 
 SPACE = "parameters:\n  method.contrastive.temperature: {min: 0.1, max: 1.0}\n"
 ROOT = Path(__file__).parents[2]
@@ -72,6 +77,23 @@ def test_a_trial_whose_checkpoints_are_gone(kept: Path, tmp_path: Path) -> None:
         find_checkpoint("done:1", storage_path=str(tmp_path))
 
 
+def test_results_and_weights_of_an_experiment(run: Run, kept: Path, tmp_path: Path) -> None:
+    """`evaluate NAME` keeps its result in the experiment; NAME:TRIAL names a trial for `export` too."""
+    shutil.copytree(kept / "done", tmp_path / "done")
+    folder = tmp_path / "done" / "trials" / "0001" / "train" / "epoch_00002"
+    checkpoints.save(folder, Worker(tiny(), LocalSession(), torch.device("cpu")).state())
+    there = ("--storage-path", tmp_path)
+    code, _, told = run("evaluate", "done:1", *there, "--boundary", 0)
+    assert code == 0, told
+    assert told.startswith(f"{tmp_path / 'done' / 'results.json'}  (added)")
+    (entry,) = read_results(tmp_path / "done" / "results.json")
+    assert Path(entry["checkpoint"]).expanduser() == folder
+    assert run("export", "done:1", "--weights", tmp_path / "w.safetensors", *there)[0] == 0
+    assert run("export", "done:1", "-o", tmp_path / "one.yaml", *there)[0] == 0
+    assert run("export", "done", "--trial", "0001", "-o", tmp_path / "same.yaml", *there)[0] == 0
+    assert (tmp_path / "one.yaml").read_text() == (tmp_path / "same.yaml").read_text()
+
+
 @pytest.mark.parametrize("verb", [["best"], ["status", "--once"], ["report"], ["list"]])
 def test_paths_are_printed_as_they_are_and_commands_can_be_pasted(run: Run, kept: Path, verb: list[str]) -> None:
     name = [] if verb[0] == "list" else ["done"]
@@ -79,7 +101,8 @@ def test_paths_are_printed_as_they_are_and_commands_can_be_pasted(run: Run, kept
     assert code == 0, complaint
     for line in said.splitlines():
         if line.startswith("checkpoint: "):
-            assert Path(line.removeprefix("checkpoint: ")).is_dir()
+            (path,) = shlex.split(line.removeprefix("checkpoint: "))
+            assert Path(path).is_dir()
         if line.startswith("next: "):
             words = shlex.split(line.removeprefix("next: "))
             assert words[-2:] == ["--storage-path", str(kept)]
@@ -103,10 +126,18 @@ def test_the_end_of_a_run_prints_paths_that_exist(kept: Path) -> None:
     found = {
         word: line.split(None, 1)[1] for line in lines for word in ("config", "checkpoint") if f"  {word} " in line
     }
-    assert Path(found["config"]).exists()
-    assert Path(found["checkpoint"]).exists()
+    for word in ("config", "checkpoint"):
+        (path,) = shlex.split(found[word].partition("  (")[0])
+        assert Path(path).exists()
     (following,) = [line for line in page.getvalue().splitlines() if line.startswith("next: ")]
     assert Path(shlex.split(following)[-1]).exists()
+
+
+def test_a_checkpoint_that_is_ahead_of_the_table_says_so() -> None:
+    from u2pl_ray.analysis.tables import _checkpoint
+
+    assert _checkpoint("/a b/train/epoch_00002", 2) == "'/a b/train/epoch_00002'"
+    assert _checkpoint("/a/train/epoch_00002", 1) == "/a/train/epoch_00002  (of epoch 2, whose result resume brings)"
 
 
 def test_a_finished_search_is_not_run_again_by_a_job_queue(run: Run, kept: Path, tmp_path: Path) -> None:

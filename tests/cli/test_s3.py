@@ -23,7 +23,19 @@ def test_every_verb_takes_an_experiment_there(bucket: str, tmp_path: Path) -> No
     shell, there = Shell(tmp_path), f"{bucket}/searches"
     shell.environment["U2PL_RAY_STORAGE"] = there
     (tmp_path / "space.yaml").write_text(SPACE)
-    said = shell("search", "quickstart", *SETTINGS, "--space", "space.yaml", "--trials", "1", "--name", "mine")
+    said = shell(
+        "search",
+        "quickstart",
+        *SETTINGS,
+        "--space",
+        "space.yaml",
+        "--trials",
+        "1",
+        "--baseline",
+        "none",
+        "--name",
+        "mine",
+    )
     assert f"experiment   {there}/mine" in said
     shell.environment.pop("U2PL_RAY_STORAGE")
     (trial,) = json.loads(shell("status", "mine", "--storage-path", there, "--json"))["trials"]

@@ -124,7 +124,7 @@ def test_there_is_nothing_to_confirm(tmp_path: Path, base: Config, searched: Exp
         plan_confirmation(made, 1, 1)
     for arguments in ({"top": 0, "seeds": 1}, {"top": 1, "seeds": 0}):
         with pytest.raises(UserError, match="give at least 1"):
-            plan_confirmation(searched, **arguments)
+            plan_confirmation(searched, arguments["top"], arguments["seeds"])
 
 
 def against(paper: Any, leader: Any, leaders: int = 1, maximize: bool = True) -> dict[str, Any]:

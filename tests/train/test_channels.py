@@ -16,9 +16,10 @@ from u2pl_ray.method.collectives import Collectives
 from u2pl_ray.method.strong_view import StrongView, StrongViewConfig
 from u2pl_ray.models.segmentor import Segmentor
 from u2pl_ray.train import checkpoint
-from u2pl_ray.train.inference import open_checkpoint, predictions
+from u2pl_ray.train.inference import open_checkpoint
 from u2pl_ray.train.loop import Worker
-from u2pl_ray.train.overlay import image_files, write_prediction
+from u2pl_ray.train.overlay import write_prediction
+from u2pl_ray.train.photographs import find_photographs, predict_photograph
 from u2pl_ray.train.preflight import preflight
 from u2pl_ray.train.session import LocalSession
 
@@ -73,10 +74,11 @@ def test_trained_drawn_and_predicted(tmp_path: Path, case: dict[str, Any]) -> No
     folder.mkdir()
     checkpoint.save(folder, worker.state())
     trained = open_checkpoint(str(folder))
-    (path, pixels, labels), *_ = predictions(trained, image_files([tmp_path / "images"]), "student")
+    (photograph, *_) = find_photographs([tmp_path / "images"], tmp_path / "out")
+    pixels, labels = predict_photograph(trained, "student", photograph.path, settings.evaluation)
     assert pixels.shape == (40, 48, case.get("channels", 3))
     assert labels.shape == (40, 48)
-    overlay, _ = write_prediction(tmp_path / "out", path, pixels, labels, settings.data, force=False)
+    overlay, _ = write_prediction(tmp_path / "out" / "0", pixels, labels, settings.data)
     assert Image.open(overlay).mode == "RGB"
 
 

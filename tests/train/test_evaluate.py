@@ -1,13 +1,18 @@
 import math
+import warnings
 
+import numpy as np
 import pytest
 import torch
+from sklearn.metrics import confusion_matrix, jaccard_score
 from torch import Tensor, nn
 
 from tests.train.conftest import tiny
 from u2pl_ray.data.loaders import EvaluationBatches
 from u2pl_ray.models.segmentor import Outputs
-from u2pl_ray.train.evaluate import best_so_far, confusion, iou, scores
+from u2pl_ray.train.evaluate import best_so_far, confusion, count_pairs, iou, scores
+from u2pl_ray.train.loop import Worker
+from u2pl_ray.train.session import LocalSession
 
 
 class Constant(nn.Module):
@@ -38,6 +43,63 @@ def test_iou_by_hand() -> None:
         "val/teacher/iou/a",
         "val/teacher/iou/b",
     }
+
+
+LABELS = {
+    "random": lambda rng: rng.integers(0, 7, 4000),
+    "classes that no label shows": lambda rng: rng.choice([0, 3, 4], 4000),
+    "one class": lambda rng: np.full(4000, 2),
+    "half of it ignored": lambda rng: np.where(rng.random(4000) < 0.5, 255, rng.integers(0, 7, 4000)),
+    "one pixel": lambda rng: np.where(np.arange(4000) == 17, 6, 255),
+    "all of it ignored": lambda rng: np.full(4000, 255),
+}
+PREDICTIONS = {
+    "random": lambda rng, labels: rng.integers(0, 7, 4000),
+    "right": lambda rng, labels: np.where(labels == 255, 0, labels),
+    "mostly right": lambda rng, labels: np.where(rng.random(4000) < 0.8, labels % 7, rng.integers(0, 7, 4000)),
+    "one class": lambda rng, labels: np.full(4000, 5),
+}
+
+
+@pytest.mark.parametrize("predicts", PREDICTIONS)
+@pytest.mark.parametrize("shows", LABELS)
+def test_scores_are_those_of_scikit_learn(shows: str, predicts: str) -> None:
+    rng = np.random.default_rng(len(shows) + len(predicts))
+    labels = LABELS[shows](rng)
+    predicted = PREDICTIONS[predicts](rng, labels)
+    matrix = count_pairs(torch.tensor(labels, dtype=torch.uint8), torch.tensor(predicted, dtype=torch.uint8), 7)
+    counted = labels != 255
+    found = scores(matrix, [str(index) for index in range(7)])
+    if not counted.any():
+        assert found == {"val/miou": 0.0}
+        assert not matrix.any()
+        return
+    pairs = labels[counted], predicted[counted]
+    assert (matrix.numpy() == confusion_matrix(*pairs, labels=range(7))).all()
+    shown = np.unique(pairs[0])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        expected = jaccard_score(*pairs, labels=shown, average=None, zero_division=0)
+    assert found == pytest.approx(
+        {
+            "val/miou": expected.mean(),
+            **{f"val/iou/{index}": value for index, value in zip(shown, expected, strict=True)},
+        }
+    )
+
+
+def test_counts_are_exact_beyond_what_a_float_holds() -> None:
+    matrix = torch.tensor([[2**40, 1], [0, 2**24 + 1]])
+    assert scores(matrix, ["a", "b"])["val/iou/b"] == pytest.approx((2**24 + 1) / (2**24 + 2), abs=1e-12)
+
+
+def test_a_training_validates_by_windows_if_it_is_told_to() -> None:
+    whole, windows = (
+        Worker(tiny(*settings), LocalSession(), torch.device("cpu")).evaluate()["val/confusion"]
+        for settings in ((), ("evaluation.window=32",))
+    )
+    assert whole != windows
+    assert np.sum(whole) == np.sum(windows) == 5 * 64 * 64
 
 
 @pytest.mark.parametrize("batch", [1, 3])

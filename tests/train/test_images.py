@@ -3,6 +3,7 @@
 import base64
 import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,9 +18,9 @@ from u2pl_ray.data.overlay import class_colors
 from u2pl_ray.data.transforms import normalise
 from u2pl_ray.data.voc import open_split, read_item
 from u2pl_ray.method.reliability import entropy
-from u2pl_ray.train.evaluate import predict
 from u2pl_ray.train.images import SampleImages, image_files
 from u2pl_ray.train.loop import Worker
+from u2pl_ray.train.prediction import predict
 from u2pl_ray.train.session import LocalSession
 
 
@@ -47,7 +48,7 @@ def test_images_show_what_the_networks_say() -> None:
         logits = worker.teacher.module(image).logits
     entropies = entropy(F.interpolate(logits, image.shape[-2:], mode="bilinear"))[0, :72, :72]
     metrics = {"diag/gamma": float(entropies.quantile(0.7)), "diag/alpha": 0.3}
-    found = decoded(worker.images.draw(worker.student, worker.teacher.module, metrics, CPU))
+    found = decoded(drawn(worker, metrics))
     assert worker.student.training
 
     kinds = {"val": {"image", "truth", "prediction"}, "unlabeled": {"image", "pseudo_label", "reliable", "truth"}}
@@ -71,7 +72,7 @@ def test_images_show_what_the_networks_say() -> None:
 
 def test_maps_are_translucent_where_there_is_a_label() -> None:
     worker = untrained(tiny("tracking.images=1", "method.name=supervised"))
-    files = worker.images.draw(worker.student, worker.teacher.module, {}, CPU)
+    files = drawn(worker, {})
     assert sorted(name.rpartition(".")[0].rpartition(".")[2] for name in files) == ["image", "prediction", "truth"]
     [content] = [content for name, content in files.items() if name.endswith("truth.png")]
     picture = Image.open(io.BytesIO(base64.b64decode(content)))
@@ -110,6 +111,35 @@ def test_large_images_are_scaled_down_with_their_maps() -> None:
     found = {name: np.asarray(Image.open(io.BytesIO(content))) for name, content in files.items()}
     assert found["val.0.x.image.jpg"].shape == (240, 320, 3)
     assert (found["val.0.x.truth.png"] == labels[::2, ::2]).all()
+
+
+@pytest.mark.parametrize("rule", ["entropy and probability", "probability", "entropy of the class"])
+def test_what_is_drawn_as_reliable_is_what_the_method_calls_so(rule: str) -> None:
+    config = tiny("tracking.images=1")
+    item = open_split(config.data, "unlabeled")[0]
+    image = normalise(read_item(item, 6)[0], config.data).unsqueeze(0)
+    with torch.no_grad():
+        logits = untrained(config).teacher.module(image).logits
+    logits = F.interpolate(logits, image.shape[-2:], mode="bilinear")
+    entropies, (sure, labels) = entropy(logits)[0].numpy(), (it[0].numpy() for it in logits.softmax(1).max(1))
+    least, gamma = float(np.quantile(sure, 0.4)), float(np.quantile(entropies, 0.7))
+    gammas = [float(np.median(entropies[labels == index])) if (labels == index).any() else 0.0 for index in range(6)]
+    settings, expected = {
+        "entropy and probability": ([f"confidence={least}"], (entropies < gamma) & (sure >= least)),
+        "probability": ([f"confidence={least}"], sure >= least),
+        "entropy of the class": (["per_class=true"], entropies < np.array(gammas)[labels]),
+    }[rule]
+    name = "fixmatch" if rule == "probability" else "u2pl"
+    chosen = tiny("tracking.images=1", f"method.name={name}", *(f"method.reliability.{it}" for it in settings))
+    metrics = {"diag/gamma": gamma, "diag/alpha": 0.2}
+    metrics |= {f"diag/gamma/{it}": value for it, value in zip(config.data.classes, gammas, strict=True)}
+    found = decoded(drawn(untrained(chosen), metrics))
+    assert 0.2 < expected.mean() < 0.8
+    assert (found[f"unlabeled.0.{item.id}.reliable.png"] == expected).mean() > 0.99
+
+
+def drawn(worker: Worker, metrics: dict[str, Any]) -> dict[str, str]:
+    return worker.images.draw(worker.student, worker.teacher.module, worker.objective, metrics, CPU)
 
 
 def untrained(config: Config) -> Worker:

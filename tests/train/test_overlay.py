@@ -5,10 +5,12 @@ import pytest
 from PIL import Image
 
 from u2pl_ray.config.errors import UserError
+from u2pl_ray.config.evaluation import EvaluationConfig
 from u2pl_ray.config.schema import DataConfig
 from u2pl_ray.data.overlay import NOT_BLACK, class_colors, overlay, with_legend
 from u2pl_ray.data.voc import palette
-from u2pl_ray.train.overlay import image_files, write_prediction
+from u2pl_ray.train.overlay import refuse_existing, write_prediction
+from u2pl_ray.train.photographs import find_photographs, views_for
 
 COLORS = class_colors(DataConfig())
 
@@ -41,22 +43,53 @@ def test_legend_names_only_what_is_there() -> None:
 def test_written_files_round_trip_and_are_not_overwritten(tmp_path: Path) -> None:
     labels = np.array([[0, 3], [255, 2]], np.uint8)
     data = DataConfig(classes=("a", "b", "c", "d"), colors=((0, 0, 0), (1, 2, 3), (4, 5, 6), (7, 8, 9)))
-    arguments = (tmp_path / "out", Path("street.jpg"), np.zeros((2, 2, 3), np.uint8), labels, data)
-    first, second = write_prediction(*arguments, force=False)
-    assert (first.name, second.name) == ("street_overlay.png", "street_labels.png")
+    target = tmp_path / "out" / "town" / "street.v2"  # a dot in a name is no suffix
+    refuse_existing([target])
+    first, second = write_prediction(target, np.zeros((2, 2, 3), np.uint8), labels, data)
+    assert (first.name, second.name) == ("street.v2_overlay.png", "street.v2_labels.png")
     assert (np.array(Image.open(second)) == labels).all()
     assert np.array(Image.open(second).convert("RGB"))[0].tolist() == [list(NOT_BLACK), [7, 8, 9]]
-    with pytest.raises(UserError, match=r"street_overlay\.png: exists already"):
-        write_prediction(*arguments, force=False)
-    write_prediction(*arguments, force=True)
+    with pytest.raises(UserError, match=r"street\.v2_overlay\.png \(and 1 more\): exists already"):
+        refuse_existing([target.with_name("other"), target])
 
 
-def test_folders_are_searched_for_images(tmp_path: Path) -> None:
-    for name in ("b.png", "a.JPG", "notes.txt"):
-        (tmp_path / name).touch()
-    assert [file.name for file in image_files([tmp_path])] == ["a.JPG", "b.png"]
-    (tmp_path / "empty").mkdir()
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name in ("b.png", "a.JPG", "notes.txt", "town/c.webp", "town/deep/a.tif", ".hidden/d.png", "out/a_overlay.png"):
+        (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "in" / name).touch()
+    return tmp_path / "in"
+
+
+def test_folders_are_searched_and_keep_their_order_below(folder: Path) -> None:
+    output = folder / "out"  # in the folder itself: what is in it is no photograph
+    found = {str(it.path.relative_to(folder)): it.target for it in find_photographs([folder], output)}
+    assert found == {
+        "a.JPG": output / "a",
+        "b.png": output / "b",
+        "town/c.webp": output / "town" / "c",
+        "town/deep/a.tif": output / "town" / "deep" / "a",
+    }
+    (single,) = find_photographs([folder / "town" / "c.webp"], output)
+    assert single.target == output / "c"
+
+
+def test_images_that_cannot_be_told_apart_are_refused(folder: Path) -> None:
+    (folder / "b.jpg").touch()
+    with pytest.raises(UserError, match=r"b\.jpg and .*b\.png would both be written to"):
+        find_photographs([folder], folder / "out")
+    same = find_photographs([folder / "b.png", folder / "b.png"], folder / "out")
+    assert len(same) == 1
+    (folder / "empty").mkdir()
     with pytest.raises(UserError, match="holds no images"):
-        image_files([tmp_path / "empty"])
+        find_photographs([folder / "empty"], folder / "out")
     with pytest.raises(UserError, match="no such image"):
-        image_files([tmp_path / "absent.png"])
+        find_photographs([folder / "absent.png"], folder / "out")
+
+
+def test_large_images_are_seen_by_windows() -> None:
+    views = EvaluationConfig(flip=True)
+    assert views_for(2048, 2048, views) == views
+    assert views_for(2049, 2048, views) == EvaluationConfig(flip=True, window=1024)
+    assert views_for(2048, 1500, EvaluationConfig(scales=(0.5, 1.5))).window == 1024
+    assert views_for(9000, 9000, EvaluationConfig(window=512)).window == 512

@@ -71,3 +71,28 @@ def test_workers_hold_the_same_networks_and_bank_bit_for_bit() -> None:
         assert torch.equal(value, other[name]) if isinstance(value, torch.Tensor) else value == other[name], name
     for mine, theirs in zip(one["metrics"], two["metrics"], strict=True):
         assert without_timing(mine) == without_timing(theirs)
+
+
+def test_three_workers_with_accumulation_have_the_gradient_of_one_without() -> None:
+    """All terms: OHEM's limit, lambda_u, anchors and negatives are of the global batch; dropout in every layer."""
+    settings = [
+        *SETTINGS,
+        "model.auxiliary_weight=0.4",
+        "method.supervised_loss=ohem",
+        "method.ohem.min_kept=2000",
+        "method.warmup_epochs=0",
+        "train.epochs=1",
+        "train.steps_per_epoch=1",
+        "train.batch_size=6",
+        "train.unlabeled_batch_size=12",
+    ]
+    (alone,) = train_on(1, *settings)
+    for end in train_on(3, *settings, "train.micro_batch_size=2"):
+        for term in ("supervised", "unsupervised", "contrastive"):
+            name = f"train/loss/{term}"
+            assert end["metrics"][0][name] == pytest.approx(alone["metrics"][0][name], rel=1e-5)
+            assert alone["metrics"][0][name] > 0
+        # After one step of SGD the momentum is the gradient, and the weight decay, which is the same.
+        for number, state in alone["state"]["optimizer"]["state"].items():
+            gradient, got = state["momentum_buffer"], end["state"]["optimizer"]["state"][number]["momentum_buffer"]
+            assert (got - gradient).abs().max() <= 1e-4 * gradient.abs().max() + 1e-7

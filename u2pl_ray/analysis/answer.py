@@ -1,5 +1,6 @@
 """State the result of a search in a sentence, and how certain it is."""
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -9,10 +10,13 @@ from typing import Any
 from u2pl_ray.analysis.confirmation import confirmation
 from u2pl_ray.analysis.load import Analysis
 from u2pl_ray.analysis.tables import evaluate_command
+from u2pl_ray.analysis.unlabeled import did_they_help
 from u2pl_ray.config.errors import UserError
 from u2pl_ray.search.experiment.confirm import confirmation_name
 from u2pl_ray.search.experiment.experiment import Experiment
-from u2pl_ray.search.listeners.formatting import number, settings, why_failed
+from u2pl_ray.search.listeners.formatting import many, number, settings, why_failed
+from u2pl_ray.search.storage import layout
+from u2pl_ray.search.storage.object_store import is_uri
 from u2pl_ray.search.study.trial_record import State, TrialRecord, state_word
 
 _LEAST = 4
@@ -44,7 +48,7 @@ def confirmed(analysis: Analysis) -> dict[str, Any] | None:
 
 
 def answer(analysis: Analysis, on_seeds: Mapping[str, Any] | None = None) -> Answer:
-    """Name the best trial, compare it with the paper's setting if that ran, and say how certain the difference is.
+    """Say whether unlabeled images helped, name the best trial, compare it with the paper's setting, and how surely.
 
     Args:
         analysis: the experiment.
@@ -53,7 +57,8 @@ def answer(analysis: Analysis, on_seeds: Mapping[str, Any] | None = None) -> Ans
     if analysis.experiment.options.confirms and on_seeds is not None:
         return Answer(" ".join(_on_seeds(on_seeds, row) for row in _leaders(on_seeds)))
     told = _of_one_seed(analysis)
-    told = replace(told, sentence=told.sentence + _not_beaten(analysis))
+    first = did_they_help(analysis)
+    told = replace(told, sentence=f"{first} {told.sentence}{_not_beaten(analysis)}".strip())
     repeated = [
         row for row in _leaders(on_seeds or {}) if analysis.best is not None and row["label"] == analysis.best.id
     ]
@@ -92,7 +97,7 @@ def _of_one_seed(analysis: Analysis) -> Answer:
         which = several if len(ended) > 1 else "The training failed before it reported a value"
         return Answer(f"{which}. {'; '.join(why_failed(ended))}")
     how = f" with {settings(best.params)}" if best.params else ""
-    first = f"Trial {best.id} reached {metric} {number(best.latest)} after {best.epochs} epochs{how}"
+    first = f"Trial {best.id} reached {metric} {number(best.latest)} after {many(best.epochs, 'epoch')}{how}"
     if len(analysis.records) == 1:
         return Answer(f"{first}.", _plus_minus(best) + "One training with one seed.")
     among = sum(record.latest is not None for record in analysis.records)
@@ -105,7 +110,7 @@ def _of_one_seed(analysis: Analysis) -> Answer:
     ahead = (best.latest - paper.latest) * (1 if analysis.metric.maximize else -1)
     versus = f"{first}, {abs(ahead):.4f} {'ahead of' if ahead >= 0 else 'behind'} the paper's setting"
     versus += f" ({paper.id}: {number(paper.latest)}"
-    versus += f", stopped after {paper.epochs} epochs)" if paper.epochs < best.epochs else ")"
+    versus += f", stopped after {many(paper.epochs, 'epoch')})" if paper.epochs < best.epochs else ")"
     return Answer(f"{versus}.", f"{_against_scatter(abs(ahead), best, paper)} {one_seed}")
 
 
@@ -163,16 +168,27 @@ def next_steps(analysis: Analysis) -> list[tuple[str, str]]:
         steps.append(("run it again, after mending what the failures say", f"u2pl-ray resume {name} --retry-errored"))
     if analysis.best is not None and finished and len(analysis.records) > 1:
         steps.append(("write the best setting to a file", f"u2pl-ray export {name}"))
+        steps.append(("see why one setting beat another, on one page", f"u2pl-ray report {name}"))
         rivals = [it for it in analysis.records if it.state == State.COMPLETED and it.note != "paper"]
         if rivals and not analysis.experiment.options.confirms:
             steps.append(
                 ("train the best and the paper's on new seeds, before you believe it", f"u2pl-ray confirm {name}")
             )
+        steps += _baseline(analysis.experiment)
         steps.append(("add trials to the same study", f"u2pl-ray extend {name} --trials +{len(analysis.records)}"))
     if analysis.best is not None and finished and analysis.experiment.checkpoint(analysis.best.id) is not None:
         images = "test" if analysis.experiment.config.data.test is not None else "val"
         steps.append((f"score it on the {images} images", evaluate_command(analysis.experiment)))
     return steps
+
+
+def _baseline(experiment: Experiment) -> list[tuple[str, str]]:
+    """Return the command that trains the best setting on labeled images alone, if there is such a comparison."""
+    best, there = experiment.place.below(layout.BEST), experiment.argument.removeprefix(experiment.name)
+    if not experiment.config.method.semi_supervised or experiment.options.confirms or is_uri(best):
+        return []
+    train = f"u2pl-ray train {shlex.quote(best)} method.name=supervised --name {experiment.name}-supervised{there}"
+    return [("train it on the labeled images alone: do the unlabeled ones pay?", train)]
 
 
 def is_finished(analysis: Analysis) -> bool:

@@ -17,6 +17,7 @@ from u2pl_ray.config.schema import Config
 from u2pl_ray.search.experiment.experiment import Experiment
 from u2pl_ray.search.schedulers.successive_halving import RungPruner
 from u2pl_ray.search.space.space import Metric
+from u2pl_ray.search.study.companion import Kind
 from u2pl_ray.search.study.pareto import front
 from u2pl_ray.search.study.study import TrialStudy
 from u2pl_ray.search.study.trial_record import State, TrialRecord
@@ -34,7 +35,7 @@ class Analysis:
     Attributes:
         experiment: the loaded experiment.
         study: its Optuna study.
-        records: all trials, in the order of their creation.
+        everything: the trials of the search and their companions, in the order of their creation.
         best: the best trial, None if none has a value.
         epochs: by trial, the metrics it reported after each epoch.
         running: whether a driver works on it.
@@ -42,10 +43,21 @@ class Analysis:
 
     experiment: Experiment
     study: TrialStudy
-    records: list[TrialRecord]
+    everything: list[TrialRecord]
     best: TrialRecord | None
     epochs: Mapping[str, list[dict[str, Any]]]
     running: bool
+
+    @cached_property
+    def records(self) -> list[TrialRecord]:
+        """Return the trials of the search, in the order of their creation."""
+        return [record for record in self.everything if record.companion is None]
+
+    @cached_property
+    def baselines(self) -> list[TrialRecord]:
+        """Return the trainings of other methods beside the search."""
+        kinds = ((record, record.companion) for record in self.everything)
+        return [record for record, companion in kinds if companion is not None and companion.kind == Kind.BASELINE]
 
     @property
     def name(self) -> str:
@@ -82,11 +94,11 @@ class Analysis:
 
     def record(self, trial: str) -> TrialRecord:
         """Return the trial with this id."""
-        return next(record for record in self.records if record.id == trial)
+        return next(record for record in self.everything if record.id == trial)
 
     def config(self, trial: str) -> Config:
         """Read a trial's whole configuration."""
-        return self.experiment.space.configure(self.experiment.config, self.record(trial).params)
+        return self.experiment.space.configure(self.experiment.config, self.record(trial).settings)
 
     def folder(self, trial: str) -> Path:
         """Return the folder of a trial's files."""
@@ -186,7 +198,7 @@ def analyse(experiment: Experiment) -> Analysis:
     """Load an opened experiment in its present state."""
     running = experiment.is_running()  # asked first: a search that ends meanwhile counts as running
     study = experiment.study()
-    records = study.records()
+    records = study.all_records()
     epochs = {record.id: experiment.epochs(record.id) for record in records}
     return Analysis(experiment, study, records, study.best(), epochs, running)
 

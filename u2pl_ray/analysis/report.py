@@ -20,11 +20,13 @@ from u2pl_ray.analysis.figures.trainings import training_panels
 from u2pl_ray.analysis.images import legend, samples
 from u2pl_ray.analysis.load import Analysis
 from u2pl_ray.analysis.reading import read
+from u2pl_ray.analysis.unlabeled import against_supervised
 from u2pl_ray.config import metrics as names
 from u2pl_ray.config import overrides
 from u2pl_ray.config.errors import UserError
 from u2pl_ray.config.schema import Config
-from u2pl_ray.search.listeners.formatting import number, short_names
+from u2pl_ray.search.listeners.formatting import few, number, short_names
+from u2pl_ray.search.space.paper_setting import elsewhere
 from u2pl_ray.search.storage import layout
 from u2pl_ray.search.study.trial_record import State
 from u2pl_ray.system.atomic import write_whole
@@ -84,6 +86,7 @@ def _experiment(analysis: Analysis) -> dict[str, Any]:
         "answer": answer(analysis, on_seeds),
         "seeds": on_seeds,
         "findings": read(analysis),
+        "unlabeled": against_supervised(analysis),
         "versus": _versus(analysis) if best and paper and best.id != paper.id else None,
         "sections": [
             {"id": name, "title": title, "panels": [_panel(panel) for panel in fill_rows(panels)]}
@@ -92,7 +95,8 @@ def _experiment(analysis: Analysis) -> dict[str, Any]:
         ],
         "images": _images(analysis),
         "legend": list(legend(analysis)),
-        "failures": [record for record in analysis.records if record.state in (State.FAILED, State.INFEASIBLE)],
+        "reliable_if": experiment.config.method.reliable_if,
+        "failures": [record for record in analysis.everything if record.state in (State.FAILED, State.INFEASIBLE)],
         "trials": _table(analysis),
         "best": best,
         "paper": paper,
@@ -137,6 +141,7 @@ def _asked(analysis: Analysis) -> dict[str, Any]:
             for path, parameter in experiment.space.parameters.items()
         ],
         "ran": paper is not None,
+        "elsewhere": few(elsewhere(experiment.space, config)),
     }
 
 
@@ -188,7 +193,8 @@ def _table(analysis: Analysis) -> dict[str, Any]:
     return {
         "heads": [shorts[path] for path in paths],
         "rows": [
-            {"trial": record, "settings": [record.params.get(path) for path in paths]} for record in ranked + rest
+            {"trial": record, "settings": [record.params.get(path) for path in paths]}
+            for record in [*ranked, *rest, *analysis.baselines]
         ],
     }
 

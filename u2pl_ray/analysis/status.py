@@ -1,6 +1,7 @@
 """Print the state of a search on the terminal: once, or repeatedly until it ends."""
 
 import time
+from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -11,14 +12,18 @@ from rich.text import Text
 
 from u2pl_ray.analysis.answer import answer, counts, is_finished, standing
 from u2pl_ray.analysis.load import Analysis, analyse
+from u2pl_ray.analysis.reading import read
+from u2pl_ray.analysis.unlabeled import against_supervised, as_rows, did_they_help
 from u2pl_ray.search.driver.budget import used_by
 from u2pl_ray.search.experiment.experiment import Experiment
 from u2pl_ray.search.listeners import pace
 from u2pl_ray.search.listeners.console import plain_console, results_table
-from u2pl_ray.search.listeners.formatting import duration, number, why_failed
+from u2pl_ray.search.listeners.formatting import duration, many, number, why_failed
 from u2pl_ray.search.study.remaining import counted
 from u2pl_ray.search.study.trial_record import State, TrialRecord
 
+_FINDINGS = 3
+"""Of the diagnostics, that are shown."""
 _AGAIN = 2.0
 """Seconds between two updates."""
 
@@ -68,11 +73,11 @@ def picture(analysis: Analysis, height: int | None = None) -> RenderableType:
     """
     experiment, metric = analysis.experiment, analysis.metric
     lines = list(_lines(analysis))
-    top = len(analysis.records) if height is None else max(3, height - len(lines) - 5)
+    top = len(analysis.everything) if height is None else max(3, height - len(lines) - 5)
     table = results_table(
-        analysis.records, analysis.best, metric.name, top=top, maximize=metric.maximize, running=analysis.running
+        analysis.everything, analysis.best, metric.name, top=top, maximize=metric.maximize, running=analysis.running
     )
-    hidden = len(analysis.records) - top
+    hidden = len(analysis.everything) - top
     grid = Table.grid(padding=(0, 2))
     for name, text in lines:
         grid.add_row(Text(name, style="dim"), text)
@@ -99,16 +104,30 @@ def _lines(analysis: Analysis) -> list[tuple[str, str]]:
         lines.append(("rungs", "; ".join(_rung(analysis, rung) for rung in analysis.rungs)))
     if best is not None:
         lines.append(
-            ("leader", f"{analysis.metric.name} {number(best.latest)}, trial {best.id} after {best.epochs} epochs")
+            (
+                "leader",
+                f"{analysis.metric.name} {number(best.latest)}, trial {best.id} after {many(best.epochs, 'epoch')}",
+            )
         )
-    lines += [("failed", reason) for reason in why_failed(analysis.records)]
-    working = [record for record in analysis.records if record.state == State.RUNNING]
+    if (helped := did_they_help(analysis)) != "":
+        lines.append(("unlabeled", helped))
+    lines += [("failed", reason) for reason in why_failed(analysis.everything)]
+    lines += _findings(analysis)
+    working = [record for record in analysis.everything if record.state == State.RUNNING]
     if analysis.running and working:
         lines.append(("in use", _in_use(analysis, working)))
     if analysis.running and not is_finished(analysis):
         left = time_left(analysis)
         lines.append(("time left", "not known before the first epoch" if left is None else f"about {duration(left)}"))
     return lines
+
+
+def _findings(analysis: Analysis) -> list[tuple[str, str]]:
+    """Return what the diagnostics say that makes trials' values unreliable."""
+    found = [finding for finding in read(analysis) if finding.severe]
+    lines = [("look at", f"{finding.title}. {finding.text}") for finding in found[:_FINDINGS]]
+    more = len(found) - _FINDINGS
+    return lines + ([("", f"and {more} more: u2pl-ray report {analysis.experiment.argument}")] if more > 0 else [])
 
 
 def _rung(analysis: Analysis, rung: int) -> str:
@@ -145,7 +164,8 @@ def as_data(analysis: Analysis) -> dict[str, Any]:
     """Return the search at this moment as plain data, for scripts.
 
     `state` (running, interrupted, finished, failed), `budget` (trials, hours, device_hours, patience: limit and used),
-    `seconds_left` (None if not known or nobody runs it), `answer` (sentence, doubt), `reasons` of failures, and what
+    `seconds_left` (None if not known or nobody runs it), `answer` (sentence, doubt), `unlabeled` (what they brought,
+    see `unlabeled.against_supervised`), `reasons` of failures, `findings` of the diagnostics, and what
     `Experiment.status` has: name, best, trials.
     """
     experiment = analysis.experiment
@@ -168,7 +188,9 @@ def as_data(analysis: Analysis) -> dict[str, Any]:
         },
         "seconds_left": None if left is None else left.total_seconds(),
         "answer": {"sentence": answered.sentence, "doubt": answered.doubt},
-        "reasons": why_failed(analysis.records),
+        "unlabeled": as_rows(against_supervised(analysis)),
+        "reasons": why_failed(analysis.everything),
+        "findings": [asdict(finding) for finding in read(analysis)],
         **told,
     }
 

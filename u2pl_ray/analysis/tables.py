@@ -2,7 +2,8 @@
 
 import logging
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from rich.console import Console
@@ -10,11 +11,11 @@ from rich.table import Table
 from rich.text import Text
 
 from u2pl_ray.analysis.front import print_front
+from u2pl_ray.config import metrics as names
 from u2pl_ray.config.errors import UserError
-from u2pl_ray.config.metrics import VAL_MIOU, VAL_TEACHER_MIOU
 from u2pl_ray.search.experiment.experiment import Experiment, Summary
 from u2pl_ray.search.listeners.console import plain_console, results_table
-from u2pl_ray.search.listeners.formatting import number, why_failed
+from u2pl_ray.search.listeners.formatting import many, number, why_failed
 from u2pl_ray.search.storage import layout
 from u2pl_ray.search.storage.object_store import is_uri
 from u2pl_ray.search.study.trial_record import RETRYABLE
@@ -38,8 +39,9 @@ def print_summary(experiment: Experiment, summary: Summary, console: Console | N
         print_front(experiment, experiment.study().front(), console)
     elif summary.best is not None:
         console.print(f"best trial {summary.best.id}: {objective} {number(summary.best.latest)}")
-        console.print(f"  config      {experiment.place.below('best.yaml')}")
-        console.print(f"  checkpoint  {experiment.checkpoint(summary.best.id) or 'none on disk'}")
+        checkpoint = experiment.checkpoint(summary.best.id)
+        console.print(f"  config      {shlex.quote(experiment.place.below(layout.BEST))}")
+        console.print(f"  checkpoint  {_checkpoint(checkpoint, summary.best.epochs)}")
     if len(summary.trials) > 1:
         console.print(f"  report      {_report(experiment)}")
     if summary.finished and summary.reason:
@@ -48,6 +50,7 @@ def print_summary(experiment: Experiment, summary: Summary, console: Console | N
         console.print(Text.assemble(("not finished", "yellow"), f": {summary.reason or 'interrupted'}"))
         console.print(f"next: u2pl-ray resume {experiment.argument}")
     elif summary.best is not None and len(summary.trials) > 1:
+        _print_answer(experiment, console)
         best = experiment.place.below(layout.BEST)
         verb = f"export {experiment.argument}" if is_uri(best) else f"train {shlex.quote(best)}"
         console.print(f"next: u2pl-ray {verb}")
@@ -59,6 +62,27 @@ def print_summary(experiment: Experiment, summary: Summary, console: Console | N
             console.print(f"  {reason}")
         if any(trial.reason in RETRYABLE for trial in summary.trials):
             console.print(f"next: mend that, then u2pl-ray resume {experiment.argument} --retry-errored")
+
+
+def _checkpoint(path: str | None, epochs: int) -> str:
+    """Return a trial's newest checkpoint for a command line, and how it stands to the `epochs` in the table."""
+    if path is None:
+        return "none on disk"
+    epoch = int(path.rpartition("epoch_")[2])
+    told = f"  (of epoch {epoch}, whose result resume brings)" if epoch > epochs else ""
+    return shlex.quote(path) + told
+
+
+def _print_answer(experiment: Experiment, console: Console) -> None:
+    """Print the result in a sentence, how certain it is, and the commands that are useful after `next:`."""
+    from u2pl_ray.analysis.answer import answer, confirmed, next_steps
+    from u2pl_ray.analysis.load import analyse
+
+    analysis = analyse(experiment)
+    told = answer(analysis, confirmed(analysis))
+    console.print(Text(f"{told.sentence} {told.doubt}".strip()))
+    for what, command in next_steps(analysis):
+        console.print(f"  {command}  # {what}")
 
 
 def evaluate_command(experiment: Experiment) -> str:
@@ -113,61 +137,39 @@ def print_best(experiment: Experiment, console: Console | None = None) -> None:
     objective = experiment.space.metric.name
     state = best["state"].lower()
     console.print(
-        f"trial {best['id']} ({state}, {best['epochs']} epochs): {objective} {number(best['metrics'][objective])}"
+        f"trial {best['id']} ({state}, {many(best['epochs'], 'epoch')}): "
+        f"{objective} {number(best['metrics'][objective])}"
     )
     for path, value in best["params"].items():
         console.print(f"  {path} = {number(value)}")
     if best["checkpoint"] is not None:
-        console.print(f"checkpoint: {best['checkpoint']}")
+        console.print(f"checkpoint: {shlex.quote(best['checkpoint'])}")
         console.print(f"next: {evaluate_command(experiment)}")
 
 
-def print_comparison(experiments: Sequence[Experiment], split: str, console: Console | None = None) -> None:
-    """Print the best trial of each experiment: method, epochs, mIoU of student and teacher.
+def print_scores(result: Mapping[str, Any], console: Console | None = None) -> None:
+    """Print mean and per-class IoU, and Boundary IoU, of each network.
 
     Args:
-        experiments: to compare.
-        split: val: the reported values; test: the newest checkpoints are evaluated now.
-        console: the terminal.
-    """
-    console = console or plain_console()
-    table = Table("experiment", "trial", "method", title=f"mIoU on the {split} split")
-    for head in ("epochs", "student", "teacher"):
-        table.add_column(head, justify="right")
-    for experiment in experiments:
-        best = best_of(experiment)
-        metrics = best["metrics"] if split == "val" else _test_scores(best)
-        scores = [f"{metrics[name]:.4f}" for name in (VAL_MIOU, VAL_TEACHER_MIOU)]
-        table.add_row(Text(experiment.name), best["id"], experiment.config.method.name, str(best["epochs"]), *scores)
-    console.print(table)
-
-
-def _test_scores(best: Mapping[str, Any]) -> dict[str, float]:
-    from u2pl_ray.data.registry import resolve
-    from u2pl_ray.train.inference import open_checkpoint, score
-
-    if best["checkpoint"] is None:
-        raise UserError(f"{best['name']}: trial {best['id']} has no checkpoint on disk to evaluate")
-    trained = open_checkpoint(best["checkpoint"])
-    return score(trained, resolve(trained.config), "test")[1]
-
-
-def print_scores(result: Mapping[str, Any], classes: Sequence[str], console: Console | None = None) -> None:
-    """Print mIoU and per-class IoU of student and teacher.
-
-    Args:
-        result: of an evaluation.
-        classes: class names in label order.
+        result: of an evaluation, see `analysis.evaluations`.
         console: the terminal.
     """
     console = console or plain_console()
     metrics = result["metrics"]
-    table = Table("class", title=f"IoU on {result['images']} {result['split']} images, after {result['epochs']} epochs")
-    for network in ("student", "teacher"):
+    table = Table(
+        "class", title=f"IoU on {result['images']} {result['split']} images, after {many(result['epochs'], 'epoch')}"
+    )
+    columns: list[tuple[Callable[[str], str], str]] = []
+    for network in result["networks"]:
+        teacher = network == "teacher"
         table.add_column(network, justify="right")
-    for name in classes:
-        row = [metrics.get(f"{prefix}/iou/{name}") for prefix in ("val", "val/teacher")]
-        table.add_row(Text(name), *("-" if value is None else f"{value:.4f}" for value in row))
+        columns.append((partial(names.val_iou, teacher=teacher), names.VAL_TEACHER_MIOU if teacher else names.VAL_MIOU))
+        if names.boundary_miou(teacher) in metrics:
+            table.add_column("boundary", justify="right")
+            columns.append((partial(names.boundary_iou, teacher=teacher), names.boundary_miou(teacher)))
+    for label in result["classes"]:
+        row = [metrics.get(name_of(label)) for name_of, _ in columns]
+        table.add_row(Text(label), *("-" if value is None else f"{value:.4f}" for value in row))
     table.add_section()
-    table.add_row("mean", f"{metrics['val/miou']:.4f}", f"{metrics['val/teacher/miou']:.4f}", style="bold")
+    table.add_row("mean", *(f"{metrics[mean]:.4f}" for _, mean in columns), style="bold")
     console.print(table)

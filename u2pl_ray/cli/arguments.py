@@ -28,7 +28,8 @@ Checkpoint = Annotated[
     str,
     typer.Argument(
         metavar="NAME",
-        help="An experiment (its best trial's newest checkpoint), NAME:TRIAL, or a checkpoint's folder or URI.",
+        help="An experiment (its best trial's newest checkpoint), NAME:TRIAL, a checkpoint's folder or URI, or a file "
+        "that export --weights wrote.",
         autocompletion=_experiments,
     ),
 ]

@@ -46,6 +46,16 @@ def check_data(config: "Config") -> None:
         warn(warning)
 
 
+def check_labels(config: "Config", method: str) -> None:
+    """Refuse a method that trains on labels which the data set does not have."""
+    from u2pl_ray.config.methods import METHODS
+    from u2pl_ray.config.overrides import apply
+    from u2pl_ray.data.check import check
+
+    if method in METHODS and METHODS[method].all_labels:
+        check(apply(config, {"method.name": method}), full=False)
+
+
 def check_split(split: str) -> None:
     """Refuse anything but val and test."""
     if split not in ("val", "test"):

@@ -8,7 +8,8 @@ import typer
 
 from u2pl_ray.cli import exit_codes
 from u2pl_ray.cli.arguments import AsJson, Force, MaxConcurrent, Name, Patience, Quiet, Storage
-from u2pl_ray.cli.running import check_ready, resume_experiment, run_experiment
+from u2pl_ray.cli.common import check_data
+from u2pl_ray.cli.running import check_ready, print_plan, resume_experiment, run_experiment
 from u2pl_ray.config.errors import UserError
 
 
@@ -67,14 +68,11 @@ def extend(
     more_trials, more_hours = int(_more("--trials", trials, whole=True)), _more("--hours", hours)
     more_gpu_hours = _more("--gpu-hours", gpu_hours)
     before = Experiment.open(name, storage_path)
+    ranges = None if space is None else load_space(space)
+    extension.check_extension(more_trials, more_hours, more_gpu_hours, patience, ranges)
     check_ready(before)
     experiment, notes = extension.extend(
-        before,
-        more_trials,
-        hours=more_hours,
-        device_hours=more_gpu_hours,
-        patience=patience,
-        space=None if space is None else load_space(space),
+        before, more_trials, hours=more_hours, device_hours=more_gpu_hours, patience=patience, space=ranges
     )
     for note in notes:
         print(note)
@@ -98,6 +96,7 @@ def confirm(
     from u2pl_ray.analysis.confirmation import confirmation
     from u2pl_ray.search.experiment.confirm import confirmation_name, plan_confirmation
     from u2pl_ray.search.experiment.experiment import Experiment
+    from u2pl_ray.search.experiment.plan import Plan
     from u2pl_ray.search.storage.place import locate
 
     search = Experiment.open(name, storage_path)
@@ -106,12 +105,14 @@ def confirm(
         experiment = Experiment.open(again, search.place.storage)
         if not json_:
             print(f"{experiment.name} exists: going on with its settings and seeds")
+        if dry_run:
+            print_plan(Plan.of(experiment).lines())
+            return
         check_ready(experiment)
     else:
-        check_ready(search)
-        plan = plan_confirmation(search, top, seeds, max_concurrent)
+        plan = plan_confirmation(search, top, seeds, max_concurrent, examine=check_data)
         if not json_:
-            print("\n".join(plan.lines()))
+            print_plan(plan.lines())
         if dry_run:
             return
         experiment = plan.create()

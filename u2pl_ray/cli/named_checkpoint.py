@@ -1,15 +1,34 @@
 """The checkpoint that a verb is to use: named by its experiment, or by its own path."""
 
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from u2pl_ray.config.errors import UserError, nearest
 
+if TYPE_CHECKING:
+    from u2pl_ray.search.experiment.experiment import Experiment
+
+
+@dataclass(frozen=True)
+class Found:
+    """A checkpoint: its folder or URI, and the experiment that it was named by, if it was."""
+
+    path: str
+    experiment: "Experiment | None" = None
+
 
 def find_checkpoint(name: str, trial: str | None = None, storage_path: str | None = None) -> str:
-    """Return the folder or URI of the checkpoint that `name` stands for.
+    """Return the folder or URI of the checkpoint that `name` stands for; see `find`."""
+    return find(name, trial, storage_path).path
+
+
+def find(name: str, trial: str | None = None, storage_path: str | None = None) -> Found:
+    """Find the checkpoint that `name` stands for.
 
     Args:
-        name: an experiment (its best trial's newest checkpoint), `NAME:TRIAL`, or a checkpoint's folder, file or URI.
+        name: an experiment (its best trial's newest checkpoint), `NAME:TRIAL`, a checkpoint's folder, file
+            or URI, or exported weights.
         trial: which trial of the experiment; `0003`, or `3`.
         storage_path: where experiments are kept.
 
@@ -24,14 +43,14 @@ def find_checkpoint(name: str, trial: str | None = None, storage_path: str | Non
         if "://" in name or Path(name).expanduser().exists():
             if trial is not None:
                 raise UserError(f"--trial {trial}: {name} is no experiment but a checkpoint of its own")
-            return name
+            return Found(name)
         raise UserError(_absent(name, storage_path))
     from u2pl_ray.search.experiment.experiment import Experiment
 
     experiment = Experiment.open(experiment_name, storage_path)
     study = experiment.study()
     if wanted:
-        records = {record.id: record for record in study.records()}
+        records = {record.id: record for record in study.all_records()}
         chosen = records.get(wanted.zfill(4))
         if chosen is None:
             raise UserError(f"{experiment.name}: has no trial {wanted}; it has {', '.join(records) or 'none yet'}")
@@ -47,7 +66,7 @@ def find_checkpoint(name: str, trial: str | None = None, storage_path: str | Non
             f"{experiment.name}: trial {chosen.id} has no checkpoint on disk (a search keeps those of its best trials: "
             "--keep-trials); choose another with --trial"
         )
-    return checkpoint
+    return Found(checkpoint, experiment)
 
 
 def _holds_experiment(name: str, storage_path: str | None) -> bool:

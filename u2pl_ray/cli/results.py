@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from u2pl_ray.cli.arguments import AsJson, Name, Storage
+from u2pl_ray.cli.arguments import AsJson, Checkpoint, Name, Storage
 from u2pl_ray.cli.common import check_split
 from u2pl_ray.config.errors import UserError, nearest
 
@@ -91,8 +91,8 @@ def compare(
     split: Annotated[str, typer.Option("--split", help="val (as reported) or test (evaluated now).")] = "val",
     storage_path: Storage = None,
 ) -> None:
-    """Put the best trials of several experiments side by side, student and teacher."""
-    from u2pl_ray.analysis.tables import print_comparison
+    """Put the best trials of several experiments, and their baselines, side by side: student, teacher, gap closed."""
+    from u2pl_ray.analysis.compare import print_comparison
     from u2pl_ray.search.experiment.experiment import Experiment
 
     check_split(split)
@@ -100,20 +100,38 @@ def compare(
 
 
 def export(
-    name: Name,
+    name: Checkpoint,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="File to write. Default: NAME-best.yaml, or NAME-TRIAL.yaml."),
     ] = None,
+    weights: Annotated[
+        Path | None,
+        typer.Option("--weights", help="Write weights with their configuration instead: FILE.safetensors."),
+    ] = None,
+    network: Annotated[str, typer.Option("--network", help="Whose weights: teacher or student.")] = "teacher",
     trial: Annotated[str | None, typer.Option("--trial", help="Which trial. Default: the best.")] = None,
     storage_path: Storage = None,
 ) -> None:
-    """Write the best trial's configuration to a file that [bold]train[/bold] accepts unchanged.
+    """Write the best trial's configuration to a file that [bold]train[/bold] accepts unchanged, or its weights.
 
-    With several objectives: a file for each trial of the Pareto front.
+    With several objectives: a file for each trial of the Pareto front. Weights are for [bold]predict[/bold],
+    [bold]evaluate[/bold] and model.encoder_weights.
     """
+    if weights is not None:
+        from u2pl_ray.cli.checkpoints import write_weights_of
+
+        if output is not None:
+            raise UserError("--output: names the configuration's file; --weights names its own")
+        write_weights_of(name, trial, storage_path, weights, network)
+        return
     from u2pl_ray.search.experiment.experiment import Experiment
 
+    if "://" not in name and ":" in name:
+        name, _, named = name.partition(":")
+        if trial is not None:
+            raise UserError(f"{name}:{named} --trial {trial}: name the trial once")
+        trial = named.zfill(4)
     experiment = Experiment.open(name, storage_path)
     study = experiment.study()
     best = study.best()
@@ -122,7 +140,7 @@ def export(
 
         raise UserError(f"{experiment.name}: {no_result(experiment)}")
     if trial is not None:
-        records = {record.id: record for record in study.records() if record.params}
+        records = {record.id: record for record in study.all_records() if record.settings}
         if trial not in records:
             raise UserError(f"--trial {trial}: no such trial in {experiment.name}{nearest(trial, records)}")
         exported = {output or Path(f"{experiment.name}-{trial}.yaml"): records[trial]}

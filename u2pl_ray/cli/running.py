@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from u2pl_ray.cli import exit_codes
-from u2pl_ray.cli.common import check_data
+from u2pl_ray.cli.common import check_data, say, warn
 from u2pl_ray.cli.notice import heed_notice
 from u2pl_ray.config.errors import UserError
 
@@ -18,8 +18,16 @@ if TYPE_CHECKING:
 
 
 def check_ready(experiment: "Experiment") -> None:
-    """Refuse to go on with an experiment whose data or weights cannot be used (any more); nothing of it is changed."""
-    check_data(experiment.config)
+    """Refuse to go on with an experiment that somebody runs, or whose data or weights cannot be used (any more).
+
+    Nothing of it is changed.
+    """
+    experiment.check_free()
+    try:
+        check_data(experiment.config)
+    except UserError as error:
+        moved = f"; moved: u2pl-ray resume {experiment.argument} data.root=..." if "data.root=" in str(error) else ""
+        raise UserError(f"{error}{moved}") from None
 
 
 def existing(name: str | None, storage_path: str | None) -> "Experiment | None":
@@ -94,13 +102,16 @@ def resume_experiment(
         check_ready(experiment)
         if not quiet:
             print_plan(Plan.of(experiment).lines())
+    else:
+        experiment.check_free()
+        say(f"{experiment.name} is finished: nothing is left to run; u2pl-ray extend {experiment.argument} adds to it")
     run_experiment(experiment, force, retry_errored, quiet)
 
 
 def print_plan(lines: list[str]) -> None:
     """Print a plan, as it is."""
     for line in lines:
-        print(line)
+        say(line)
 
 
 def run_experiment(
@@ -116,6 +127,7 @@ def run_experiment(
     Raises:
         typer.Exit: with an exit code other than 0, see `exit_codes`.
     """
+    from u2pl_ray.analysis.alarms import AlarmListener
     from u2pl_ray.analysis.confirmation import print_confirmation, write_confirmation
     from u2pl_ray.analysis.tables import print_summary
     from u2pl_ray.search.listeners.console import ConsoleListener, plain_console
@@ -138,7 +150,7 @@ def run_experiment(
     study = cache(experiment.study)  # opened when it is first asked: a damaged one is mended before that
     total, epochs = experiment.options.trials, experiment.config.train.epochs
     told = ConsoleListener(console, metric.name, total, epochs, lambda: study().records())
-    listeners = [*([] if quiet else [told]), WandbListener(sink, console.print)]
+    listeners = [*([] if quiet else [told]), AlarmListener(warn), WandbListener(sink, console.print)]
     with heed_notice():  # again: Ray, which may have started meanwhile, has handlers of its own
         summary: Summary = experiment.run(listeners, force, retry_errored)
     if experiment.options.confirms:

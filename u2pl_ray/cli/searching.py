@@ -16,11 +16,12 @@ from u2pl_ray.cli.arguments import (
     ResumeIfExists,
     Storage,
 )
-from u2pl_ray.cli.common import check_data, default_name, load_config, parse_options, print_config, warn
+from u2pl_ray.cli.common import check_data, check_labels, default_name, load_config, parse_options, print_config, warn
 from u2pl_ray.cli.running import existing, print_plan, run_again, run_experiment
 from u2pl_ray.config.errors import UserError
 
 if TYPE_CHECKING:
+    from u2pl_ray.config.schema import Config
     from u2pl_ray.search.space.space import Metric
 
 
@@ -106,12 +107,19 @@ def search(
             "--keep-trials", help="How many finished trials keep their checkpoints, the best ones. Default: 5."
         ),
     ] = None,
+    baseline: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--baseline",
+            help="A method to train beside the search (repeatable); default: supervised. Without any: none.",
+        ),
+    ] = None,
     resume_if_exists: ResumeIfExists = False,
     quiet: Quiet = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,
     dump_config: DumpConfig = False,
 ) -> None:
-    """Search for the best settings. The paper's own setting is always the first trial."""
+    """Search for the best settings. The first trial has the paper's values of what is searched."""
     settings = load_config(config, overrides)
     from u2pl_ray.search.driver.budget import Budget
     from u2pl_ray.search.experiment.plan import plan_search
@@ -137,7 +145,6 @@ def search(
             warn(f"--trials {trials}: {there.name} has {there.options.trials}; `u2pl-ray extend` changes that")
         run_again(there, settings, searched, quiet)
         return
-    check_data(settings)
     plan = plan_search(
         settings,
         searched,
@@ -155,11 +162,20 @@ def search(
         max_concurrent=max_concurrent,
         keep=keep_trials,
         autoscale=autoscale,
+        baselines=baseline,
+        examine=lambda config: _examine(config, baseline or []),
     )
     if dry_run or not quiet:
         print_plan(plan.lines())
     if not dry_run:
         run_experiment(plan.create(), quiet=quiet)
+
+
+def _examine(config: "Config", baselines: list[str]) -> None:
+    """Look at data, weights and network, and at the labels that a baseline needs."""
+    check_data(config)
+    for method in baselines:
+        check_labels(config, method)
 
 
 def _objective(text: str) -> "Metric":

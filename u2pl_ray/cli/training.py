@@ -24,8 +24,8 @@ def train(
         return
     from u2pl_ray.search.experiment.plan import plan_training
 
-    check_data(settings)
-    plan = plan_training(settings, name=name or default_name(config, settings.method.name), storage_path=storage_path)
+    new = name or default_name(config, settings.method.name)
+    plan = plan_training(settings, name=new, storage_path=storage_path, examine=check_data)
     for note in plan.notes:
         warn(note)
     run_experiment(plan.create(), quiet=quiet)

@@ -27,7 +27,10 @@ def sync(
         pending = syncing.pending(experiment.folder)
         print(f"{len(pending)} run{'s' * (len(pending) != 1)} would go to {to}, in the group {experiment.name}:")
         for run in pending:
-            print(f"  {run.name}  {run.last_step} epochs" + ("" if run.exit_code is not None else ", not finished"))
+            print(
+                f"  {run.name}  {run.last_step} epoch{'s' * (run.last_step != 1)}"
+                + ("" if run.exit_code is not None else ", not finished")
+            )
         return
     sweep = sweep_of(experiment.space.text)
     report = syncing.sync(

@@ -187,3 +187,17 @@ class MethodConfig(Section):
     def contrasts(self) -> bool:
         """Whether there is a contrastive term, and so a representation head and a memory bank."""
         return self.traits.contrasts if self.contrastive.use is None else self.contrastive.use and self.semi_supervised
+
+    @property
+    def least_confidence(self) -> float:
+        """Return the least probability of a reliable pseudo-label; 0: any."""
+        given = self.reliability.confidence
+        return self.traits.confidence if given is None else given
+
+    @property
+    def reliable_if(self) -> str:
+        """Return in words which pseudo-labels are reliable."""
+        of_its_class = " of its class" if self.reliability.per_class else ""
+        rules = [f"entropy below gamma{of_its_class}"] if self.traits.quantile else []
+        rules += [f"probability of at least {self.least_confidence:g}"] if self.least_confidence else []
+        return " and ".join(rules) or "any"

@@ -20,6 +20,10 @@ class Traits:
     """It learns from images without labels once the warm-up is over: pseudo-labels of a teacher, thresholds, mixing."""
     contrasts: bool = False
     """It has U2PL's contrastive term, and so the representation head, unless the configuration says otherwise."""
+    quantile: bool = True
+    """The entropy quantile of alpha_t says, too, which pseudo-labels are reliable."""
+    confidence: float = 0.0
+    """Least probability of a reliable pseudo-label that it was published with; 0: any."""
     all_labels: bool = False
     """It trains on the labels of the unlabeled images: an upper bound, not a method."""
 
@@ -29,8 +33,8 @@ METHODS: dict[str, Traits] = {
     "oracle": Traits("u2pl_ray.method.objective:Supervised", semi_supervised=False, all_labels=True),
     "pseudo_label": Traits("u2pl_ray.method.pseudo_label:PseudoLabel"),
     "u2pl": Traits("u2pl_ray.method.pseudo_label:PseudoLabel", contrasts=True),
-    "fixmatch": Traits("u2pl_ray.method.fixmatch:FixMatch"),
-    "unimatch": Traits("u2pl_ray.method.unimatch:UniMatch"),
+    "fixmatch": Traits("u2pl_ray.method.fixmatch:FixMatch", quantile=False, confidence=0.95),
+    "unimatch": Traits("u2pl_ray.method.unimatch:UniMatch", quantile=False, confidence=0.95),
 }
 
 

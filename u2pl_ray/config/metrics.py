@@ -31,6 +31,16 @@ def val_iou(class_name: str, teacher: bool = False) -> str:
     return f"val/teacher/iou/{class_name}" if teacher else f"val/iou/{class_name}"
 
 
+def boundary_miou(teacher: bool = False) -> str:
+    """Name of the mean Boundary IoU, which `evaluate` computes and trainings do not."""
+    return "val/teacher/boundary/miou" if teacher else "val/boundary/miou"
+
+
+def boundary_iou(class_name: str, teacher: bool = False) -> str:
+    """Name of one class's Boundary IoU."""
+    return f"val/teacher/boundary/iou/{class_name}" if teacher else f"val/boundary/iou/{class_name}"
+
+
 def loss(term: str) -> str:
     """Name of a training loss: total, supervised, unsupervised, or contrastive."""
     return f"train/loss/{term}"
@@ -49,7 +59,7 @@ _NUMBERS = (
 )
 _TERMS = ("total", "supervised", "unsupervised", "contrastive")
 _GROUPS = (
-    *("reliable_fraction", "bank/fill", "bank/pushed", "bank/key_age"),
+    *("gamma", "reliable_fraction", "bank/fill", "bank/pushed", "bank/key_age"),
     *("anchors/missing", "negatives/missing", "negatives/false_rate"),
 )
 

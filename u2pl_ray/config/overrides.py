@@ -35,7 +35,21 @@ def load(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Config:
     tree = _undotted(tree, source)
     if Path(source).is_file():
         tree = _beside(tree, Path(source).expanduser().absolute().parent)
-    return validate(merge(tree, parse_overrides(overrides)), source)
+    changed = merge(tree, parse_overrides(overrides))
+    try:
+        return Config.model_validate(changed)
+    except ValidationError as error:
+        if overrides and _valid(tree):  # it is not the file's fault
+            source = f"{source} with {' '.join(overrides)}"
+        raise UserError(f"{source}: {_first_problem(error)}") from None
+
+
+def _valid(tree: Mapping[str, Any]) -> bool:
+    try:
+        Config.model_validate(tree)
+    except ValidationError:
+        return False
+    return True
 
 
 def _beside(tree: dict[str, Any], folder: Path) -> dict[str, Any]:
@@ -201,4 +215,4 @@ def _first_problem(error: ValidationError) -> str:
     given = first["input"]
     shown = "" if isinstance(given, BaseModel | Mapping) else f" (given {given!r})"
     # Validators of several settings name them by their whole paths.
-    return message if not path or message.startswith(f"{path}.") else f"{path}: {message}{shown}"
+    return message if not path or message.startswith((f"{path}.", f"{path}=")) else f"{path}: {message}{shown}"

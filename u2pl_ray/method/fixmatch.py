@@ -15,8 +15,6 @@ class FixMatch(PseudoLabel):
 
     strong_view = True
     judged_on = "weak"
-    confidence = 0.95
-    quantile = False
 
     def unsupervised_loss(
         self, logits: Tensor, targets: Tensor, everywhere: Division, class_weights: Tensor | None

@@ -4,6 +4,7 @@
 """
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -15,11 +16,11 @@ from u2pl_ray.method.contrastive import ContrastiveLoss
 from u2pl_ray.method.contrastive_term import ContrastiveTerm
 from u2pl_ray.method.losses import pseudo_label_loss
 from u2pl_ray.method.maps import per_pixel
-from u2pl_ray.method.objective import Supervised
+from u2pl_ray.method.objective import Supervised, auxiliary_of
 from u2pl_ray.method.reliability import ignore, most_likely
 from u2pl_ray.method.statistics import pixel_counts
 from u2pl_ray.method.strong_view import StrongView
-from u2pl_ray.method.trust import Division, Judged, Trust, gather_judged
+from u2pl_ray.method.trust import Division, Judged, Trust, divide, gather_judged
 from u2pl_ray.method.types import Batch, Clock, Losses, Network, Outputs, Stats
 from u2pl_ray.method.views import View, judge, mixed
 
@@ -35,17 +36,13 @@ class PseudoLabel(Supervised):
     judged_on = "mixed"
     perturbs = False
     """Whether one of the views is the weak one with perturbed features, which needs a judgement of the weak view."""
-    confidence = 0.0
-    quantile = True
-    """Whether the entropy quantile of alpha_t says, too, what is reliable."""
 
     def prepare(self, representation_dim: int) -> None:
         """Build strong view, alignment and contrastive term, as far as they are asked for; see `Supervised`."""
         config, num_classes, device = self.config, self.num_classes, self.device
         if config.reliability.judged_on is not None:
             self.judged_on = config.reliability.judged_on
-        if config.reliability.confidence is not None:
-            self.confidence = config.reliability.confidence
+        self.confidence, self.quantile = config.least_confidence, config.traits.quantile
         distorts = self.strong_view if config.strong_view.use is None else config.strong_view.use
         self.by_class = config.reliability.per_class or config.balance.weight_power > 0
         self.distort = StrongView(config.strong_view, self.mean_std, self.seed, self.collectives) if distorts else None
@@ -80,7 +77,7 @@ class PseudoLabel(Supervised):
 
         outputs = student(*self._student_input(batch, views, clock.step))
         logits, *of_views = outputs.logits.split([n_labeled, *[n_unlabeled] * len(views)])
-        supervised = self.supervised_loss(logits, batch.labels, total)
+        supervised = self.supervised_loss(logits, auxiliary_of(outputs), batch.labels, total)
         terms = [
             view.weight * self.unsupervised_loss(part, ignore(view.pseudo_labels, ~reliable), everywhere, trust.weights)
             for view, part, reliable, everywhere in zip(views, of_views, own, trust.everywhere, strict=True)
@@ -103,6 +100,8 @@ class PseudoLabel(Supervised):
         )
         stats.local["entropy"] = first.entropies.nansum(dtype=torch.float64)
         stats.shared["gamma"] = trust.threshold.mean()  # of the classes, where each has its own
+        if trust.per_class:
+            stats.shared["class/gamma"], stats.shared["class/steps"] = trust.threshold, (trust.threshold > 0).float()
         stats.shared["steps"] = torch.ones_like(stats.shared["gamma"])
         stats.shared["alpha"] = torch.full_like(stats.shared["gamma"], alpha)
         return losses, stats
@@ -133,6 +132,20 @@ class PseudoLabel(Supervised):
                 self._aligned(view.predicted.logits), view.pseudo_labels, self.confidence
             )
         return view
+
+    def judged(self, logits: Tensor, size: Sequence[int], threshold: Tensor, alpha: float) -> tuple[Tensor, Tensor]:
+        """Compute the pseudo-labels of whole images as they are, and which of them would be reliable: [n,h,w] each.
+
+        Args:
+            logits: [n,C,H,W] of the teacher.
+            size: (h, w).
+            threshold: gamma of an epoch, 0-dim, or one of each class [C].
+            alpha: of that epoch.
+        """
+        logits = self._aligned(logits)
+        labels = per_pixel(most_likely, logits, size)
+        entropies, confident = judge(logits, labels, self.confidence)
+        return labels, divide(Judged(entropies, labels, confident), threshold, alpha, quantile=self.quantile).reliable
 
     def trust(self, judged: list[Judged], alpha: float) -> Trust:
         """Decide which pseudo-labels of the global batch are reliable."""

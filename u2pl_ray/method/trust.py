@@ -72,17 +72,28 @@ class Trust:
 
     def divide(self, view: Judged) -> Division:
         """Divide a view's pixels, of this worker or of all, by the thresholds."""
-        threshold = self.threshold
-        if self.per_class:
-            assert view.pseudo_labels is not None
-            threshold = threshold[view.pseudo_labels.long().clamp_max(self.num_classes - 1)]
-        reliable, unreliable = partition(view.entropies, threshold, self.alpha)
-        valid = ~view.entropies.isnan()
-        if not self.quantile:
-            reliable = valid
-        if view.confident is not None:
-            reliable = reliable & view.confident
-        return Division(reliable, unreliable & ~reliable, valid.sum())
+        return divide(view, self.threshold, self.alpha, quantile=self.quantile)
+
+
+def divide(view: Judged, threshold: Tensor, alpha: float, *, quantile: bool) -> Division:
+    """Divide a view's pixels by the thresholds of a step, or of an epoch on average.
+
+    Args:
+        view: any of the global batch, or other images.
+        threshold: gamma_t, 0-dim, or one of each class [C]; the view then needs its pseudo-labels.
+        alpha: alpha_t.
+        quantile: whether the entropy quantile says what is reliable, see `Trust`.
+    """
+    if threshold.ndim:
+        assert view.pseudo_labels is not None
+        threshold = threshold[view.pseudo_labels.long().clamp_max(len(threshold) - 1)]
+    reliable, unreliable = partition(view.entropies, threshold, alpha)
+    valid = ~view.entropies.isnan()
+    if not quantile:
+        reliable = valid
+    if view.confident is not None:
+        reliable = reliable & view.confident
+    return Division(reliable, unreliable & ~reliable, valid.sum())
 
 
 def gather_judged(

@@ -5,6 +5,8 @@ whole training. Here each layer has a stream of its own, drawn for the global ba
 head or in the number of workers meet the same masks.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import torch
@@ -32,12 +34,29 @@ class Draws:
     world_size: int = 1
     step: int = 0
     groups: tuple[int, ...] = ()
-    _calls: dict[str, int] = field(default_factory=dict)
+    calls: dict[str, int] = field(default_factory=dict)
+    """How often each layer has drawn in this step, less one."""
+    _only: tuple[slice, int] | None = None
 
     def start(self, step: int, *groups: int) -> None:
         """Begin a step whose forward passes see batches that are made of `groups`, the last one any number of times."""
         self.step, self.groups = step, groups
-        self._calls.clear()
+        self.calls.clear()
+
+    @contextmanager
+    def only(self, chosen: slice, images: int, calls: dict[str, int]) -> Iterator[None]:
+        """Show the network a part of its batch while the context lasts: it draws as if it saw all of it.
+
+        Args:
+            chosen: the images of the part.
+            images: of the whole batch.
+            calls: as they were before any part; so that all parts, and each again, meet the same draws.
+        """
+        self._only, self.calls = (chosen, images), dict(calls)
+        try:
+            yield
+        finally:
+            self._only = None
 
     @torch.compiler.disable
     def keep(self, layer: str, probability: float, like: Tensor, shape: tuple[int, ...]) -> Tensor:
@@ -49,14 +68,15 @@ class Draws:
             like: [images, ...], what is dropped from.
             shape: of the draw for one image.
         """
-        call = self._calls[layer] = self._calls.get(layer, -1) + 1
+        call = self.calls[layer] = self.calls.get(layer, -1) + 1
         parts = []
-        for part, images in enumerate(self._parts(len(like))):
+        for part, images in enumerate(self._parts(len(like) if self._only is None else self._only[1])):
             draws = generator(like.device, self.seed, self.step, f"dropout/{layer}/{call}/{part}")
             whole = torch.empty(images * self.world_size, *shape, device=like.device)
             whole.bernoulli_(probability, generator=draws)
             parts.append(whole[self.rank * images : (self.rank + 1) * images])
-        return parts[0] if len(parts) == 1 else torch.cat(parts)
+        keep = parts[0] if len(parts) == 1 else torch.cat(parts)
+        return keep if self._only is None else keep[self._only[0]]
 
     def _parts(self, images: int) -> list[int]:
         parts: list[int] = []

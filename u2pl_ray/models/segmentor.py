@@ -17,6 +17,8 @@ from u2pl_ray.models.weights import check_name, is_name, load_encoder_weights
 STRIDE = 32
 """Height and width of the input must be multiples of it (the deepest encoders halve the image five times)."""
 
+_AUXILIARY_WIDTH = 256  # as published
+
 _OURS = {
     "self",
     "kwargs",
@@ -38,6 +40,9 @@ class Outputs(NamedTuple):
     """[B, C, H, W], float."""
     representation: Tensor | None
     """[B, D, H, W], float, not normalised; None if the network was built without the head."""
+    auxiliary: Tensor | None = None
+    """[B, C, H', W'], float, logits of the auxiliary head, on the map of the encoder's last stage but one; None without
+    that head, and in eval mode."""
 
 
 class Segmentor(nn.Module):
@@ -83,11 +88,20 @@ class Segmentor(nn.Module):
                     *_block(width, width, config.dropout),
                     nn.Conv2d(width, width, kernel_size=1),
                 )
+        self.auxiliary: nn.Sequential | None = None
+        if config.auxiliary_weight:
+            with weights_drawn_from(seed, "auxiliary"):
+                self.auxiliary = nn.Sequential(
+                    *_block(network.encoder.out_channels[-2], _AUXILIARY_WIDTH, config.dropout),
+                    nn.Conv2d(_AUXILIARY_WIDTH, num_classes, kernel_size=1),
+                )
         rules = _initialization(network)
         draw_weights(self.decoder, seed, "decoder", rules[0])
         draw_weights(self.classifier, seed, "classifier", rules[1])
         if self.representation is not None:
             draw_weights(self.representation, seed, "representation")
+        if self.auxiliary is not None:
+            draw_weights(self.auxiliary, seed, "auxiliary")
         convert_normalization(self, config.normalization)
         if config.activation_checkpointing:
             _checkpoint_activations(self.encoder, config)
@@ -109,9 +123,11 @@ class Segmentor(nn.Module):
         maps, *tokens = encoded if isinstance(encoded, tuple) else (encoded,)
         if perturbed:
             maps = [self._perturb(level, map_, perturbed) for level, map_ in enumerate(maps)]
+        auxiliary = self.auxiliary(maps[-2]) if self.auxiliary is not None and self.training else None
         features = self.decoder(maps, *tokens)
         logits = self.classifier(self.dropout(features))
-        return Outputs(logits, None if self.representation is None else self.representation(features))
+        representation = None if self.representation is None else self.representation(features)
+        return Outputs(logits, representation, auxiliary)
 
     def _perturb(self, level: int, maps: Tensor, count: int) -> Tensor:
         """Drop channels of the last `count` of maps [B, D, H, W]; the image itself, the first of most, stays."""
@@ -135,7 +151,7 @@ class Segmentor(nn.Module):
 
 
 def _block(channels: int, width: int, dropout: float) -> list[nn.Module]:
-    """3x3 conv - BatchNorm - ReLU - dropout, as in the paper's representation head."""
+    """3x3 conv - BatchNorm - ReLU - dropout, as in the paper's representation and auxiliary heads."""
     conv = nn.Conv2d(channels, width, kernel_size=3, padding=1, bias=False)
     return [conv, nn.BatchNorm2d(width), nn.ReLU(inplace=True), nn.Dropout2d(dropout)]
 

@@ -36,7 +36,7 @@ def save(folder: Path, state: dict[str, Any]) -> None:
         torch.save({"format": FORMAT, **state}, file)
         file.flush()
         os.fsync(file.fileno())
-    (folder / CHECKSUM).write_text(_digest(partial))
+    (folder / CHECKSUM).write_text(digest(partial))
     partial.rename(folder / FILE)
 
 
@@ -51,7 +51,7 @@ def load(path: Path, device: "torch.device | str" = "cpu") -> dict[str, Any]:
     file = path / FILE if path.is_dir() else path
     expected = file.with_name(CHECKSUM)
     try:
-        if expected.exists() and expected.read_text().strip() != _digest(file):
+        if expected.exists() and expected.read_text().strip() != digest(file):
             raise CorruptCheckpoint(f"{file}: its content does not match {CHECKSUM}")
         state = torch.load(file, map_location=device, weights_only=True)
     except OSError as error:
@@ -82,7 +82,8 @@ def load_for_user(path: str, device: "torch.device | str" = "cpu") -> dict[str, 
         raise UserError(f"{error}; use another checkpoint of the same training") from None
 
 
-def _digest(file: Path) -> str:
+def digest(file: Path) -> str:
+    """Compute a file's SHA-256, in hexadecimal."""
     with file.open("rb") as stream:
         return (
             hashlib.file_digest(stream, "sha256").hexdigest()
@@ -92,7 +93,7 @@ def _digest(file: Path) -> str:
 
 
 def _digest_310(stream: Any) -> str:
-    digest = hashlib.sha256()  # hashlib.file_digest came with Python 3.11
+    found = hashlib.sha256()  # hashlib.file_digest came with Python 3.11
     while block := stream.read(1 << 20):
-        digest.update(block)
-    return digest.hexdigest()
+        found.update(block)
+    return found.hexdigest()

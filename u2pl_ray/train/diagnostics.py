@@ -57,7 +57,11 @@ class Diagnostics:
 
     def _thresholds(self, shared: dict[str, Tensor]) -> Metrics:
         steps = float(shared["steps"])
-        return {"diag/alpha": float(shared["alpha"]) / steps, "diag/gamma": float(shared["gamma"]) / steps}
+        result: Metrics = {"diag/alpha": float(shared["alpha"]) / steps, "diag/gamma": float(shared["gamma"]) / steps}
+        if "class/gamma" in shared:  # means over the steps in which the class had pixels
+            gammas = shared["class/gamma"] / shared["class/steps"].where(shared["class/steps"] > 0, torch.nan)
+            result |= self._per_class("gamma", gammas)
+        return result
 
     def _pixels(self, pixels: Tensor, entropy: Tensor) -> Metrics:
         """From the counts [C, 2 reliable, 3 right/wrong/unknown, bins] and the entropies' sum."""
@@ -92,7 +96,8 @@ class Diagnostics:
         for group, name in (("anchor/none", "anchors/missing"), ("negative/none", "negatives/missing")):
             result |= self._per_class(name, shared[group] / steps)
         known, false = local["negatives/known"], local["negatives/false"]
-        if known.sum() > 0:
+        # Keys of labeled pixels are never false. Without a label of unlabeled pixels the rate would say nothing.
+        if known.sum() > 0 and "pixels" in local and local["pixels"][:, :, :UNKNOWN].sum() > 0:
             result["diag/negatives/false_rate"] = _ratio(false.sum(), known.sum())
             rates = torch.where(known > 0, false / known, torch.nan)
             result |= self._per_class("negatives/false_rate", rates)

@@ -1,52 +1,89 @@
-"""Scoring a network on whole images: one confusion matrix, summed over workers, nothing counted twice."""
+"""Scoring a network on a split: one confusion matrix, summed over workers, nothing counted twice."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from u2pl_ray.config import metrics as names
+from u2pl_ray.config.evaluation import EvaluationConfig
 from u2pl_ray.config.metrics import val_iou
 from u2pl_ray.config.schema import IGNORE
+from u2pl_ray.train.prediction import predict
 
 if TYPE_CHECKING:
     from u2pl_ray.data.loaders import EvaluationBatch
 
 
-@torch.inference_mode()
-def predict(model: nn.Module, images: Tensor) -> Tensor:
-    """Class of every pixel: images [B, 3, h, w] to int64 [B, h, w] (argmax of the upsampled logits)."""
-    logits = F.interpolate(model(images).logits.float(), size=images.shape[-2:], mode="bilinear", align_corners=False)
-    return logits.argmax(dim=1)
+def predictions(
+    models: Sequence[nn.Module],
+    batches: Iterable["EvaluationBatch"],
+    device: torch.device,
+    views: EvaluationConfig = EvaluationConfig(),  # noqa: B008  (frozen)
+) -> Iterator[tuple[Tensor, list[Tensor]]]:
+    """Yield for each batch the labels, uint8 [b, h, w], and what each model predicts, uint8 [b, h, w].
+
+    The models are in eval mode meanwhile, and get their mode back.
+
+    Args:
+        models: networks on `device`.
+        batches: whole images.
+        device: of the tensors.
+        views: how the images are seen.
+    """
+    modes = [model.training for model in models]
+    for model in models:
+        model.eval()
+    try:
+        for batch in batches:
+            images = batch.images.to(device, non_blocking=True)
+            labels = batch.labels.to(device, non_blocking=True)[:, : batch.size[0], : batch.size[1]]
+            yield labels, [predict(model, images, batch.size, views) for model in models]
+    finally:
+        for model, mode in zip(models, modes, strict=True):
+            model.train(mode)
 
 
-@torch.inference_mode()
 def confusion(
-    models: Sequence[nn.Module], batches: Iterable["EvaluationBatch"], num_classes: int, device: torch.device
+    models: Sequence[nn.Module],
+    batches: Iterable["EvaluationBatch"],
+    num_classes: int,
+    device: torch.device,
+    views: EvaluationConfig = EvaluationConfig(),  # noqa: B008  (frozen)
 ) -> list[Tensor]:
-    """Confusion matrices of `models` over one pass through this worker's share of a split.
+    """Compute confusion matrices of `models` over one pass through this worker's share of a split.
+
+    Args:
+        models: networks on `device`.
+        batches: whole images.
+        num_classes: C.
+        device: of the counts.
+        views: how the images are seen.
 
     Returns:
         For each model int64 [C, C] on `device`: rows are true classes, columns predicted ones; pixels labeled 255 are
         not counted. Sum them over workers before scoring.
     """
+    counts = [torch.zeros(num_classes, num_classes, dtype=torch.int64, device=device) for _ in models]
+    for labels, predicted in predictions(models, batches, device, views):
+        for count, one in zip(counts, predicted, strict=True):
+            count += count_pairs(labels, one, num_classes)
+    return counts
+
+
+def count_pairs(labels: Tensor, predicted: Tensor, num_classes: int) -> Tensor:
+    """Count the pixels of each true (row) and predicted (column) class: int64 [C, C].
+
+    Args:
+        labels: uint8, any shape; pixels labeled 255 are not counted.
+        predicted: uint8 of the same shape, below `num_classes`.
+        num_classes: C.
+    """
     cells = num_classes * num_classes
-    counts = [torch.zeros(cells, dtype=torch.int64, device=device) for _ in models]
-    modes = [model.training for model in models]
-    for model in models:
-        model.eval()
-    for batch in batches:
-        images = batch.images.to(device, non_blocking=True)
-        labels = batch.labels.to(device, non_blocking=True).long()
-        rows = torch.where(labels == IGNORE, num_classes, labels) * num_classes  # what is ignored goes past the end
-        for model, count in zip(models, counts, strict=True):
-            cell = (rows + predict(model, images)).flatten()
-            count += torch.bincount(cell, minlength=cells + num_classes)[:cells]
-    for model, mode in zip(models, modes, strict=True):
-        model.train(mode)
-    return [count.view(num_classes, num_classes) for count in counts]
+    rows = torch.where(labels == IGNORE, num_classes, labels.long()) * num_classes  # what is ignored: past the end
+    counts = torch.bincount((rows + predicted).flatten(), minlength=cells + num_classes)
+    return counts[:cells].view(num_classes, num_classes)
 
 
 def iou(matrix: Tensor) -> Tensor:

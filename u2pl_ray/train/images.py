@@ -4,6 +4,7 @@ import base64
 import io
 import re
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,7 +18,7 @@ from u2pl_ray.data.overlay import class_colors
 from u2pl_ray.data.transforms import normalise
 from u2pl_ray.data.voc import Item, read_item
 from u2pl_ray.method.maps import per_pixel
-from u2pl_ray.method.reliability import most_likely, partition, upsampled_entropy
+from u2pl_ray.method.reliability import most_likely
 from u2pl_ray.train.session import Metrics
 
 INTERVALS = 4
@@ -55,7 +56,9 @@ class SampleImages:
         return past >= 0 and (past % every == 0 or epochs_done == last)
 
     @torch.inference_mode()
-    def draw(self, student: nn.Module, teacher: nn.Module, metrics: Metrics, device: torch.device) -> dict[str, str]:
+    def draw(
+        self, student: nn.Module, teacher: nn.Module, objective: Any, metrics: Metrics, device: torch.device
+    ) -> dict[str, str]:
         """The files, by name, base64: images as JPEG, maps as translucent PNGs of class indices.
 
         Changes nothing of the training: the student runs in eval mode and gets its mode back.
@@ -63,7 +66,8 @@ class SampleImages:
         Args:
             student: predicts the validation images.
             teacher: in eval mode; gives the pseudo-labels.
-            metrics: the epoch's; its mean threshold `diag/gamma` says which pixels are reliable.
+            objective: of the method; its rule says which pixels are reliable.
+            metrics: the epoch's, with the mean thresholds of that rule.
             device: where the networks are.
         """
         mode = student.training
@@ -74,17 +78,24 @@ class SampleImages:
             logits = self._logits(student, pixels, device)
             maps = {"truth": truth, "prediction": _crop(per_pixel(most_likely, *logits), truth)}
             files |= image_files(f"val.{number}.{_plain(item.id)}", pixels, maps, self._colors)
-        for number, item in enumerate(self._unlabeled if "diag/gamma" in metrics else ()):
+        alpha = metrics.get("diag/alpha")
+        for number, item in enumerate(() if alpha is None else self._unlabeled):
             pixels, truth = read_item(item, len(self._config.data.classes), self._config.data)
             logits = self._logits(teacher, pixels, device)
-            threshold = torch.tensor(metrics["diag/gamma"], device=device)
-            reliable, _ = partition(upsampled_entropy(*logits), threshold, metrics["diag/alpha"])
-            maps = {"pseudo_label": _crop(per_pixel(most_likely, *logits), truth), "reliable": _crop(reliable, truth)}
+            labels, reliable = objective.judged(*logits, threshold=self._gamma(metrics, device), alpha=alpha)
+            maps = {"pseudo_label": _crop(labels, truth), "reliable": _crop(reliable, truth)}
             if (truth != IGNORE).any():
                 maps["truth"] = truth
             files |= image_files(f"unlabeled.{number}.{_plain(item.id)}", pixels, maps, self._colors)
         student.train(mode)
         return {name: base64.b64encode(content).decode() for name, content in files.items()}
+
+    def _gamma(self, metrics: Metrics, device: torch.device) -> Tensor:
+        """The epoch's mean threshold, 0-dim, or of each class [C]; 0, with nothing below, for one without pixels."""
+        if not self._config.method.reliability.per_class:
+            return torch.tensor(metrics["diag/gamma"], device=device)
+        found = [metrics.get(names.per_class("gamma", name), 0.0) for name in self._config.data.classes]
+        return torch.tensor(found, device=device)
 
     def _logits(self, network: nn.Module, pixels: np.ndarray, device: torch.device) -> tuple[Tensor, torch.Size]:
         """The network's small logits for a whole image, and the padded image's size."""

@@ -1,59 +1,85 @@
-"""Using a checkpoint: its networks, their score on a split, and predictions on images."""
+"""Using a checkpoint or exported weights: the networks, and their score on a split."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
 import torch
+from torch import Tensor
 
 from u2pl_ray.config.errors import UserError
 from u2pl_ray.config.overrides import validate
 from u2pl_ray.config.schema import Config
-from u2pl_ray.data.image_files import read_image
 from u2pl_ray.data.loaders import EvaluationBatches
-from u2pl_ray.data.transforms import normalise
-from u2pl_ray.data.voc import official
+from u2pl_ray.data.voc import Item, official
 from u2pl_ray.models.segmentor import Segmentor
-from u2pl_ray.train.checkpoint import load_for_user
-from u2pl_ray.train.evaluate import confusion, predict, scores
+from u2pl_ray.train.boundary import boundary_counts, boundary_scores
+from u2pl_ray.train.checkpoint import FILE, digest, load_for_user
+from u2pl_ray.train.evaluate import count_pairs, predictions, scores
+from u2pl_ray.train.weights_file import SUFFIX, read_weights
+
+NETWORKS = ("student", "teacher")
 
 
 @dataclass
 class Trained:
-    """A checkpoint's networks, in eval mode, with the configuration they were trained with."""
+    """The networks of a checkpoint or of a file of weights, in eval mode.
+
+    Attributes:
+        config: they were trained with.
+        networks: by name: student, teacher, or both.
+        epochs_done: of their training.
+        device: they are on.
+        sha256: of the file.
+    """
 
     config: Config
-    student: Segmentor
-    teacher: Segmentor
+    networks: Mapping[str, Segmentor]
     epochs_done: int
     device: torch.device
+    sha256: str
 
 
-def open_checkpoint(path: str) -> Trained:
-    """The networks of the checkpoint at `path` (its folder or file, or its folder's URI), on the GPU if there is one.
+def open_checkpoint(path: str, networks: Sequence[str] = NETWORKS) -> Trained:
+    """Load networks of a checkpoint, or the one in a file of exported weights, on the GPU if there is one.
+
+    Args:
+        path: the checkpoint's folder or file, or its folder's URI, or a safetensors file that `export` wrote.
+        networks: which ones are wanted; a file of weights has to hold one of them.
 
     Raises:
-        UserError: no readable checkpoint there, or one of another version of the networks.
+        UserError: no readable checkpoint there, one of another version of the networks, or a network it does not hold.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    with _local(path) as folder:
-        state = load_for_user(folder, device)
-    config = validate(state["config"], f"{path}: its config")
-    # The weights are in the checkpoint: do not fetch pretrained ones first.
+    with _local(path) as place:
+        here = Path(place).expanduser()
+        if here.suffix == SUFFIX:
+            weights, config, held, epochs_done = read_weights(here)
+            states: dict[str, dict[str, Tensor]] = {held: weights}
+            representation = False
+        else:
+            state = load_for_user(place, device)
+            config = validate(state["config"], f"{path}: its config")
+            states, epochs_done = {name: state[name] for name in NETWORKS}, state["epochs_done"]
+            representation = config.method.contrasts
+        sha256 = digest(here / FILE if here.is_dir() else here)
+    chosen = [name for name in NETWORKS if name in networks and name in states]
+    if not chosen:
+        raise UserError(f"{path}: holds the {' and '.join(states)}, not the {' or '.join(networks)}")
+    # The weights are in the file: do not fetch pretrained ones first.
     model = config.model.model_copy(update={"encoder_weights": None})
-    networks = []
-    for name in ("student", "teacher"):
-        network = Segmentor(model, len(config.data.classes), config.method.contrasts, channels=config.data.channels)
+    opened = {}
+    for name in chosen:
+        network = Segmentor(model, len(config.data.classes), representation, channels=config.data.channels)
         network = network.to(device)
         try:
-            network.load_state_dict(state[name])
+            network.load_state_dict(states[name])
         except RuntimeError as error:
             raise UserError(f"{path}: its {name} does not fit {model.architecture}: {str(error)[:200]}") from None
-        networks.append(network.eval())
-    return Trained(config, networks[0], networks[1], state["epochs_done"], device)
+        opened[name] = network.eval()
+    return Trained(config, opened, epochs_done, device, sha256)
 
 
 @contextmanager
@@ -71,32 +97,49 @@ def _local(path: str) -> Iterator[str]:
         raise UserError(f"{path}: cannot be read ({error})") from None
 
 
-def score(trained: Trained, config: Config, split: Literal["val", "test"]) -> tuple[int, dict[str, float]]:
-    """Number of images and `val/...` scores of student and teacher on a split of `config` (resolved).
+@dataclass(frozen=True)
+class Scores:
+    """How networks do on a split.
+
+    Attributes:
+        items: the images scored, in the split's order.
+        metrics: `val/...` of the student, `val/teacher/...` of the teacher.
+    """
+
+    items: tuple[Item, ...]
+    metrics: dict[str, float]
+
+
+def score(trained: Trained, config: Config, split: Literal["val", "test"], boundary: float = 0.0) -> Scores:
+    """Score networks on a split.
+
+    Args:
+        trained: the networks.
+        config: resolved; its data are scored on, seen as its `evaluation` section says.
+        split: of the data; val is the list of that name, where there is one, whatever trials were compared on.
+        boundary: also compute Boundary IoU, of contours this wide (a share of the image's diagonal); 0: do not.
 
     Raises:
-        UserError: the data has other classes than the checkpoint.
+        UserError: the data has other classes than the networks.
     """
-    if len(config.data.classes) != len(trained.config.data.classes):
+    classes = config.data.classes
+    if len(classes) != len(trained.config.data.classes):
         raise UserError(
-            f"data.classes: the data has {len(config.data.classes)} classes, "
+            f"data.classes: the data has {len(classes)} classes, "
             f"the checkpoint was trained on {len(trained.config.data.classes)}"
         )
-    config = config.model_copy(update={"data": official(config.data)})
-    batches = EvaluationBatches(config, split)
-    matrices = confusion([trained.student, trained.teacher], batches, len(config.data.classes), trained.device)
-    student, teacher = matrices
-    classes = config.data.classes
-    return batches.images, scores(student, classes) | scores(teacher, classes, teacher=True)
-
-
-def predictions(
-    trained: Trained, images: Sequence[Path], network: Literal["student", "teacher"]
-) -> Iterator[tuple[Path, np.ndarray, np.ndarray]]:
-    """For each image its path, its pixels (see `read_image`), and the predicted classes uint8 [h, w]."""
-    model = getattr(trained, network)
-    for path in images:
-        pixels = read_image(path, trained.config.data)
-        height, width = pixels.shape[:2]
-        padded = normalise(pixels, trained.config.data).unsqueeze(0).to(trained.device)
-        yield path, pixels, predict(model, padded)[0, :height, :width].to(torch.uint8).cpu().numpy()
+    batches = EvaluationBatches(config.model_copy(update={"data": official(config.data)}), split)
+    count, networks = len(classes), list(trained.networks.values())
+    pairs = [torch.zeros(count, count, dtype=torch.int64, device=trained.device) for _ in networks]
+    contours = [torch.zeros(3, count, dtype=torch.int64) for _ in networks]
+    for labels, predicted in predictions(networks, batches, trained.device, config.evaluation):
+        for one, matrix, near in zip(predicted, pairs, contours, strict=True):
+            matrix += count_pairs(labels, one, count)
+            if boundary:
+                near += boundary_counts(labels, one, count, boundary)
+    metrics: dict[str, float] = {}
+    for name, matrix, near in zip(trained.networks, pairs, contours, strict=True):
+        metrics |= scores(matrix, classes, teacher=name == "teacher")
+        if boundary:
+            metrics |= boundary_scores(near, classes, teacher=name == "teacher")
+    return Scores(batches.split, metrics)

@@ -18,6 +18,7 @@ from u2pl_ray.data.loaders import EvaluationBatches, TrainingBatch, TrainingBatc
 from u2pl_ray.method.collectives import Collectives
 from u2pl_ray.method.objective import build_objective
 from u2pl_ray.method.types import Batch
+from u2pl_ray.models.micro_batches import MicroBatches
 from u2pl_ray.models.normalization import synchronize
 from u2pl_ray.models.segmentor import Outputs, Segmentor
 from u2pl_ray.models.teacher import Teacher
@@ -77,6 +78,7 @@ class Worker:
             self.collectives,
             device,
             (config.data.mean, config.data.std),
+            config.model.auxiliary_weight,
         )
         self.optimizer = build_optimizer(config.optim, student)
         share, pin = (session.rank, session.world_size), device.type == "cuda"
@@ -88,8 +90,12 @@ class Worker:
         self.scaler = torch.amp.GradScaler(device.type, enabled=config.train.amp == "fp16")
         self.position = Position(0, [])
         compiled = config.train.compile
-        self._student_forward: nn.Module = torch.compile(student) if compiled else student  # type: ignore[assignment]
-        self._teacher_forward = torch.compile(self.teacher.module) if compiled else self.teacher.module
+        networks: list[Any] = [student, self.teacher.module]
+        if compiled:
+            networks = [torch.compile(each) for each in networks]
+        if (size := config.train.micro_batch_size) is not None:
+            networks = [MicroBatches(each, self._draws, size) for each in networks]
+        self._student_forward, self._teacher_forward = networks
         self._buffers = self._shared_buffers()
         self._parallel: DistributedDataParallel | None = None
 
@@ -168,7 +174,7 @@ class Worker:
     def evaluate(self) -> Metrics:
         """`val/...` of student and teacher over the whole validation split, summed over workers."""
         models = [self.student, self.teacher.module]
-        matrices = confusion(models, self.val_data, len(self.classes), self.device)
+        matrices = confusion(models, self.val_data, len(self.classes), self.device, self.config.evaluation)
         # Gathered and added as integers: `Collectives.sum` is float32, exact only up to 2**24 pixels.
         gathered = self.collectives.gather(*(matrix.unsqueeze(0) for matrix in matrices))
         student, teacher = (matrix.sum(0) for matrix in gathered)
@@ -236,7 +242,8 @@ class Worker:
         epoch = self.position.epochs_done
         if self.session.rank != 0 or metrics[names.EPOCH] != epoch or not self.images.due(epoch):
             return {}
-        return {names.IMAGE_DATA: self.images.draw(self.student, self.teacher.module, metrics, self.device)}
+        drawn = self.images.draw(self.student, self.teacher.module, self.objective, metrics, self.device)
+        return {names.IMAGE_DATA: drawn}
 
     def _wrap(self, find_unused: bool) -> Any:
         """The student's forward as the objective calls it: data-parallel, under autocast.

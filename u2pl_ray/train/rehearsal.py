@@ -53,7 +53,12 @@ def _try(config: Config, side: int) -> tuple[Exception, bool] | None:
     teacher: Any = Teacher(student).module
     parts = config.method, classes, config.model.representation_dim
     objective: Any = build_objective(
-        *parts, config.seed, Collectives(device), device, (config.data.mean, config.data.std)
+        *parts,
+        config.seed,
+        Collectives(device),
+        device,
+        (config.data.mean, config.data.std),
+        auxiliary_weight=config.model.auxiliary_weight,
     )
     optimizer = build_optimizer(config.optim, student)
     # Nothing depends on more images than a pair, which is what mixing needs; one is what BatchNorm cannot take.

@@ -98,7 +98,8 @@ def _pseudo_labels(analysis: Analysis, chosen: list[Pick]) -> list[Panel]:
 
 
 def _bank(analysis: Analysis, pick: Pick) -> list[Panel]:
-    bank = analysis.config(pick.record.id).method.memory_bank
+    method = analysis.config(pick.record.id).method
+    bank, reliable = method.memory_bank, method.reliable_if
     told = titled(pick.record, analysis.metric.name)
     asked = (
         ("bank/fill", "Queue fill", "keys", f"Keys in each class's queue (capacity {bank.capacity}), trial {told}."),
@@ -110,7 +111,7 @@ def _bank(analysis: Analysis, pick: Pick) -> list[Panel]:
         ),
         ("bank/pushed", "Pushes", "keys a step", f"Keys that enter each class's queue in a step, trial {told}."),
         ("negatives/false_rate", "False negatives", "share", f"Keys that truly are of their class, trial {told}."),
-        ("reliable_fraction", "Reliable by class", "share", f"Pixels below gamma by pseudo-label, trial {told}."),
+        ("reliable_fraction", "Reliable by class", "share", f"Pixels with {reliable}, by pseudo-label, trial {told}."),
     )
     panels = []
     for group, title, unit, caption in asked:

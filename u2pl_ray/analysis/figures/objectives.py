@@ -49,8 +49,10 @@ def _copy(analysis: Analysis, objectives: Sequence[Metric], pair: tuple[int, int
         pair: indices of the two.
     """
     copy = optuna.create_study(directions=[metric.goal for metric in objectives])
-    for record, trial in zip(analysis.records, analysis.study.study.get_trials(deepcopy=False), strict=False):
-        values = [record.objectives[index] for index in pair] if record.objectives else None
+    for record, trial in zip(analysis.everything, analysis.study.study.get_trials(deepcopy=False), strict=False):
+        values = (
+            [record.objectives[index] for index in pair] if record.objectives and record.companion is None else None
+        )
         copy.add_trial(
             optuna.trial.create_trial(
                 state=TrialState.FAIL if values is None else TrialState.COMPLETE,

@@ -11,6 +11,7 @@ from u2pl_ray.search.listeners.formatting import number
 from u2pl_ray.search.study.trial_record import State, TrialRecord
 
 BEST, PAPER, MEDIAN, WORST, QUIET = "#e8590c", "#1c7ed6", "#7048e8", "#868e96", "rgba(134,142,150,0.45)"
+BASELINE = "#0c8599"
 STATES = {
     State.COMPLETED: "#2f9e44",
     State.STOPPED: "#f08c00",

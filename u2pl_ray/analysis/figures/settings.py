@@ -29,16 +29,16 @@ def comparable(analysis: Analysis, epoch: int | None = None) -> optuna.Study:
     """
     names = short_names(analysis.experiment.space.parameters)
     copy = optuna.create_study(study_name=analysis.name, direction=analysis.metric.goal)
-    for record, trial in zip(analysis.records, analysis.study.study.get_trials(deepcopy=False), strict=False):
+    for record, trial in zip(analysis.everything, analysis.study.study.get_trials(deepcopy=False), strict=False):
         value = record.latest if epoch is None else record.values.get(epoch)
-        valued = value is not None and math.isfinite(value)
+        valued = value is not None and math.isfinite(value) and record.companion is None
         copy.add_trial(
             optuna.trial.create_trial(
                 state=TrialState.COMPLETE if valued else TrialState.FAIL,
                 value=value if valued else None,
                 params={names[path]: setting for path, setting in trial.params.items() if path in names},
                 distributions={names[path]: kind for path, kind in trial.distributions.items() if path in names},
-                intermediate_values=record.values,
+                intermediate_values=record.values if record.companion is None else {},
             )
         )
     return copy

@@ -5,7 +5,19 @@ from datetime import datetime
 import optuna.visualization as plots
 import plotly.graph_objects as go
 
-from u2pl_ray.analysis.figures.panel import BEST, PAPER, QUIET, STATES, Panel, line, picks, polish, series, titled
+from u2pl_ray.analysis.figures.panel import (
+    BASELINE,
+    BEST,
+    PAPER,
+    QUIET,
+    STATES,
+    Panel,
+    line,
+    picks,
+    polish,
+    series,
+    titled,
+)
 from u2pl_ray.analysis.figures.settings import comparable
 from u2pl_ray.analysis.load import Analysis
 from u2pl_ray.config import metrics as names
@@ -40,6 +52,11 @@ def _curves(analysis: Analysis) -> Panel:
             marker={"color": colour, "size": 5},
             showlegend=leads or is_paper,
             hovertemplate=f"{record.id} epoch %{{x}}: %{{y:.4f}}<extra></extra>",
+        )
+    for baseline in analysis.baselines:
+        epochs, values = series(analysis, baseline.id, metric)
+        figure.add_scatter(
+            x=epochs, y=values, name=f"{baseline.note} {baseline.id}", line={"color": BASELINE, "dash": "dot"}
         )
     figure.data = sorted(figure.data, key=lambda trace: bool(trace.showlegend))  # highlighted trials on top
     for state, word in ((State.STOPPED, "stopped"), (State.FAILED, "failed")):

@@ -101,7 +101,7 @@ class Driver:
         self.presence: Presence | None = None
         self._logs: dict[int, EpochLog] = {}
         self._configs: dict[str, Config] = {}
-        self._interrupted = [record.number for record in study.records() if record.state == State.RUNNING]
+        self._interrupted = [record.number for record in study.all_records() if record.state == State.RUNNING]
 
     def __getstate__(self) -> dict[str, Any]:
         """Return an empty state: Tune pickles its searcher into a snapshot that is never used."""
@@ -210,16 +210,15 @@ class Driver:
 
     def unfinished(self) -> int:
         """Trials still to be run or finished; without a limit there is always one more."""
-        return remaining(self.study.records(), self.trials, len(self.forks.due()))
+        return remaining(self.study.all_records(), self.trials, len(self.forks.due()))
 
     def retry_errored(self, reasons: Sequence[str] = RETRYABLE) -> list[str]:
         """Queue a repetition of every trial that failed for one of `reasons`; return the failed trials' ids.
 
-
         Trials that diverged or ran out of memory are not repeated. The failed trial stays as it is. The new one
         continues from its last checkpoint, and counts in its place.
         """
-        records = self.study.records()
+        records = self.study.all_records()
         again = {record.retries for record in records}
         broken = [
             record
@@ -227,7 +226,8 @@ class Driver:
             if record.state == State.FAILED and record.reason in reasons and record.number not in again
         ]
         for record in broken:
-            self.study.enqueue(record.params, f"retry of {record.id}", record.number)
+            note = record.note if record.companion is not None else f"retry of {record.id}"
+            self.study.enqueue(record.params, note, record.number, record.companion)
         return [record.id for record in broken]
 
     def left(self) -> int:
@@ -240,7 +240,7 @@ class Driver:
         Raises:
             UserError: its settings are not valid, or no longer.
         """
-        return self._configure(record.params)
+        return self._configure(record.settings)
 
     def _configure(self, settings: Mapping[str, Any]) -> Config:
         """Build a proposal's configuration and cache it, so that each is validated once."""

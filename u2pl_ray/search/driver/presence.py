@@ -61,7 +61,7 @@ class Presence:
 
     def others(self) -> list[TrialRecord]:
         """Return the running trials of other drivers."""
-        records = self._study.records()
+        records = self._study.all_records()
         return [record for record in records if record.state == State.RUNNING and record.driver != self.name]
 
     def dead(self, driver: str) -> bool:

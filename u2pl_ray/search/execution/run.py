@@ -1,6 +1,7 @@
 """Run Ray Tune for a driver: its processes and placement are used, its files, output and snapshots are not."""
 
 import logging
+import shlex
 import shutil
 from collections.abc import Callable
 from contextlib import suppress
@@ -30,6 +31,7 @@ def run_tune(driver: Driver, slots: Callable[[], int], place: Place, trainer: st
     """
     from ray import tune
 
+    from u2pl_ray.search.execution.head_watch import watch_head
     from u2pl_ray.search.execution.interrupts import end_softly, stop_softly
     from u2pl_ray.search.execution.progress import hear_progress
     from u2pl_ray.search.execution.reservations import reclaim, start_claims
@@ -107,7 +109,7 @@ def run_tune(driver: Driver, slots: Callable[[], int], place: Place, trainer: st
         ),
     )
 
-    with stop_softly(note) as arm, hear_progress(note):
+    with stop_softly(note) as arm, hear_progress(note), watch_head(f"u2pl-ray resume {shlex.quote(place.location)}"):
         try:
             tuner.fit()
         finally:

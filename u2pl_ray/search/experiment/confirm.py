@@ -4,13 +4,14 @@ It is an experiment of its own, `<name>-confirm`, with fixed trials: every setti
 names its setting: "paper", or the number of the trial in the search.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import yaml
 
 from u2pl_ray.config.errors import UserError
+from u2pl_ray.config.schema import Config
 from u2pl_ray.search.experiment.experiment import Experiment
 from u2pl_ray.search.experiment.plan import Plan, plan_search
 from u2pl_ray.search.space.file import parse_space
@@ -25,7 +26,13 @@ def confirmation_name(name: str) -> str:
     return f"{name}-confirm"
 
 
-def plan_confirmation(experiment: Experiment, top: int, seeds: int, max_concurrent: int | None = None) -> Plan:
+def plan_confirmation(
+    experiment: Experiment,
+    top: int,
+    seeds: int,
+    max_concurrent: int | None = None,
+    examine: Callable[[Config], None] = lambda config: None,
+) -> Plan:
     """Check the confirmation of an experiment against storage and cluster; nothing is written yet.
 
     Args:
@@ -33,6 +40,7 @@ def plan_confirmation(experiment: Experiment, top: int, seeds: int, max_concurre
         top: how many of its completed trials, best first.
         seeds: number of trainings per setting; their seeds follow the largest that the search used.
         max_concurrent: upper limit of trials at once; default: the search's.
+        examine: see `plan_search`.
 
     Raises:
         UserError: `top` or `seeds` is too small, or no trial is complete.
@@ -58,6 +66,7 @@ def plan_confirmation(experiment: Experiment, top: int, seeds: int, max_concurre
         max_concurrent=experiment.options.max_concurrent if max_concurrent is None else max_concurrent,
         autoscale=experiment.options.autoscale,
         trainer=experiment.options.trainer,
+        examine=examine,
     )
     notes = list(plan.notes)
     if seeds == 1:

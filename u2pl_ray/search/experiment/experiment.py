@@ -21,6 +21,7 @@ from u2pl_ray.search.experiment import snapshot
 from u2pl_ray.search.experiment.options import FORMAT, Options, parse_description, read_options
 from u2pl_ray.search.experiment.repair import mend_study, restore_files
 from u2pl_ray.search.listeners.base import Listener, Listeners
+from u2pl_ray.search.listeners.formatting import many
 from u2pl_ray.search.space.file import parse_space
 from u2pl_ray.search.space.space import Space
 from u2pl_ray.search.storage import layout
@@ -171,17 +172,27 @@ class Experiment:
             self.write_best(study)
         finished = bool(driver.spent) or not driver.unfinished()
         noticed = not finished and reason == INTERRUPTED
-        return Summary(study.records(), study.best(), finished, driver.given_up or reason, noticed)
+        return Summary(study.all_records(), study.best(), finished, driver.given_up or reason, noticed)
 
     def is_finished(self, study: TrialStudy) -> bool:
         """Tell whether no trial is left to run within the budget."""
         forks = Forks(study, self.config, self.options.trials or 0, self.folder / layout.TRIALS)
-        left = remaining(study.records(), self.options.trials, len(forks.due()))
+        left = remaining(study.all_records(), self.options.trials, len(forks.due()))
         return not left or bool(spent(study, self.options.budget))
 
     def is_running(self) -> bool:
         """Tell whether a driver works on it at this moment."""
         return running(self.study()) if self._shared else self.place.running()
+
+    def check_free(self) -> None:
+        """Refuse to go on while another process runs the experiment, unless several may.
+
+        Raises:
+            UserError: naming the process.
+        """
+        if not self._shared and self.place.running():
+            with self.place.session():
+                pass
 
     @property
     def _shared(self) -> bool:
@@ -220,7 +231,7 @@ class Experiment:
         """
         notes = [*self.notes, *restore_files(self.folder, self.versions, force)]
         if not self.options.study_url:  # a database looks after itself, and other drivers may be at work
-            notes += mend_study(self.folder, self.config, self._open_study)
+            notes += mend_study(self.folder, self.config, self._open_study, self.options.baselines)
         return notes
 
     def _prepare(self, told: Listeners, force: bool) -> None:
@@ -238,10 +249,10 @@ class Experiment:
 
     def export(self, trial: TrialRecord) -> str:
         """Return a trial's whole configuration as YAML that `train` accepts, with a comment on its result."""
-        told = f"{self.space.metric.name} {trial.latest} after {trial.epochs} epochs"
+        told = f"{self.space.metric.name} {trial.latest} after {many(trial.epochs, 'epoch')}"
         pairs = list(zip(self.space.objectives, trial.objectives, strict=False))[1:]
         told += "".join(f", {metric.name} {value}" for metric, value in pairs)
-        configuration = overrides.dump(self.space.configure(self.config, trial.params))
+        configuration = overrides.dump(self.space.configure(self.config, trial.settings))
         return f"# Trial {trial.id} of {self.name}: {told}.\n{configuration}"
 
     def trial_folder(self, trial: str) -> Path:
@@ -265,7 +276,7 @@ class Experiment:
             "name": self.name,
             "best": None if best is None else best.id,
             **({"front": [record.id for record in study.front()]} if self.space.further else {}),
-            "trials": [self._trial_status(record, running) for record in study.records()],
+            "trials": [self._trial_status(record, running) for record in study.all_records()],
         }
 
     def _trial_status(self, record: TrialRecord, running: bool) -> dict[str, Any]:
@@ -282,6 +293,8 @@ class Experiment:
             "params": record.params,
             "metrics": scalars,
         }
+        if record.companion is not None:
+            status["companion"] = record.companion.as_data()
         if record.state in (State.FAILED, State.INFEASIBLE):
             status |= {"reason": record.reason, "detail": record.detail}
         return status

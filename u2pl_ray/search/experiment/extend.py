@@ -43,11 +43,7 @@ def extend(
     Raises:
         UserError: no extension is given, or the space has other settings.
     """
-    for flag, more in (("--trials", trials), ("--hours", hours), ("--gpu-hours", device_hours)):
-        if more < 0:
-            raise UserError(f"{flag} {more:+g}: give a number above 0")
-    if not (trials or hours or device_hours or patience is not None or space is not None):
-        raise UserError("extend: give --trials +N, --hours +H, --gpu-hours +H, --patience K or --space FILE")
+    check_extension(trials, hours, device_hours, patience, space)
     study, options = experiment.study(), experiment.options
     records = study.records()
     budget = options.budget
@@ -75,6 +71,26 @@ def extend(
     snapshot.write(experiment.folder, layout.EXPERIMENT, json.dumps(tree, indent=2))
     experiment.place.commit()
     return extended, notes
+
+
+def check_extension(trials: int, hours: float, device_hours: float, patience: int | None, space: Space | None) -> None:
+    """Refuse an extension by nothing, or by less than nothing.
+
+    Args:
+        trials: see `extend`, as the others.
+        hours: to add.
+        device_hours: to add.
+        patience: the new limit.
+        space: other ranges.
+
+    Raises:
+        UserError: naming the option.
+    """
+    for flag, more in (("--trials", trials), ("--hours", hours), ("--gpu-hours", device_hours)):
+        if more < 0:
+            raise UserError(f"{flag} {more:+g}: give a number above 0")
+    if not (trials or hours or device_hours or patience is not None or space is not None):
+        raise UserError("extend: give --trials +N, --hours +H, --gpu-hours +H, --patience K or --space FILE")
 
 
 def _more(limit: float | None, so_far: float, more: float) -> float | None:

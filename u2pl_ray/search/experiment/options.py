@@ -35,6 +35,7 @@ class Options:
         confirms: the experiment that this one is the confirmation of, or an empty string.
         keep: number of finished trials (the best) that keep their checkpoints.
         autoscale: the cluster adds nodes on demand: request resources for `max_concurrent` trials.
+        baselines: methods that are trained beside the search, see `experiment.baselines`.
     """
 
     trials: int | None
@@ -47,6 +48,7 @@ class Options:
     confirms: str = ""
     keep: int = KEEP
     autoscale: bool = False
+    baselines: tuple[str, ...] = ()
 
     def choices(self, epochs: int) -> tuple[SamplerChoice, BasePruner]:
         """Return the sampler and build the pruner of a study whose trials have at most `epochs` epochs."""
@@ -85,6 +87,7 @@ def describe(name: str, options: Options) -> dict[str, Any]:
             "confirms": options.confirms,
             "keep": options.keep,
             "autoscale": options.autoscale,
+            "baselines": list(options.baselines),
         },
     }
 
@@ -106,6 +109,7 @@ def read_options(tree: Mapping[str, Any]) -> Options:
         tree.get("confirms", ""),
         tree.get("keep", KEEP),
         tree.get("autoscale", False),
+        tuple(tree.get("baselines", ())),
     )
 
 

@@ -3,7 +3,7 @@
 import json
 import shutil
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,20 +16,22 @@ from u2pl_ray.search.cluster.capacity import Fit, check_growth, fit, nodes
 from u2pl_ray.search.cluster.connection import connect
 from u2pl_ray.search.driver.budget import NO_LIMIT, Budget
 from u2pl_ray.search.experiment import snapshot
+from u2pl_ray.search.experiment.baselines import choose_baselines, companion
 from u2pl_ray.search.experiment.disk import capacity_of, largest_bank
 from u2pl_ray.search.experiment.experiment import Experiment
+from u2pl_ray.search.experiment.new_name import new_place, taken
 from u2pl_ray.search.experiment.options import TRAINER, Options, describe
 from u2pl_ray.search.experiment.warm_start import gather
-from u2pl_ray.search.listeners.formatting import settings, why_failed
+from u2pl_ray.search.listeners.formatting import few, many, settings
 from u2pl_ray.search.samplers.registry import SAMPLERS, SamplerChoice
 from u2pl_ray.search.schedulers.registry import SchedulerChoice, from_early_terminate
 from u2pl_ray.search.schedulers.successive_halving import RungPruner
 from u2pl_ray.search.space.file import parse_space
 from u2pl_ray.search.space.objectives import check_objectives
-from u2pl_ray.search.space.paper_setting import paper_setting
+from u2pl_ray.search.space.paper_setting import elsewhere, paper_setting
 from u2pl_ray.search.space.space import Space
 from u2pl_ray.search.storage import layout
-from u2pl_ray.search.storage.place import Folder, Place, free_space, locate, writable
+from u2pl_ray.search.storage.place import Place, free_space, writable
 from u2pl_ray.search.storage.reachability import check_reach
 from u2pl_ray.search.study.database import check_url, open_database
 from u2pl_ray.search.study.prior_trials import NOTHING, Earlier
@@ -67,11 +69,13 @@ class Plan:
         epochs = self.config.train.epochs
         width = max(len(path) for path in self.space.parameters)
         goals = " and ".join(f"{metric.goal} {metric.name}" for metric in self.space.objectives)
-        many = {None: "trials", 1: "1 trial"}.get(self.options.trials, f"{self.options.trials} trials")
+        others = ", ".join(self.options.baselines)
+        trials = "trials" if self.options.trials is None else many(self.options.trials, "trial")
         limits = self.options.budget.words(self.fit.gpu)
         return [
             f"experiment   {self.place.location}",
-            f"search       {many} of at most {epochs} epochs, {goals}",
+            f"search       {trials} of at most {many(epochs, 'epoch')}, {goals}",
+            *([f"beside it    {others}: one training each, with the same budget and seed"] if others else []),
             f"score        {self._score()}",
             *([f"budget       ends after {' or '.join(limits)}"] if limits else []),
             *([] if self.queue else [f"sampler      {self.options.sampler.name}, seed {self.options.sampler.seed}"]),
@@ -145,8 +149,10 @@ class Plan:
                 paper = [(self.paper, "paper")] if self.paper else []
                 for settings, note in [*paper, *self.queue]:
                     study.enqueue(settings, note)
+                for method in self.options.baselines:
+                    study.enqueue({}, method, companion=companion(method))
                 if self.place.exists() and not self.replaces:
-                    raise UserError(_taken(self.name))
+                    raise taken(self.place)
                 if self.replaces and folder.exists():
                     shutil.rmtree(folder)
                 partial.rename(folder)
@@ -181,6 +187,8 @@ def plan_search(
     trainer: str = TRAINER,
     keep: int | None = None,
     autoscale: bool = False,
+    baselines: Sequence[str] | None = (),
+    examine: Callable[[Config], None] = lambda config: None,
 ) -> Plan:
     """Check a search against the configuration, the storage and the cluster (connects to Ray; writes nothing).
 
@@ -203,6 +211,8 @@ def plan_search(
         trainer: `module:function`, see `Options`.
         keep: number of finished trials (the best) that keep their checkpoints; default: `KEEP`.
         autoscale: the cluster adds nodes on demand: request resources for `max_concurrent` trials.
+        baselines: methods to train beside the search; None: supervised where that says whether unlabeled images help.
+        examine: looks at data, weights and network, which takes long; called when all that is quickly found is well.
 
     Raises:
         UserError: one line that names the setting, file or option that is wrong.
@@ -216,10 +226,7 @@ def plan_search(
         check_growth(config, max_concurrent)
     if study_url:
         open_database(check_url(study_url))
-    place = locate(name, storage_path)
-    failed = _worthless(place, name) if place.exists() else ""
-    if place.exists() and not failed:
-        raise UserError(_taken(name))
+    place, failed = new_place(name, storage_path)
     if trainer == TRAINER:
         check_objectives(space, config)
     space.check(config)
@@ -242,7 +249,13 @@ def plan_search(
         raise UserError(f"--warm-start: {choice.name} learns nothing from other trials; use {able}")
     earlier = gather(warm_start, space, config, storage_path)
     paper, notes = paper_setting(space, config) if queue is None else ({}, [])
-    notes += writable(place.storage)
+    if paper and (differing := elsewhere(space, config)):
+        notes.append(
+            f"trial 0000, called paper, has the paper's values of what is searched; the rest is as configured for all "
+            f"trials, and not the paper's in {few(differing)}"
+        )
+    others, left_out = choose_baselines(baselines, space, config)
+    notes += left_out + writable(place.storage)
     if failed:
         notes.append(f"{name} is there already and came to no epoch ({failed}): it is replaced")
     if choice.spec.completed_only and stopping.name != "none":
@@ -250,48 +263,55 @@ def plan_search(
     drawn = [path for path, parameter in space.parameters.items() if parameter.choices is not None]
     if choice.spec.numbers_only and drawn:
         notes.append(f"{choice.name} moves numbers alone; it draws {', '.join(drawn)} at random")
+    examine(config)
     connect()
     room = fit(config, nodes(), max_concurrent, autoscale)
     if len(nodes()) > 1:
         notes.append(check_reach(place.storage))
     kept = KEEP if keep is None else keep
     options = Options(
-        trials, choice, stopping, max_concurrent, trainer, budget, study_url, keep=kept, autoscale=autoscale
+        trials,
+        choice,
+        stopping,
+        max_concurrent,
+        trainer,
+        budget,
+        study_url,
+        keep=kept,
+        autoscale=autoscale,
+        baselines=others,
     )
     return Plan(name, place, config, space, options, room, paper, notes, earlier, queue or (), bool(failed))
 
 
-def plan_training(config: Config, *, name: str, storage_path: str | Path | None = None) -> Plan:
+def plan_training(
+    config: Config,
+    *,
+    name: str,
+    storage_path: str | Path | None = None,
+    examine: Callable[[Config], None] = lambda config: None,
+) -> Plan:
     """Check a single training against storage and cluster; see `plan_search`.
 
     Args:
         config: the training's.
         name: the experiment's; must be new in the storage.
         storage_path: folder or URI; default: `default_storage()`.
+        examine: see `plan_search`.
     """
     space = parse_space(f"parameters:\n  seed: {{values: [{config.seed}]}}\n", "one training")
     return plan_search(
-        config, space, name=name, trials=1, storage_path=storage_path, sampler="random", scheduler="none"
+        config,
+        space,
+        name=name,
+        trials=1,
+        storage_path=storage_path,
+        sampler="random",
+        scheduler="none",
+        examine=examine,
     )
 
 
 def _warmup(config: Config) -> int:
     """Return the number of first epochs in which trials with different method settings train identically."""
     return config.method.warmup_epochs if config.method.semi_supervised else 0
-
-
-def _worthless(place: Place, name: str) -> str:
-    """Return why all trials of an experiment failed before their first epoch; empty if there is anything to keep."""
-    if not isinstance(place, Folder) or not (place.folder / layout.EXPERIMENT).exists():
-        return ""
-    experiment = Experiment.open(name, place.storage)
-    if experiment.options.study_url or experiment.is_running():
-        return ""
-    records = experiment.study().records()
-    if not records or any(record.epochs or not record.state.finished for record in records):
-        return ""
-    return "; ".join(why_failed(records))
-
-
-def _taken(name: str) -> str:
-    return f"--name {name}: exists already; continue it with `u2pl-ray resume {name}`, or choose another name"

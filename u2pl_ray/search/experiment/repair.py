@@ -4,7 +4,7 @@ After a kill no repair is needed: every write leaves a readable state. This is f
 overwritten, deleted or edited.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from u2pl_ray.config import overrides
 from u2pl_ray.config.errors import UserError
 from u2pl_ray.config.schema import Config
 from u2pl_ray.search.experiment import snapshot
+from u2pl_ray.search.experiment.baselines import companion
 from u2pl_ray.search.experiment.options import versions
 from u2pl_ray.search.experiment.snapshot import parse_config
 from u2pl_ray.search.space.paper_setting import paper_setting
@@ -57,13 +58,16 @@ def restore_files(folder: Path, started_with: Mapping[str, str], force: bool = F
     return notes + [f"not as at the start: {line}" for line in snapshot.version_changes(started_with, versions())]
 
 
-def mend_study(folder: Path, config: Config, open_study: Callable[[bool], TrialStudy]) -> list[str]:
+def mend_study(
+    folder: Path, config: Config, open_study: Callable[[bool], TrialStudy], baselines: Sequence[str] = ()
+) -> list[str]:
     """Restore study and trials' files from each other; return lines for the user about each repair.
 
     Args:
         folder: the experiment's; its study is a journal file.
         config: the configuration the trials start from.
         open_study: opens the study; called with True it creates the study again.
+        baselines: methods that are trained beside the search.
     """
     journal, trials = folder / layout.STUDY, folder / layout.TRIALS
     trials.mkdir(exist_ok=True)
@@ -71,13 +75,19 @@ def mend_study(folder: Path, config: Config, open_study: Callable[[bool], TrialS
     study = open_study(not journal.exists())
     adopted = _adopt_trials(study, trials)
     space = study.space
-    if damage and not study.records() and (paper := paper_setting(space, config)[0]):
+    known = study.all_records()
+    if damage and not known and (paper := paper_setting(space, config)[0]):
         study.enqueue(paper, "paper")
+    if damage:
+        present = {record.note for record in known if record.companion is not None}
+        for method in baselines:
+            if method not in present:
+                study.enqueue({}, method, companion=companion(method))
     notes = []
     if damage or adopted:
         told = f"trials {', '.join(adopted)} were made anew from their folders" if adopted else "no trial is affected"
         notes.append(f"{damage or f'{journal}: was cut short'}; {told}")
-    return notes + _restore_records(study, trials, lambda record: space.configure(config, record.params))
+    return notes + _restore_records(study, trials, lambda record: space.configure(config, record.settings))
 
 
 def _adopt_trials(study: TrialStudy, trials: Path) -> list[str]:
@@ -87,7 +97,7 @@ def _adopt_trials(study: TrialStudy, trials: Path) -> list[str]:
         study: of the experiment.
         trials: folder of its trials.
     """
-    known = len(study.records())
+    known = len(study.all_records())
     numbers = [int(folder.name) for folder in trials.glob("[0-9]*") if folder.name.isdigit()]
     adopted = []
     for number in range(known, max(numbers, default=-1) + 1):
@@ -102,7 +112,7 @@ def _adopt_trials(study: TrialStudy, trials: Path) -> list[str]:
         else:
             study.adopt(file)
             adopted.append(trial_id(number))
-    for record in study.records():
+    for record in study.all_records():
         if record.state == State.RUNNING:
             told = TrialFile.read(trials / record.id)
             if told is not None and told.state.finished:
@@ -120,7 +130,7 @@ def _restore_records(study: TrialStudy, trials: Path, configure: Callable[[Trial
         configure: builds a trial's configuration.
     """
     notes = []
-    for record in study.records():
+    for record in study.all_records():
         folder = trials / record.id
         if not record.state.finished or record.reason == "invalid":
             continue

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from u2pl_ray.config.schema import Config
 from u2pl_ray.search.listeners.base import Listener
-from u2pl_ray.search.listeners.formatting import REASONS, duration, number, settings
+from u2pl_ray.search.listeners.formatting import REASONS, duration, many, number, settings
 from u2pl_ray.search.listeners.pace import time_left
 from u2pl_ray.search.study.remaining import counted
 from u2pl_ray.search.study.trial_record import State, TrialRecord, state_word
@@ -77,7 +77,7 @@ class ConsoleListener(Listener):
         """Print `0003 stopped after 2 epochs  val/miou 0.4123  (4 of 20 done, about 12 min left)`."""
         word = (trial.state.value.lower(), _COLOURS[trial.state])
         if trial.state in (State.COMPLETED, State.STOPPED):
-            told = f" after {trial.epochs} epochs  {self._objective} {number(trial.latest)}"
+            told = f" after {many(trial.epochs, 'epoch')}  {self._objective} {number(trial.latest)}"
         else:
             told = f" ({REASONS.get(trial.reason, trial.reason)}): {trial.detail}"
         self._print(Text.assemble((trial.id, "bold"), " ", word, told, (self._standing(), "dim")))

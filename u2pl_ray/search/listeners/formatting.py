@@ -36,6 +36,16 @@ def number(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
+def many(count: int, thing: str) -> str:
+    """Return `1 epoch` or `3 epochs`."""
+    return f"{count} {thing}{'s' * (count != 1)}"
+
+
+def few(items: Sequence[str], most: int = 4) -> str:
+    """Join the first items with commas, and say how many more there are."""
+    return ", ".join(items[:most]) + (f" and {len(items) - most} more" if len(items) > most else "")
+
+
 def duration(time: timedelta) -> str:
     """Return `a minute`, `12 min`, `1.6 h` or `3.2 days`."""
     minutes = round(time.total_seconds() / 60)

@@ -16,6 +16,7 @@ from optuna.pruners import BasePruner
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 
+from u2pl_ray.search.study.competing import Competing
 from u2pl_ray.search.study.trial_record import FORK
 
 
@@ -52,7 +53,7 @@ class PopulationPruner(BasePruner):
         numbers = self.ranking(study, epoch)
         return trial.number in numbers[len(numbers) - int(len(numbers) * self.quantile) :]
 
-    def ranking(self, study: Study, epoch: int) -> list[int]:
+    def ranking(self, study: Study | Competing, epoch: int) -> list[int]:
         """Return the numbers of the trials that trained an epoch themselves, best first.
 
         Args:
@@ -68,7 +69,7 @@ class PopulationPruner(BasePruner):
         finite = [number for number, value in values.items() if math.isfinite(value)]
         return sorted(finite, key=lambda number: (values[number], number))
 
-    def leaders(self, study: Study, epoch: int, population: int | None = None) -> list[int]:
+    def leaders(self, study: Study | Competing, epoch: int, population: int | None = None) -> list[int]:
         """Return the numbers of the trials that are copied after `epoch`, best first.
 
         Args:

@@ -115,13 +115,12 @@ class SchedulerChoice:
         option = _FIRST.get(self.name, "")
         if option not in self.options:
             return
-        first = self.options[option] + self.options.get("warmup", 0)
-        if first >= epochs:
-            after = f", {self.options[option]} after the warm-up of {self.options['warmup']}"
+        given, warmup = self.options[option], self.options.get("warmup", 0)
+        if given + warmup >= epochs:
+            after = f", {given} after the warm-up of {warmup}" if warmup else ""
             raise UserError(
-                f"scheduler {self.name}: {option}={self.options[option]} is never reached: the first stop would be "
-                f"after epoch {first}{after if self.options.get('warmup') else ''}, and train.epochs={epochs}; use a "
-                "smaller one, or --scheduler none"
+                f"scheduler {self.name}: {option}={given} is never reached: the first stop would be after epoch "
+                f"{given + warmup}{after}, and train.epochs={epochs}; use a smaller one, or --scheduler none"
             )
 
 

@@ -1,4 +1,8 @@
-"""Build the first trial of a search: the paper's own setting, as far as the space allows it."""
+"""Build the first trial of a search: the paper's values of what is searched, as far as the space allows them.
+
+All else stays as the configuration has it, as in every trial: a search compares trials that differ in what is searched
+alone. So the trial called `paper` is the paper's own setting if the configuration is; `elsewhere` says where it is not.
+"""
 
 from typing import Any
 
@@ -7,6 +11,12 @@ from u2pl_ray.config.checks import PAPER_RANKS
 from u2pl_ray.config.errors import UserError
 from u2pl_ray.config.schema import Config
 from u2pl_ray.search.space.space import Space
+
+_OF_THE_DATA = (
+    *("method.contrastive.low_rank", "method.contrastive.high_rank"),
+    *("method.memory_bank.background_class", "method.memory_bank.background_capacity"),
+)
+"""Settings that follow from the classes, so that the paper's own would mean something else."""
 
 
 def paper_setting(space: Space, base: Config) -> tuple[dict[str, Any], list[str]]:
@@ -43,6 +53,26 @@ def paper_setting(space: Space, base: Config) -> tuple[dict[str, Any], list[str]
     except UserError as error:
         return {}, [*notes, f"the paper's setting is not valid here and is left out: {error}"]
     return setting, notes
+
+
+def elsewhere(space: Space, base: Config) -> list[str]:
+    """List the method's settings that no trial changes and that are not the paper's.
+
+    Args:
+        space: what is searched.
+        base: the configuration the trials start from.
+
+    Returns:
+        Such as `method.unsupervised_weight=0.3 (paper: 1.0)`, for each.
+    """
+    paper, common = Config(), overrides.apply(base, space.constants)
+    return [
+        f"{path}={_value(common, path)} (paper: {_value(paper, path)})"
+        for path in overrides.paths()
+        if path.startswith("method.")
+        and path not in (*_OF_THE_DATA, *space.parameters)
+        and _value(common, path) != _value(paper, path)
+    ]
 
 
 def _value(config: Config, path: str) -> Any:

@@ -16,7 +16,7 @@
         kept/, start/   checkpoints for and of forks (population-based training)
     driver.lease        held by the driver that runs the experiment
     best.yaml           the best configuration so far, which `train` accepts
-    report.html, confirmation.json, wandb/      results for people; resume does not need them
+    report.html, confirmation.json, results.json, wandb/    results for people; resume does not need them
     tune/               Ray Tune's working files; deleted after every run
 """
 
@@ -28,7 +28,7 @@ TRIALS = "trials"
 TRIAL, EPOCHS, IMAGES, RUN, KEPT = "trial.json", "epochs.jsonl", "images", "train", "kept"
 LEASE = "driver.lease"
 BEST = "best.yaml"
-REPORT, CONFIRMATION = "report.html", "confirmation.json"
+REPORT, CONFIRMATION, RESULTS = "report.html", "confirmation.json", "results.json"
 TUNE = "tune"
 
 DECIDING = (

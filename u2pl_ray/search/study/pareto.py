@@ -4,19 +4,10 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import optuna
-
 from u2pl_ray.config import metrics as names
 from u2pl_ray.config.errors import nearest
 from u2pl_ray.search.space.space import Metric
 from u2pl_ray.search.study.trial_record import TrialRecord
-
-
-class FirstObjective:
-    """View of a study of several objectives for schedulers: Optuna's pruners accept one objective."""
-
-    def __init__(self, study: optuna.Study) -> None:
-        self.direction, self.directions, self.get_trials = study.directions[0], study.directions[:1], study.get_trials
 
 
 def measured(metrics: Mapping[str, Any], objectives: Sequence[Metric]) -> tuple[list[float], tuple[str, str] | None]:

@@ -8,14 +8,17 @@ from u2pl_ray.search.study.trial_record import TrialRecord
 def counted(records: Sequence[TrialRecord]) -> list[TrialRecord]:
     """Return the trials that count against the number asked for.
 
-    Not counted are invalid ones, which never started; forks, which go on in another's place; and failed ones that a
-    retry does again.
+    Not counted are companions; invalid ones, which never started; forks, which go on in another's place; and failed
+    ones that a retry does again.
     """
     again = {record.retries for record in records}
     return [
         record
         for record in records
-        if record.reason != "invalid" and record.fork is None and record.number not in again
+        if record.companion is None
+        and record.reason != "invalid"
+        and record.fork is None
+        and record.number not in again
     ]
 
 

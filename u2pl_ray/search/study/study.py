@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import optuna
+from optuna.distributions import BaseDistribution
 from optuna.pruners import BasePruner
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
@@ -20,6 +21,8 @@ from u2pl_ray.search.samplers.registry import SamplerChoice
 from u2pl_ray.search.samplers.visible_trials import INFEASIBLE, shown
 from u2pl_ray.search.space.space import Space
 from u2pl_ray.search.study import pareto
+from u2pl_ray.search.study.companion import COMPANION, Companion
+from u2pl_ray.search.study.competing import Competing, competing
 from u2pl_ray.search.study.database import exclusively, open_storage, shared
 from u2pl_ray.search.study.trial_file import TrialFile
 from u2pl_ray.search.study.trial_record import FORK, Fork, State, TrialRecord, trial_id
@@ -102,15 +105,22 @@ class TrialStudy:
         """Remove the study from its storage; used when the rest of its experiment could not be created."""
         optuna.delete_study(study_name=self.study.study_name, storage=self._storage)
 
-    def enqueue(self, values: Mapping[str, Any], note: str, retries: int | None = None) -> None:
+    def enqueue(
+        self, values: Mapping[str, Any], note: str, retries: int | None = None, companion: Companion | None = None
+    ) -> None:
         """Queue a trial with given settings.
 
         Args:
-            values: settings by dotted path; the sampler proposes missing ones.
+            values: settings by dotted path; the sampler proposes missing ones, but not a companion's.
             note: where they come from, such as "paper".
             retries: number of the failed trial that this one repeats; None: it repeats none.
+            companion: what it is for, if it is no trial of the search.
         """
-        notes = {"note": note} if retries is None else {"note": note, "retries": retries}
+        notes: dict[str, Any] = {"note": note}
+        if retries is not None:
+            notes["retries"] = retries
+        if companion is not None:
+            notes[COMPANION] = companion.as_data()
         self.study.enqueue_trial(self.space.encode(values), user_attrs=notes)
 
     def adopt(self, file: TrialFile) -> TrialRecord:
@@ -121,7 +131,7 @@ class TrialStudy:
             params=params,
             distributions={path: self.space.distributions[path] for path in params},
         )
-        notes = {"note": file.note, "retries": file.retries, FORK: file.fork}
+        notes = {"note": file.note, "retries": file.retries, FORK: file.fork, COMPANION: file.companion}
         return self._enter(
             proposal, TrialState.RUNNING, {name: value for name, value in notes.items() if value not in ("", None)}
         )
@@ -152,14 +162,24 @@ class TrialStudy:
         """Propose and store the settings that a running trial lacks, after it was queued or the driver was killed."""
         trial = self._trial(number)
         missing = [path for path in self.space.parameters if path not in trial.params]
-        if missing:
+        if COMPANION in trial.user_attrs:
+            self._store_given(trial, missing)
+        elif missing:
             fixed = {**trial.system_attrs.get(_FIXED, {}), **trial.params}
             proposal = self.propose(number, fixed)
             for path in missing:
-                distribution = proposal.distributions[path]
-                internal = distribution.to_internal_repr(proposal.params[path])
-                self._storage.set_trial_param(trial._trial_id, path, internal, distribution)
+                self._store(trial, path, proposal.params[path], proposal.distributions[path])
         return self.record(number)
+
+    def _store_given(self, trial: FrozenTrial, missing: Sequence[str]) -> None:
+        """Store those of a companion's settings that it was queued with, and no others."""
+        given = trial.system_attrs.get(_FIXED, {})
+        for path in missing:
+            if path in given:
+                self._store(trial, path, given[path], self.space.distributions[path])
+
+    def _store(self, trial: FrozenTrial, path: str, value: Any, distribution: BaseDistribution) -> None:
+        self._storage.set_trial_param(trial._trial_id, path, distribution.to_internal_repr(value), distribution)
 
     def propose(self, number: int, fixed: Mapping[str, Any] | None = None) -> FrozenTrial:
         """Propose settings for trial `number`: a function of the seed, the number, and the study's other trials.
@@ -173,7 +193,7 @@ class TrialStudy:
         """
         sampler = self.sampler.build(number)
         copy = optuna.create_study(directions=self.study.directions, sampler=sampler, pruner=optuna.pruners.NopPruner())
-        others = [*self.earlier, *(trial for trial in self._trials() if trial.number != number)]
+        others = [*self.earlier, *(trial for trial in competing(self._trials()) if trial.number != number)]
         copy.add_trials(shown(others, self.space.distributions, self.sampler.name, self.study.directions))
         if fixed:
             copy.enqueue_trial(dict(fixed))
@@ -229,8 +249,13 @@ class TrialStudy:
 
     def should_stop(self, number: int) -> bool:
         """Ask the scheduler whether to stop this trial after its latest reported epoch."""
-        study = self.study if len(self.space.objectives) == 1 else pareto.FirstObjective(self.study)
-        return self.pruner.prune(study, self._trial(number))  # type: ignore[arg-type]
+        trial = self._trial(number)
+        return COMPANION not in trial.user_attrs and self.pruner.prune(self.competing, trial)  # type: ignore[arg-type]
+
+    @property
+    def competing(self) -> Competing:
+        """Return the study as schedulers see it: without companions."""
+        return Competing(self.study)
 
     def complete(self, number: int, further: Sequence[float] = ()) -> None:
         """Finish a trial that reached its last epoch; its value is the latest it reported.
@@ -268,7 +293,11 @@ class TrialStudy:
         return self._record(self._trial(number))
 
     def records(self) -> list[TrialRecord]:
-        """Return all trials, in the order of their creation."""
+        """Return the trials of the search, in the order of their creation."""
+        return [record for record in self.all_records() if record.companion is None]
+
+    def all_records(self) -> list[TrialRecord]:
+        """Return the trials of the search and their companions, in the order of their creation."""
         return [self._record(trial) for trial in self._trials()]
 
     def best(self) -> TrialRecord | None:
@@ -330,6 +359,7 @@ class TrialStudy:
             note=trial.user_attrs.get("note", ""),
             fork=Fork(*trial.user_attrs[FORK]) if FORK in trial.user_attrs else None,
             driver=trial.user_attrs.get("driver", ""),
+            companion=Companion.read(trial.user_attrs.get(COMPANION)),
             retries=trial.user_attrs.get("retries"),
             started=trial.datetime_start,
             finished=trial.datetime_complete,

@@ -21,16 +21,23 @@ class TrialFile:
     note: str = ""
     fork: list[int] | None = None
     retries: int | None = None
+    companion: dict[str, Any] | None = None
 
     @classmethod
     def of(cls, record: TrialRecord) -> "TrialFile":
         """Build the file's content from a trial of the study."""
         fork = None if record.fork is None else list(record.fork)
-        return cls(record.params, record.state, record.reason, record.detail, record.note, fork, record.retries)
+        companion = None if record.companion is None else record.companion.as_data()
+        return cls(
+            record.params, record.state, record.reason, record.detail, record.note, fork, record.retries, companion
+        )
 
     def write(self, folder: Path) -> None:
         """Write trial.json into the trial's folder."""
-        write_whole(folder / layout.TRIAL, json.dumps(asdict(self)))
+        tree = asdict(self)
+        if self.companion is None:
+            del tree["companion"]
+        write_whole(folder / layout.TRIAL, json.dumps(tree))
 
     @classmethod
     def read(cls, folder: Path) -> "TrialFile | None":

@@ -5,6 +5,8 @@ from datetime import datetime
 from enum import Enum
 from typing import Any, NamedTuple
 
+from u2pl_ray.search.study.companion import Companion
+
 
 class State(str, Enum):
     """State of a trial."""
@@ -44,6 +46,7 @@ class TrialRecord:
         note: where the trial comes from, such as "paper".
         fork: where a fork comes from, see `Fork`; None for a trial that starts from scratch.
         driver: name of the driver that runs it, if there can be several.
+        companion: what it is for, if it is no proposal of the search, see `Companion`.
         retries: number of the failed trial that this one repeats, from its last checkpoint.
         started, finished: naive local time of the process that reads it.
     """
@@ -60,6 +63,7 @@ class TrialRecord:
     note: str = ""
     fork: "Fork | None" = None
     driver: str = ""
+    companion: Companion | None = None
     retries: int | None = None
     started: datetime | None = None
     finished: datetime | None = None
@@ -68,6 +72,11 @@ class TrialRecord:
     def epochs(self) -> int:
         """Return the number of epochs done."""
         return max(self.values, default=0)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Return all settings by dotted path that the trial has over the search's configuration."""
+        return {**self.params, **({} if self.companion is None else self.companion.changes)}
 
     @property
     def latest(self) -> float | None:

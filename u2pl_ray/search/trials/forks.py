@@ -49,10 +49,10 @@ class Forks:
         epoch, checkpoint = metrics[names.EPOCH], metrics.get("checkpoint")
         if self.pruner is None or not checkpoint or not self.pruner.decides(epoch):
             return
-        leaders = self.pruner.leaders(self.study.study, epoch, self.population)
+        leaders = self.pruner.leaders(self.study.competing, epoch, self.population)
         if record.number in leaders:
             link_folder(self.folder / record.id / checkpoint, self._kept(record.number, epoch))
-        for number in self.pruner.ranking(self.study.study, epoch)[len(leaders) :]:
+        for number in self.pruner.ranking(self.study.competing, epoch)[len(leaders) :]:
             shutil.rmtree(self._kept(number, epoch), ignore_errors=True)  # ranks only get worse
 
     def due(self) -> list[tuple[TrialRecord, list[int]]]:
@@ -64,7 +64,7 @@ class Forks:
         result = []
         for record in records:
             if record.state == State.STOPPED and record.number not in replaced:
-                leaders = self.pruner.leaders(self.study.study, record.epochs)
+                leaders = self.pruner.leaders(self.study.competing, record.epochs)
                 able = [number for number in leaders if self._kept(number, record.epochs).exists()]
                 if able:
                     result.append((record, able))

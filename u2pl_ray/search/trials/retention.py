@@ -4,6 +4,7 @@ from collections.abc import Collection, Sequence
 
 from u2pl_ray.search.listeners.base import Listener
 from u2pl_ray.search.storage import layout
+from u2pl_ray.search.study.companion import Kind
 from u2pl_ray.search.study.study import TrialStudy
 from u2pl_ray.search.study.trial_record import State, TrialRecord
 from u2pl_ray.train.run_files import delete
@@ -21,15 +22,27 @@ def discard_checkpoints(
         records: all trials of the study.
         maximize: whether larger values are better.
         trials: path or URI of the experiment's `trials/`.
-        keep: number of finished trials that keep theirs; completed ones rank before stopped and failed ones.
+        keep: number of finished trials that keep theirs; completed ones rank before stopped and failed ones. Baselines
+            keep theirs besides; replicates do not.
         spare: ids of trials whose checkpoints are still needed.
     """
     sign = 1 if maximize else -1
-    finished = [record for record in records if record.state.finished and record.id not in spare]
+    finished = [
+        record
+        for record in records
+        if record.state.finished
+        and record.id not in spare
+        and (record.companion is None or record.companion.kind != Kind.BASELINE)
+    ]
 
-    def rank(record: TrialRecord) -> tuple[bool, bool, float]:
+    def rank(record: TrialRecord) -> tuple[bool, bool, bool, float]:
         value = record.latest
-        return record.state == State.COMPLETED, value is not None, 0.0 if value is None else sign * value
+        return (
+            record.companion is None,
+            record.state == State.COMPLETED,
+            value is not None,
+            0.0 if value is None else sign * value,
+        )
 
     for record in sorted(finished, key=rank, reverse=True)[keep:]:
         delete(f"{trials}/{record.id}/{layout.RUN}")
@@ -50,4 +63,6 @@ class Keeper(Listener):
         self._discard()
 
     def _discard(self, spare: Collection[str] = ()) -> None:
-        discard_checkpoints(self._study.records(), self._study.space.metric.maximize, self._trials, self._keep, spare)
+        discard_checkpoints(
+            self._study.all_records(), self._study.space.metric.maximize, self._trials, self._keep, spare
+        )

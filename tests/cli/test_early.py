@@ -1,0 +1,97 @@
+"""What is quickly found is refused before data, weights and network are looked at; a finished experiment says so."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.analysis.local_search import create, run
+from tests.cli.conftest import Run
+from tests.train.conftest import tiny
+from u2pl_ray.cli import continuing, running, searching, training
+from u2pl_ray.search.experiment import plan
+from u2pl_ray.search.experiment.experiment import Experiment
+
+SPACE = "parameters:\n  method.contrastive.temperature: {min: 0.1, max: 1.0}\n"
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished search of two trials, called done."""
+    storage = tmp_path_factory.mktemp("kept")
+    run(create(storage, tiny(), SPACE, trials=2, name="done"))
+    return storage
+
+
+@pytest.fixture
+def looks(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Where the long look at data and network would have begun, and where a cluster would have been asked."""
+    seen: list[str] = []
+    for module in (continuing, running, searching, training):
+        monkeypatch.setattr(module, "check_data", lambda config: seen.append("data"))
+    monkeypatch.setattr(plan, "connect", lambda: seen.append("cluster"))
+    monkeypatch.setattr(plan, "nodes", lambda: [{"CPU": 2.0, "memory": 2.0**33}])
+    return seen
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        (["train", "quickstart", "--name", "done"], ["--name done", "exists already", "resume done --storage-path"]),
+        (["search", "quickstart", "--space", "paper", "--name", "done"], ["--name done", "exists already"]),
+        (["search", "quickstart", "--space", "paper", "--sampler", "tpa"], ["did you mean 'tpe'"]),
+        (["search", "quickstart", "--space", "paper", "--scheduler-option", "grace=100"], ["grace=100 is never"]),
+        (
+            ["search", "quickstart", "method.warmup_epochs=0", "--space", "paper", "--scheduler-option", "grace=100"],
+            ["grace=100 is never reached: the first stop would be after epoch 100, and train.epochs=10"],
+        ),
+        (["confirm", "done", "--top", "0"], ["--top 0"]),
+        (["extend", "done"], ["give --trials +N"]),
+        (["extend", "done", "--space", "papr"], ["did you mean 'paper'"]),
+    ],
+)
+def test_refused_before_the_long_look(
+    run: Run, kept: Path, looks: list[str], command: list[str], words: list[str]
+) -> None:
+    before = sorted(kept.rglob("*"))
+    code, _, complaint = run(*command, "--storage-path", kept)
+    assert code == 2, complaint
+    for word in words:
+        assert word in complaint
+    assert looks == []
+    assert sorted(kept.rglob("*")) == before
+
+
+def test_one_that_somebody_runs_is_refused_before_the_long_look(run: Run, kept: Path, looks: list[str]) -> None:
+    with Experiment.open("done", kept).place.session():
+        for verb in (["resume", "done"], ["extend", "done", "--trials", "+1"]):
+            code, _, complaint = run(*verb, "--storage-path", kept)
+            assert (code, "is being run by process" in complaint) == (2, True), complaint
+    assert looks == []
+
+
+def test_data_and_network_are_looked_at_before_the_cluster(run: Run, kept: Path, looks: list[str]) -> None:
+    code, said, complaint = run("search", "quickstart", "--space", "paper", "--dry-run", "--storage-path", kept)
+    assert code == 0, complaint
+    assert looks == ["data", "cluster"]
+    (note,) = [line for line in said.splitlines() if "called paper" in line]
+    assert "method.unsupervised_weight=0.3 (paper: 1.0)" in note
+
+
+def test_a_finished_search_says_so_and_what_is_next(run: Run, kept: Path, looks: list[str]) -> None:
+    code, said, complaint = run("resume", "done", "--storage-path", kept)
+    assert code == 0, complaint
+    assert "done is finished: nothing is left to run" in said
+    assert "Trial 000" in said
+    for command in ("extend done", "confirm done", "report done", "method.name=supervised --name done-supervised"):
+        assert f"u2pl-ray {command}" in said or command in said
+    assert looks == []
+
+
+def test_status_as_data_has_what_a_script_needs(run: Run, kept: Path) -> None:
+    status = json.loads(run("status", "done", "--json", "--storage-path", kept)[1])
+    assert status["state"] == "finished"
+    assert status["budget"]["trials"] == {"limit": 2, "used": 2}
+    assert status["seconds_left"] is None
+    assert status["answer"]["sentence"].startswith("Trial 000")
+    assert {"kind", "title", "text", "trials", "severe"} == set().union(*status["findings"]) or not status["findings"]

@@ -1,0 +1,110 @@
+"""Put trainings of several experiments side by side: methods, student and teacher, share of the gap closed."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import mean
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from u2pl_ray.analysis.tables import best_of
+from u2pl_ray.analysis.unlabeled import ORACLE, SUPERVISED, gap_closed
+from u2pl_ray.config.errors import UserError
+from u2pl_ray.config.metrics import VAL_MIOU, VAL_TEACHER_MIOU
+from u2pl_ray.search.experiment.experiment import Experiment
+from u2pl_ray.search.listeners.console import plain_console
+from u2pl_ray.search.study.companion import Kind
+
+NETWORKS = {"student": VAL_MIOU, "teacher": VAL_TEACHER_MIOU}
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A training in a comparison.
+
+    Attributes:
+        experiment: its name.
+        trial: its id.
+        method: that it trained.
+        epochs: done.
+        scores: mIoU of student and teacher, 0 to 1.
+    """
+
+    experiment: str
+    trial: str
+    method: str
+    epochs: int
+    scores: Mapping[str, float]
+
+
+def compared(experiments: Sequence[Experiment], split: str) -> list[Compared]:
+    """Return the best trial of each experiment, followed by the complete baselines that it trained.
+
+    Args:
+        experiments: to compare.
+        split: val: the reported values; test: the newest checkpoints are evaluated now.
+
+    Raises:
+        UserError: an experiment has no result, or no checkpoint to evaluate.
+    """
+    rows = []
+    for experiment in experiments:
+        best = best_of(experiment)
+        rows.append(_row(experiment, best, experiment.config.method.name, best["checkpoint"], split))
+        for trial in experiment.status()["trials"]:
+            companion = trial.get("companion")
+            if companion is not None and companion["kind"] == Kind.BASELINE and trial["state"] == "COMPLETED":
+                stored = experiment.checkpoint(trial["id"])
+                rows.append(_row(experiment, trial, companion["changes"]["method.name"], stored, split))
+    return rows
+
+
+def _row(experiment: Experiment, trial: Mapping[str, Any], method: str, checkpoint: str | None, split: str) -> Compared:
+    metrics = trial["metrics"] if split == "val" else _test_scores(experiment, trial["id"], checkpoint)
+    scores = {network: metrics[name] for network, name in NETWORKS.items()}
+    return Compared(experiment.name, trial["id"], method, trial["epochs"], scores)
+
+
+def _test_scores(experiment: Experiment, trial: str, checkpoint: str | None) -> dict[str, float]:
+    from u2pl_ray.data.registry import resolve
+    from u2pl_ray.train.inference import open_checkpoint, score
+
+    if checkpoint is None:
+        raise UserError(f"{experiment.name}: trial {trial} has no checkpoint on disk to evaluate")
+    trained = open_checkpoint(checkpoint)
+    return score(trained, resolve(trained.config), "test").metrics
+
+
+def print_comparison(experiments: Sequence[Experiment], split: str, console: Console | None = None) -> None:
+    """Print the trainings: method, epochs, mIoU of student and teacher, and the share of the gap that each closed.
+
+    The gap is from the mean of the supervised trainings to that of the oracles, if there are both.
+
+    Args:
+        experiments: to compare.
+        split: see `compared`.
+        console: the terminal.
+    """
+    console = console or plain_console()
+    rows = compared(experiments, split)
+    ends = {
+        (method, network): [row.scores[network] for row in rows if row.method == method]
+        for method in (SUPERVISED, ORACLE)
+        for network in NETWORKS
+    }
+    table = Table("experiment", "trial", "method", title=f"mIoU on the {split} split")
+    for head in ("epochs", "student", "teacher", *(["gap closed: student", "teacher"] if all(ends.values()) else [])):
+        table.add_column(head, justify="right")
+    for row in rows:
+        cells = [f"{row.scores[network]:.4f}" for network in NETWORKS]
+        if all(ends.values()):
+            cells += [_share(row.scores[it], mean(ends[SUPERVISED, it]), mean(ends[ORACLE, it])) for it in NETWORKS]
+        table.add_row(Text(row.experiment), row.trial, row.method, str(row.epochs), *cells)
+    console.print(table)
+
+
+def _share(value: float, supervised: float, oracle: float) -> str:
+    closed = gap_closed(value, supervised, oracle)
+    return "-" if closed is None else f"{closed:.0%}"

@@ -1,0 +1,103 @@
+"""Say whether the unlabeled images helped: against supervised training, and the oracle that knows all labels."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from u2pl_ray.analysis.load import Analysis
+from u2pl_ray.search.listeners.formatting import number
+from u2pl_ray.search.study.trial_record import State
+
+SUPERVISED, ORACLE = "supervised", "oracle"
+
+
+def gap_closed(value: float, supervised: float, oracle: float | None, maximize: bool = True) -> float | None:
+    """Return (value - supervised) / (oracle - supervised); None without an oracle that is better than supervised.
+
+    Args:
+        value: of the method.
+        supervised: of training on the labeled images alone.
+        oracle: of training on the labels of the unlabeled images too.
+        maximize: whether larger is better.
+    """
+    if oracle is None or (oracle <= supervised if maximize else oracle >= supervised):
+        return None
+    return (value - supervised) / (oracle - supervised)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One training beside the supervised one.
+
+    Attributes:
+        label: what it is, such as `best 0004` or `oracle`.
+        trial: its id if it is a trial of the search, else empty.
+        value: of the search's first objective.
+        ahead: by how much it is better than supervised; negative if worse.
+        closed: share of the gap to the oracle, None without one.
+    """
+
+    label: str
+    trial: str
+    value: float
+    ahead: float
+    closed: float | None
+
+
+def against_supervised(analysis: Analysis) -> list[Row]:
+    """Compare the paper's setting, the best, and the other baselines with the supervised training of the search.
+
+    Only trainings of full length: a stopped one would be worse for that alone.
+
+    Returns:
+        Supervised first, then the paper's setting, the best, other baselines; an empty list without supervised.
+    """
+    done = {record.note: record.value for record in analysis.baselines if record.state == State.COMPLETED}
+    values = {name: value for name, value in done.items() if value is not None}
+    supervised, oracle = values.pop(SUPERVISED, None), values.get(ORACLE)
+    if supervised is None:
+        return []
+    maximize = analysis.metric.maximize
+    shown = [(SUPERVISED, "", supervised), *_searched(analysis), *((name, "", value) for name, value in values.items())]
+    return [
+        Row(
+            label,
+            trial,
+            value,
+            value - supervised if maximize else supervised - value,
+            gap_closed(value, supervised, oracle, maximize),
+        )
+        for label, trial, value in shown
+    ]
+
+
+def _searched(analysis: Analysis) -> list[tuple[str, str, float]]:
+    """Return label, id and value of the paper's setting and of the best trial, if they are complete."""
+    found: dict[str, tuple[str, str, float]] = {}
+    for role, record in (("paper's setting", analysis.paper), ("best", analysis.best)):
+        if record is not None and record.state == State.COMPLETED and record.value is not None:
+            label = f"{role} {record.id}" if record.id not in found else f"paper's setting {record.id}, the best"
+            found[record.id] = (label, record.id, record.value)
+    return list(found.values())
+
+
+def did_they_help(analysis: Analysis) -> str:
+    """Say in a sentence what the unlabeled images brought; an empty string without a supervised training."""
+    searched = [row for row in against_supervised(analysis) if row.trial]
+    if not searched:
+        return ""
+    supervised = against_supervised(analysis)[0]
+    helped = "helped here" if max(row.ahead for row in searched) > 0 else "did not help here"
+    told = ", ".join(_told(row) for row in searched)
+    against = f"against supervised training with {analysis.metric.name} {number(supervised.value)}"
+    return f"Unlabeled images {helped}, in one training each: {told}, {against}."
+
+
+def _told(row: Row) -> str:
+    share = "" if row.closed is None else f" ({row.closed:.0%} of the gap to the oracle)"
+    return f"{row.label} {row.ahead:+.4f}{share}"
+
+
+def as_rows(rows: Iterable[Row]) -> list[dict[str, Any]]:
+    """Return the comparison as plain data."""
+    return [{"training": row.label, "value": row.value, "ahead": row.ahead, "gap_closed": row.closed} for row in rows]
