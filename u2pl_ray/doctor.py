@@ -158,11 +158,12 @@ def _config(name: str, overrides: Sequence[str]) -> Iterator[Finding]:
         settings = resolve(settings)
     except UserError as error:
         yield False, str(error)
-        check_model(settings.model)
+        check_model(settings.model, settings.data.channels)
         return
     for warning in preflight(settings):
         yield None, warning
-    network = blank(settings.model, len(settings.data.classes), settings.method.contrasts)
+    shape = len(settings.data.classes), settings.method.contrasts, settings.data.channels
+    network = blank(settings.model, *shape)
     size = sum(parameter.numel() for parameter in network.parameters())
     yield True, f"{settings.model.architecture} with {settings.model.encoder}: {size / 1e6:.1f} M parameters"
     report = check(settings, full=False)

@@ -1,5 +1,6 @@
 """List formats, folders and mask codings as they are passed around."""
 
+import os
 import unicodedata
 
 import numpy as np
@@ -8,9 +9,11 @@ from PIL import Image
 from pydantic import ValidationError
 from voc_folder import Folder, refused
 
+from u2pl_ray.config.overrides import load
 from u2pl_ray.data.check import check, examine
+from u2pl_ray.data.image_files import read_image
 from u2pl_ray.data.transforms import WeakAugmentation
-from u2pl_ray.data.voc import open_split, open_training_splits, read_image, read_item, read_label
+from u2pl_ray.data.voc import open_split, open_training_splits, read_item, read_label
 
 LINES = {
     "id with suffix": "{}.png",
@@ -127,3 +130,34 @@ def test_validation_images_are_held_out(folder: Folder, settings: dict[str, obje
     assert sorted(item.id for item in labeled + val) == ["l0", "l1", "l2"]
     assert len(val) == 1
     assert open_split(data, "val") == val
+
+
+def test_jpeg_masks_are_refused_whatever_their_name(folder: Folder) -> None:
+    with folder.label("l0").open("wb") as file:
+        Image.fromarray(np.zeros((40, 50), np.uint8)).save(file, "JPEG")
+    with refused(str(folder.label("l0")), "JPEG", "save it as PNG"):
+        read_label(folder.label("l0"), 3)
+
+
+def test_tiff_masks_of_any_depth(folder: Folder) -> None:
+    truth = read_label(folder.label("l0"), 3)
+    path = folder.label("l0").with_suffix(".TIF")
+    for dtype in (np.uint8, np.uint16, np.int32):
+        Image.fromarray(truth.astype(dtype)).save(path, "TIFF")
+        np.testing.assert_array_equal(read_label(path, 3), truth)
+    Image.fromarray(np.where(truth == 255, -1, truth.astype(np.int32)).astype(np.int32)).save(path, "TIFF")
+    with refused(str(path), "-1", "negative"):  # it used to be class 0
+        read_label(path, 3)
+
+
+def test_relative_paths_belong_to_the_folder_of_the_config(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = folder.root.parent / "configs" / "mine.yaml"
+    config.parent.mkdir()
+    (config.parent / "few.txt").write_text("l1\n")
+    config.write_text("data: {root: ../set, labeled: ../configs/few.txt}\n")
+    elsewhere = folder.root.parent / "elsewhere"
+    elsewhere.mkdir()
+    for place in (elsewhere, config.parent, folder.root):
+        monkeypatch.chdir(place)
+        data = load(os.path.relpath(config, place)).data
+        assert [item.image for item in open_split(data, "labeled")] == [folder.image("l1")]

@@ -7,9 +7,10 @@ from PIL import Image
 from voc_folder import Folder, refused
 
 from u2pl_ray.config.schema import Config
+from u2pl_ray.data.image_files import read_image
 from u2pl_ray.data.loaders import EvaluationBatches, TrainingBatch, TrainingBatches, steps_per_epoch
 from u2pl_ray.data.transforms import normalise
-from u2pl_ray.data.voc import read_image, read_label
+from u2pl_ray.data.voc import read_label
 
 
 def batches(config: Config, epochs: int = 2, rank: int = 0, world_size: int = 1) -> list[TrainingBatch]:

@@ -5,17 +5,9 @@ import pytest
 from PIL import Image
 from voc_folder import Folder, refused
 
+from u2pl_ray.data.image_files import read_image
 from u2pl_ray.data.lists import read_list
-from u2pl_ray.data.voc import (
-    open_split,
-    open_training_splits,
-    palette,
-    read_classes,
-    read_image,
-    read_item,
-    read_label,
-    root_of,
-)
+from u2pl_ray.data.voc import open_split, open_training_splits, palette, read_classes, read_item, read_label, root_of
 
 
 def test_items_are_in_the_order_of_the_split_file(folder: Folder) -> None:
@@ -196,7 +188,7 @@ def test_files_that_are_no_image(folder: Folder, content: bytes) -> None:
 
 def test_a_sixteen_bit_image(folder: Folder) -> None:
     Image.fromarray(np.full((4, 4), 1000, np.uint16)).save(folder.image("l0"))
-    with refused(str(folder.image("l0")), "I;16", "8-bit"):
+    with refused(str(folder.image("l0")), "I;16", "8 bits", "data.value_range"):
         read_image(folder.image("l0"))
 
 

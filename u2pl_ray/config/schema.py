@@ -7,119 +7,14 @@ search spaces, in W&B. Unknown keys are refused.
 import re
 from typing import Annotated, Literal
 
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from u2pl_ray.config.data import IGNORE as IGNORE
+from u2pl_ray.config.data import DataConfig as DataConfig
+from u2pl_ray.config.data import SyntheticConfig as SyntheticConfig
 from u2pl_ray.config.evaluation import EvaluationConfig
 from u2pl_ray.config.method import MethodConfig
-from u2pl_ray.config.sections import Count, Fraction, NonNegative, Positive, Scale, Section
-
-IGNORE = 255
-"""Label of pixels that enter no loss, no quantile, no metric, no key."""
-
-
-class SyntheticConfig(Section):
-    """The generated set: textured shapes over clutter. Cached on disk, keyed by these values."""
-
-    size: Annotated[int, Field(ge=32)] = 96
-    """Side of the square images, in pixels."""
-    classes: Annotated[int, Field(ge=2, le=12)] = 6
-    """Number of classes, background (0) included."""
-    labeled: Count = 5
-    """Training images with labels."""
-    unlabeled: Count = 160
-    """Training images without labels (their labels exist, for diagnostics only)."""
-    val: Count = 32
-    """Validation images."""
-    test: Count = 64
-    """Test images."""
-    seed: int = 0
-    """Seed of the images themselves; independent of the training seed."""
-
-
-Byte = Annotated[int, Field(ge=0, le=255)]
-Color = tuple[Byte, Byte, Byte]
-LabelValue = Annotated[int, Field(ge=0, le=65535)]
-
-
-class DataConfig(Section):
-    """Which images, which labels, and how they are augmented."""
-
-    dataset: Literal["voc", "synthetic"] = "voc"
-    """voc: images of your own; synthetic: generated ones, see data.synthetic."""
-    root: str = ""
-    """Folder that images, labels and split files lie in. Unused for the generated set."""
-    images: str = "JPEGImages"
-    """Folder of the images, relative to root (or absolute); images in folders below it have ids such as `town/0001`."""
-    labels: str = "SegmentationClass"
-    """Folder of the masks, relative to root (or absolute): those that split files name by an image's id alone."""
-    labeled: str = "labeled.txt"
-    """Split file of labeled images, relative to root (or absolute): a line is an id, a path with or without suffix, or
-    an image and its mask, parted by a tab, a comma or blanks."""
-    unlabeled: str | None = "unlabeled.txt"
-    """Split file of unlabeled images; null: there are none (methods that learn from labels alone)."""
-    val: str | None = "ImageSets/Segmentation/val.txt"
-    """Split file of validation images: what trials are compared on. null: `holdout` of the labeled images."""
-    test: str | None = "ImageSets/Segmentation/test.txt"
-    """Split file of test images: looked at by `evaluate` only. null: there are none."""
-    selection: Literal["val", "holdout"] = "val"
-    """What trials are compared on. holdout: a part of the labeled images, which is not trained on then, so that the
-    val list is touched by `evaluate` alone."""
-    holdout: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.2
-    """Share of the labeled images held out where selection=holdout or there is no val list. It shows every class that
-    two images show."""
-    holdout_seed: Annotated[int, Field(ge=0)] = 0
-    """Seed of that draw; independent of the training seed."""
-    classes: tuple[str, ...] = ()
-    """Class names in label order; empty: read from root/classes.json."""
-    colors: tuple[Color, ...] = ()
-    """RGB colour of each class in label order: in overlays (black is drawn light grey there), and in masks where
-    label_coding=color. Empty: PASCAL VOC's."""
-    label_coding: Literal["index", "color"] = "index"
-    """index: a mask's value (of a palette mask: its index) is the class. color: its colour is, as listed in colors."""
-    ignore_colors: tuple[Color, ...] = ()
-    """Colours of pixels without a class, where label_coding=color."""
-    ignore_value: LabelValue = IGNORE
-    """Value of pixels without a class; 255 is ignored beside it unless label_map names it."""
-    label_map: dict[LabelValue, Annotated[int, Field(ge=0, le=255)]] = {}  # noqa: RUF012
-    """Class of a mask's value (255: none), e.g. {255: 1} for 0/255 masks; values not named stay as they are."""
-    reduce_zero_label: bool = False
-    """Value 0 is no class, and value n is class n - 1."""
-    crop: Annotated[int, Field(ge=32, multiple_of=32)] = 512
-    """Side of the square training crops, in pixels, a multiple of 32 (the paper: 513). Padding is labeled 255."""
-    scale: tuple[Scale, Scale] = (0.5, 2.0)
-    """Range of the random rescaling."""
-    flip: Fraction = 0.5
-    """Probability of a horizontal flip."""
-    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
-    """Mean of the colours (R, G, B) on a scale of 0..1, taken off every pixel; the default is of ImageNet."""
-    std: tuple[Positive, Positive, Positive] = (0.229, 0.224, 0.225)
-    """Standard deviation of the colours on the same scale, by which pixels are divided."""
-    loader_workers: Annotated[int, Field(ge=0)] = 0
-    """Loader processes per worker; 0 loads in the training process."""
-    synthetic: SyntheticConfig = SyntheticConfig()
-
-    @field_validator("mean", "std")
-    @classmethod
-    def _unit(cls, values: tuple[float, ...], info: ValidationInfo) -> tuple[float, ...]:
-        if any(value > 1.0 or value < 0.0 for value in values):
-            raise ValueError(
-                f"data.{info.field_name}={list(values)} must lie in 0..1, as pixels are scaled to it: divide by 255"
-            )
-        return values
-
-    @model_validator(mode="after")
-    def _colors_name_classes(self) -> "DataConfig":
-        if self.label_coding == "color" and not self.colors:
-            raise ValueError("data.label_coding=color needs data.colors: list the colour of each class")
-        if len(set(self.colors)) != len(self.colors) and self.label_coding == "color":
-            raise ValueError("data.colors names a colour twice: each class needs its own")
-        return self
-
-    @model_validator(mode="after")
-    def _scale_order(self) -> "DataConfig":
-        if self.scale[0] > self.scale[1]:
-            raise ValueError(f"data.scale={list(self.scale)} is inverted: write the smaller bound first")
-        return self
+from u2pl_ray.config.sections import Count, NonNegative, Positive, Section
 
 
 class ModelConfig(Section):

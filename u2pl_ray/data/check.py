@@ -10,13 +10,13 @@ import numpy as np
 
 from u2pl_ray.config.errors import UserError
 from u2pl_ray.config.schema import IGNORE, Config, DataConfig
+from u2pl_ray.data.image_files import read_size
 from u2pl_ray.data.registry import resolve
 from u2pl_ray.data.voc import (
     Item,
     open_split,
     open_training_splits,
     read_item,
-    read_size,
     refuse_sizes,
     with_labels,
 )

@@ -11,6 +11,7 @@ from u2pl_ray.config.schema import IGNORE, DataConfig
 
 _UNKNOWN = -1
 _GREY = ("L", "P", "1")
+_LOSSY = ("JPEG", "MPO", "JPEG2000")
 _WIDE = ("I;16", "I;16B", "I")
 
 
@@ -26,6 +27,11 @@ def decode(file: Image.Image, path: Path, data: DataConfig, num_classes: int) ->
     Raises:
         UserError: a pixel format that holds no classes, a value outside the classes, a colour that is no class.
     """
+    if file.format in _LOSSY:
+        raise UserError(
+            f"{path}: the mask is a {file.format}, which blurs the classes at every border: save it as PNG from the "
+            "source it was drawn in (converting this file does not bring them back)"
+        )
     if data.label_coding == "color":
         return _from_colors(np.asarray(file.convert("RGB")), path, data)
     tile = getattr(file, "tile", None)
@@ -42,7 +48,9 @@ def decode(file: Image.Image, path: Path, data: DataConfig, num_classes: int) ->
         label, wrong = raw, raw[(raw >= num_classes) & (raw != IGNORE)]
     else:
         table = _identity() if table is None else table
-        values = np.clip(raw, 0, len(table) - 1)
+        if (raw < 0).any():
+            raise UserError(f"{path}: label value {int(raw.min())} is negative: save masks with values from 0 to 65535")
+        values = np.minimum(raw, len(table) - 1)
         mapped = table[values]
         wrong = values[(mapped != IGNORE) & ((mapped >= num_classes) | (mapped < 0))]
         label = mapped.astype(np.uint8)

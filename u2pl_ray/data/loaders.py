@@ -10,9 +10,10 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from u2pl_ray.config.errors import UserError
 from u2pl_ray.config.schema import IGNORE, Config
+from u2pl_ray.data.image_files import read_size
 from u2pl_ray.data.sampling import Draw, Stream, StreamSampler
 from u2pl_ray.data.transforms import WeakAugmentation, normalise, pad_label
-from u2pl_ray.data.voc import Item, open_split, open_training_splits, read_classes, read_item, read_size, with_labels
+from u2pl_ray.data.voc import Item, open_split, open_training_splits, read_classes, read_item, with_labels
 
 CACHE_BYTES = 512 * 2**20
 """Decoded images kept in memory by a training or an evaluation that loads in its own process."""
@@ -22,11 +23,11 @@ class TrainingBatch(NamedTuple):
     """One rank's share of a step. b = batch_size / workers, u = unlabeled_batch_size / workers (or 0)."""
 
     labeled_images: Tensor
-    """float32 [b, 3, crop, crop], normalised."""
+    """float32 [b, channels, crop, crop], normalised."""
     labels: Tensor
     """uint8 [b, crop, crop], 255 where padded or ignored."""
     unlabeled_images: Tensor
-    """float32 [u, 3, crop, crop], normalised."""
+    """float32 [u, channels, crop, crop], normalised."""
     unlabeled_labels: Tensor
     """uint8 [u, crop, crop], for diagnostics only; all 255 where the image has no label file."""
     unlabeled_valid: Tensor
@@ -37,7 +38,7 @@ class EvaluationBatch(NamedTuple):
     """Whole images of one size, padded at bottom and right to a multiple of 32."""
 
     images: Tensor
-    """float32 [b, 3, H, W], normalised; padding is the mean colour."""
+    """float32 [b, channels, H, W], normalised; padding is the mean colour."""
     labels: Tensor
     """uint8 [b, H, W], 255 in the padding."""
     size: tuple[int, int]
@@ -96,7 +97,7 @@ class TrainingBatches:
         self._loader: DataLoader[TrainingBatch | UserError] = DataLoader(
             _TrainingDataset(config, labeled, unlabeled),  # type: ignore[arg-type]
             batch_sampler=self._sampler,
-            collate_fn=_Collate(config.data.crop),
+            collate_fn=_Collate(config.data.channels, config.data.crop),
             num_workers=processes,
             persistent_workers=processes > 0,
             pin_memory=pin_memory,
@@ -268,8 +269,8 @@ class _EvaluationDataset(Dataset[EvaluationBatch | UserError]):
 class _Collate:
     """Stacks the samples of a step, labeled and unlabeled apart."""
 
-    def __init__(self, crop: int) -> None:
-        self._crop = crop
+    def __init__(self, channels: int, crop: int) -> None:
+        self._channels, self._crop = channels, crop
 
     def __call__(self, results: list[Sample | UserError]) -> TrainingBatch | UserError:
         samples: list[Sample] = []
@@ -284,6 +285,6 @@ class _Collate:
         chosen = [sample[1:] for sample in samples if sample[0] == stream]
         if not chosen:
             empty = torch.empty(0, self._crop, self._crop, dtype=torch.uint8)
-            return torch.empty(0, 3, self._crop, self._crop), empty, empty.bool()
+            return torch.empty(0, self._channels, self._crop, self._crop), empty, empty.bool()
         images, labels, valid = zip(*chosen, strict=True)
         return torch.stack(images), torch.stack(labels), torch.stack(valid)

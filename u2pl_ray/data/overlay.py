@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 
 from u2pl_ray.config.schema import IGNORE, DataConfig
+from u2pl_ray.data.image_files import as_picture
 from u2pl_ray.data.voc import palette
 
 _ROW, _SWATCH, _MARGIN = 18, 12, 6
@@ -29,14 +30,15 @@ def class_colors(data: DataConfig) -> np.ndarray:
 
 
 def overlay(image: np.ndarray, labels: np.ndarray, colors: np.ndarray, opacity: float = 0.55) -> np.ndarray:
-    """Return `image` uint8 [h, w, 3] tinted by class; pixels labeled 255 stay as they are.
+    """Return a picture of `image`, uint8 [h, w, 3], tinted by class; pixels labeled 255 stay as they are.
 
     Args:
-        image: uint8 [h, w, 3].
+        image: [h, w, channels] as `read_image` gives it.
         labels: uint8 [h, w].
         colors: of each label value, uint8 [256, 3].
         opacity: of the tint.
     """
+    image = as_picture(image)
     tinted = (image * (1.0 - opacity) + colors[labels] * opacity).round().astype(np.uint8)
     return np.where((labels == IGNORE)[..., None], image, tinted)
 

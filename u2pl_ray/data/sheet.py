@@ -9,6 +9,7 @@ from PIL import Image
 
 from u2pl_ray.config.errors import UserError
 from u2pl_ray.config.schema import Config, DataConfig
+from u2pl_ray.data.image_files import as_picture
 from u2pl_ray.data.overlay import class_colors, overlay, with_legend
 from u2pl_ray.data.registry import resolve
 from u2pl_ray.data.voc import Item, open_split, read_item
@@ -60,7 +61,7 @@ def _row(items: Sequence[Item], data: DataConfig, with_masks: bool) -> tuple[lis
         except UserError:
             continue
         size = max(1, round(image.shape[1] * _HEIGHT / image.shape[0])), _HEIGHT
-        small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+        small = cv2.resize(as_picture(image), size, interpolation=cv2.INTER_AREA)
         pictures.append(small)
         if with_masks:
             tint = cv2.resize(label, size, interpolation=cv2.INTER_NEAREST)

@@ -1,4 +1,4 @@
-"""Weak augmentation and normalisation. The one module that knows albumentations (2.0.8, the last MIT release)."""
+"""Weak augmentation and normalisation. With `crop`, all that knows albumentations (2.0.8, the last MIT release)."""
 
 import os
 import random
@@ -24,13 +24,16 @@ class WeakAugmentation:
 
     def __init__(self, data: DataConfig) -> None:
         self._data = data
-        self._fill = tuple(round(255.0 * value) for value in data.mean)
+        self._most = 255.0 if data.value_range is None else 1.0  # what `read_image` gives: uint8, or 0..1
+        self._fill = data.mean if data.value_range else tuple(round(255.0 * value) for value in data.mean)
 
     @cached_property
     def _pipeline(self) -> Any:
         # Imported at first use (it takes two seconds), and without its look for a newer version on the network.
         os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
         import albumentations
+
+        from u2pl_ray.data.crop import Crop
 
         data = self._data
         return albumentations.Compose(
@@ -42,17 +45,9 @@ class WeakAugmentation:
                     mask_interpolation=cv2.INTER_NEAREST_EXACT,
                     p=1.0,
                 ),
-                albumentations.RandomCrop(
-                    data.crop,
-                    data.crop,
-                    pad_if_needed=True,
-                    pad_position="random",
-                    border_mode=cv2.BORDER_CONSTANT,
-                    fill=self._fill,
-                    fill_mask=IGNORE,
-                ),
+                Crop(data.crop, self._fill),
                 albumentations.HorizontalFlip(p=data.flip),
-                albumentations.Normalize(data.mean, data.std),
+                albumentations.Normalize(data.mean, data.std, self._most),
             ]
         )
 
@@ -60,29 +55,19 @@ class WeakAugmentation:
         """Augment one image; the draws depend on `seed` alone.
 
         Args:
-            image: uint8 [h, w, 3], RGB.
+            image: [h, w, channels] as `read_image` gives it.
             label: uint8 [h, w], or [h, w, n] planes that share its fate.
             seed: of this draw.
 
         Returns:
-            float32 [3, crop, crop] normalised, uint8 [crop, crop] (or [crop, crop, n]).
+            float32 [channels, crop, crop] normalised, uint8 [crop, crop] (or [crop, crop, n]).
         """
         # Not Compose.set_random_seed: it seeds every transform alike, so that scale, crop and flip would be one
         # and the same draw. One stream shared by all transforms keeps them independent.
         least = -(-1.0 // self._data.scale[0])
         if min(image.shape[:2]) < least:  # a side would be scaled to no pixel at all
-            image, label = (
-                cv2.copyMakeBorder(
-                    a,
-                    0,
-                    max(0, int(least) - image.shape[0]),
-                    0,
-                    max(0, int(least) - image.shape[1]),
-                    cv2.BORDER_CONSTANT,
-                    value=fill,
-                )
-                for a, fill in ((image, self._fill), (label, (IGNORE, IGNORE, IGNORE, IGNORE)))
-            )
+            size = max(int(least), image.shape[0]), max(int(least), image.shape[1])
+            image, label = _enlarged(image, size, self._fill), _enlarged(label, size, IGNORE)
         self._pipeline.set_random_state(np.random.default_rng(seed), random.Random(seed))
         out = self._pipeline(image=image, mask=label)
         pixels = np.ascontiguousarray(out["image"].transpose(2, 0, 1))
@@ -93,18 +78,27 @@ def normalise(image: np.ndarray, data: DataConfig) -> Tensor:
     """A whole image as the network takes it: normalised, padded at bottom and right with the mean colour (zero).
 
     Args:
-        image: uint8 [h, w, 3], RGB.
+        image: [h, w, channels], uint8 or float32 from 0 to 1 (see `read_image`).
         data: gives mean and std.
 
     Returns:
-        float32 [3, H, W], H and W the next multiples of `STRIDE`.
+        float32 [channels, H, W], H and W the next multiples of `STRIDE`.
     """
     h, w = image.shape[:2]
-    mean = np.asarray(data.mean, np.float32) * 255.0
-    factor = 1.0 / (np.asarray(data.std, np.float32) * 255.0)
-    out = np.zeros((3, padded(h), padded(w)), np.float32)
+    most = 255.0 if image.dtype == np.uint8 else 1.0
+    mean = np.asarray(data.mean, np.float32) * most
+    factor = 1.0 / (np.asarray(data.std, np.float32) * most)
+    out = np.zeros((image.shape[2], padded(h), padded(w)), np.float32)
     out[:, :h, :w] = ((image - mean) * factor).transpose(2, 0, 1)
     return torch.from_numpy(out)
+
+
+def _enlarged(array: np.ndarray, size: tuple[int, int], fill: Any) -> np.ndarray:
+    """Return `array` [h, w, ...] at the top left of one of `size`, whose rest is `fill`."""
+    out = np.empty((*size, *array.shape[2:]), array.dtype)
+    out[...] = fill
+    out[: array.shape[0], : array.shape[1]] = array
+    return out
 
 
 def pad_label(label: np.ndarray) -> Tensor:

@@ -5,7 +5,6 @@ Everything wrong with the files is a `UserError` that names the file.
 
 import json
 import os
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from PIL import Image
 from u2pl_ray.config.errors import UserError
 from u2pl_ray.config.schema import IGNORE, DataConfig
 from u2pl_ray.data.coding import decode
+from u2pl_ray.data.image_files import DECODE_ERRORS, read_image, turn_of, unreadable
 from u2pl_ray.data.lists import Files, read_list, split_entry
 
 IMAGES = "JPEGImages"
@@ -23,12 +23,8 @@ LABELS = "SegmentationClass"
 SPLITS = ("labeled", "unlabeled", "val", "test")
 """The four splits: the names of the split files' keys under `data`."""
 
-_IMAGE_MODES = ("RGB", "L", "P", "RGBA", "LA", "CMYK", "YCbCr", "1")
 LABEL_SUFFIXES = (".png", ".tif", ".tiff", ".bmp", ".gif")
 """Formats of masks that keep exact values, in order of precedence where an id has several files."""
-_ORIENTATION = 0x0112
-_DECODE_ERRORS = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
-warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # half as many pixels: large, not wrong
 
 
 @dataclass(frozen=True)
@@ -175,25 +171,6 @@ def _refuse_absent(entries: Sequence[str], files: Files, split: Path, pattern: s
         )
 
 
-def read_image(path: Path, upright: bool = True) -> np.ndarray:
-    """Read an image as uint8 [h, w, 3] RGB.
-
-    Args:
-        path: the file.
-        upright: turn it as its EXIF orientation says.
-
-    Raises:
-        UserError: not a readable image, or of a pixel format that is not supported.
-    """
-    try:
-        with Image.open(path) as file:
-            if file.mode not in _IMAGE_MODES:
-                raise UserError(f"{path}: pixel format {file.mode} is not supported: save it as 8-bit RGB")
-            return np.array((_upright(file) if upright else file).convert("RGB"))
-    except _DECODE_ERRORS as error:
-        raise _unreadable(path, error) from None
-
-
 def read_label(path: Path, num_classes: int, data: DataConfig | None = None) -> np.ndarray:
     """Read a mask as uint8 [h, w] of class indices below `num_classes`, or 255.
 
@@ -205,36 +182,14 @@ def read_label(path: Path, num_classes: int, data: DataConfig | None = None) -> 
     try:
         with Image.open(path) as file:
             label = decode(file, path, data or DataConfig(), num_classes)
-            turn = _turn(file)
+            turn = turn_of(file)
             return label if turn is None else np.asarray(Image.fromarray(label).transpose(turn))
-    except _DECODE_ERRORS as error:
-        raise _unreadable(path, error) from None
-
-
-_TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-"""What the values of the EXIF orientation tag ask for."""
-
-
-def _turn(file: Image.Image) -> Image.Transpose | None:
-    """How an opened image has to be turned to be upright; None: not at all."""
-    return _TURNS.get(file.getexif().get(_ORIENTATION, 1)) if "exif" in file.info else None
-
-
-def _upright(file: Image.Image) -> Image.Image:
-    turn = _turn(file)
-    return file if turn is None else file.transpose(turn)
+    except DECODE_ERRORS as error:
+        raise unreadable(path, error) from None
 
 
 def read_item(item: Item, num_classes: int, data: DataConfig | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Image uint8 [h, w, 3] and label uint8 [h, w] (all 255 where the item has none), sizes compared.
+    """Image [h, w, channels] (see `read_image`) and label uint8 [h, w] (255 where the item has none), sizes compared.
 
     Each is turned as its own EXIF orientation says. A mask that then fits the image as stored was drawn on the stored
     pixels: the image is not turned.
@@ -242,14 +197,15 @@ def read_item(item: Item, num_classes: int, data: DataConfig | None = None) -> t
     Args:
         item: names the files.
         num_classes: label values from it on are refused.
-        data: how classes are coded; None: value is class, 255 is none.
+        data: how images and classes are coded; None: as by default.
     """
-    image = read_image(item.image)
+    data = data or DataConfig()
+    image = read_image(item.image, data)
     if item.label is None:
         return image, np.full(image.shape[:2], IGNORE, np.uint8)
     label = read_label(item.label, num_classes, data)
     if image.shape[:2] == label.shape[1::-1] != label.shape[:2]:
-        image = read_image(item.image, upright=False)
+        image = read_image(item.image, data, upright=False)
     refuse_sizes(item, (image.shape[0], image.shape[1]), (label.shape[0], label.shape[1]))
     return image, label
 
@@ -261,16 +217,6 @@ def palette() -> np.ndarray:
     return np.stack(channels, axis=1).astype(np.uint8)
 
 
-def read_size(path: Path) -> tuple[int, int]:
-    """(height, width) from the file's header, turned as its EXIF orientation says."""
-    try:
-        with Image.open(path) as file:
-            turned = "exif" in file.info and file.getexif().get(_ORIENTATION, 1) >= 5
-            return (file.width, file.height) if turned else (file.height, file.width)
-    except _DECODE_ERRORS as error:
-        raise _unreadable(path, error) from None
-
-
 def refuse_sizes(item: Item, image: tuple[int, int], label: tuple[int, int]) -> None:
     """Raise `UserError` where image and label, each (height, width), differ in size."""
     if image != label:
@@ -278,12 +224,3 @@ def refuse_sizes(item: Item, image: tuple[int, int], label: tuple[int, int]) -> 
             f"{item.label}: label is {label[1]}x{label[0]} pixels, but the image {item.image} is "
             f"{image[1]}x{image[0]}: they must be of one size"
         )
-
-
-def _unreadable(path: Path, error: Exception) -> UserError:
-    if isinstance(error, Image.DecompressionBombError):
-        limit = 2 * (Image.MAX_IMAGE_PIXELS or 0) // 1_000_000
-        return UserError(f"{path}: has more than {limit} million pixels: cut it into tiles, or scale it down")
-    reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    reason = reason.replace(repr(str(path)), "").strip() or type(error).__name__
-    return UserError(f"{path}: can't be read as an image ({reason}): replace it or remove its id from the splits")

@@ -2,6 +2,7 @@
 
 As in ST++ and UniMatch (Yang et al., CVPR 2022 and 2023): brightness, contrast, saturation, hue; then grayscale; then
 Gaussian blur. All before the blur is linear in the colours, and so one 3 x 3 matrix an image and a factor of contrast.
+Images of more or fewer than three channels get brightness, contrast and blur: the rest has no meaning there.
 """
 
 import math
@@ -38,7 +39,8 @@ class StrongView:
     ) -> None:
         self.config, self.seed, self.collectives = config, seed, collectives
         device = collectives.device
-        self._mean, self._std = (torch.tensor(values, device=device).view(3, 1, 1) for values in mean_std)
+        self._mean, self._std = (torch.tensor(values, device=device).view(-1, 1, 1) for values in mean_std)
+        self._colored = len(self._mean) == 3
         yiq = torch.tensor(_YIQ)
         self._gray, self._to_yiq, self._from_yiq = yiq[0].to(device), yiq.to(device), yiq.inverse().to(device)
 
@@ -46,24 +48,28 @@ class StrongView:
         """Return a strong view of this worker's images.
 
         Args:
-            images: [B,3,h,w] float32, normalised.
+            images: [B,channels,h,w] float32, normalised.
             step: the draws depend on seed, step and stream.
             stream: name of the draws.
         """
         total, device = len(images) * self.collectives.world_size, images.device
         draws = torch.rand(total, _DRAWS, generator=generator(device, self.seed, step, stream), device=device)
         own = self.collectives.own(draws)
-        matrix, contrast = self._colour_change(own)
+        matrix, contrast, brightness = self._colour_change(own)
         colours = images * self._std + self._mean
-        level = (colours.mean((2, 3)) @ self._gray).view(-1, 1, 1, 1)
+        means = colours.mean((2, 3))
+        level = (means @ self._gray if self._colored else means.mean(1)).view(-1, 1, 1, 1)
         colours = level + contrast.view(-1, 1, 1, 1) * (colours - level)
-        colours = (matrix @ colours.flatten(2)).view_as(images).clamp_(0.0, 1.0)
+        if self._colored:
+            colours = (matrix @ colours.flatten(2)).view_as(images).clamp_(0.0, 1.0)
+        else:  # brightness alone; saturation, hue and grayscale are of colours
+            colours = (brightness.view(-1, 1, 1, 1) * colours).clamp_(0.0, 1.0)
         blurred = (own[:, 6] < self.config.blur).view(-1, 1, 1, 1)
         colours = torch.where(blurred, _blur(self.config, colours, own[:, 7]), colours)
         return (colours - self._mean) / self._std
 
-    def _colour_change(self, draws: Tensor) -> tuple[Tensor, Tensor]:
-        """Compute each image's matrix [B,3,3] (brightness, saturation, hue, gray) and its contrast factor [B]."""
+    def _colour_change(self, draws: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Compute each image's matrix [B,3,3] (brightness, saturation, hue, gray), contrast and brightness [B]."""
         config = self.config
         jitter = draws[:, 0] < config.jitter
         brightness, contrast, saturation = (
@@ -75,14 +81,14 @@ class StrongView:
         one, zero = torch.ones_like(hue), torch.zeros_like(hue)
         # In YIQ the hue is an angle and the saturation a radius.
         rows = torch.stack([one, zero, zero, zero, along, -across, zero, across, along], 1).view(-1, 3, 3)
-        return brightness.view(-1, 1, 1) * (self._from_yiq @ rows @ self._to_yiq), contrast
+        return brightness.view(-1, 1, 1) * (self._from_yiq @ rows @ self._to_yiq), contrast, brightness
 
 
 def _blur(config: StrongViewConfig, images: Tensor, draws: Tensor) -> Tensor:
     """Blur each image by a Gaussian of its own: separable, reflected at the borders."""
     low, high = config.blur_sigma
     radius = min(math.ceil(3 * high), images.shape[-1] - 1, images.shape[-2] - 1)
-    sigma = (low + (high - low) * draws).repeat_interleave(3).unsqueeze(1)
+    sigma = (low + (high - low) * draws).repeat_interleave(images.shape[1]).unsqueeze(1)
     offsets = torch.arange(-radius, radius + 1, device=images.device)
     kernels = (-0.5 * (offsets / sigma).square()).exp()
     kernels = (kernels / kernels.sum(1, keepdim=True)).view(-1, 1, 1, 2 * radius + 1)

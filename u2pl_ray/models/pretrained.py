@@ -26,7 +26,9 @@ def check_weights(config: Config) -> list[str]:
     if config.model.encoder_weights is None:
         return []
     check_name(config.model)
-    Segmentor(config.model, num_classes=2, representation=False)
+    Segmentor(config.model, num_classes=2, representation=False, channels=config.data.channels)
+    if config.data.channels != 3:
+        return []  # what they were trained with says nothing about other channels
     expected = _expected(config.model.encoder, config.model.encoder_weights)
     if expected is None or expected == (config.data.mean, config.data.std):
         return []

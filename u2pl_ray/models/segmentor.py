@@ -17,7 +17,6 @@ from u2pl_ray.models.weights import check_name, is_name, load_encoder_weights
 STRIDE = 32
 """Height and width of the input must be multiples of it (the deepest encoders halve the image five times)."""
 
-_COLOURS = 3
 _AUXILIARY_WIDTH = 256  # as published
 
 _OURS = {
@@ -31,6 +30,7 @@ _OURS = {
     "aux_params",
     "upsampling",
 }
+"""Arguments of smp's architectures that are set here."""
 
 
 class Outputs(NamedTuple):
@@ -53,15 +53,19 @@ class Segmentor(nn.Module):
         num_classes: C.
         representation: build the representation head (only the contrastive loss needs it).
         seed: the training's: what initial weights and dropout are drawn from.
+        channels: of the images.
 
     Shape:
-        input [B, 3, h, w] float32, h and w multiples of 32; output `Outputs` at the decoder's resolution.
+        input [B, channels, h, w] float32, h and w multiples of 32; output `Outputs` at the decoder's resolution.
     """
 
-    def __init__(self, config: ModelConfig, num_classes: int, representation: bool = True, seed: int = 0) -> None:
+    def __init__(
+        self, config: ModelConfig, num_classes: int, representation: bool = True, seed: int = 0, channels: int = 3
+    ) -> None:
         super().__init__()
+        self._channels = channels
         with weights_drawn_from(seed, "network"):  # the encoder, which is built first, keeps these
-            network = _create(config, num_classes)
+            network = _create(config, num_classes, channels)
             if config.encoder_weights is not None and not is_name(config.encoder_weights):
                 load_encoder_weights(network.encoder, config)
         self._frozen = config.freeze_encoder, config.freeze_statistics
@@ -74,13 +78,13 @@ class Segmentor(nn.Module):
         first: Any = next(
             self.classifier.modules() if isinstance(self.classifier, nn.Conv2d) else self.classifier.children()
         )
-        channels, width = first.in_channels, config.representation_dim
+        inputs, width = first.in_channels, config.representation_dim
         self.dropout = nn.Dropout2d(config.dropout)
         self.representation: nn.Sequential | None = None
         if representation:
             with weights_drawn_from(seed, "representation"):
                 self.representation = nn.Sequential(
-                    *_block(channels, width, config.dropout),
+                    *_block(inputs, width, config.dropout),
                     *_block(width, width, config.dropout),
                     nn.Conv2d(width, width, kernel_size=1),
                 )
@@ -110,7 +114,7 @@ class Segmentor(nn.Module):
         """Compute logits and representation at the decoder's resolution.
 
         Args:
-            images: [B, 3, h, w].
+            images: [B, channels, h, w].
             perturbed: the last so many images lose half of the channels of each of their encoder's maps, whatever the
                 mode (feature perturbation: UniMatch, Yang et al., CVPR 2023).
         """
@@ -127,7 +131,7 @@ class Segmentor(nn.Module):
 
     def _perturb(self, level: int, maps: Tensor, count: int) -> Tensor:
         """Drop channels of the last `count` of maps [B, D, H, W]; the image itself, the first of most, stays."""
-        if maps.shape[1] <= _COLOURS:
+        if maps.shape[1] <= self._channels:
             return maps
         keep = self.draws.keep(f"perturbation/{level}", 0.5, maps, (maps.shape[1], 1, 1))
         keep[:-count] = 0.5
@@ -160,7 +164,7 @@ def _initialization(network: Any) -> tuple[Callable[[nn.Module], None] | None, C
     return (initialize_decoder, initialize_head) if "initialize" in constructor.__code__.co_names else (None, None)
 
 
-def _create(config: ModelConfig, num_classes: int) -> Any:
+def _create(config: ModelConfig, num_classes: int, channels: int = 3) -> Any:
     import segmentation_models_pytorch as smp
     from segmentation_models_pytorch.encoders import get_encoder_names
 
@@ -189,6 +193,7 @@ def _create(config: ModelConfig, num_classes: int) -> Any:
         network = known[config.architecture](
             encoder_name=config.encoder,
             encoder_weights=weights,
+            in_channels=channels,
             classes=num_classes,
             **config.options,
             **further,
@@ -201,7 +206,7 @@ def _create(config: ModelConfig, num_classes: int) -> Any:
     except Exception as error:
         raise UserError(
             f"model: {config.architecture} with encoder {config.encoder} and options {config.options} "
-            f"cannot be built: {str(error).splitlines()[0]}"
+            f"cannot be built{f' for data.channels={channels}' if channels != 3 else ''}: {str(error).splitlines()[0]}"
         ) from None
     return network
 
@@ -240,13 +245,14 @@ def _checkpoint_activations(encoder: nn.Module, config: ModelConfig) -> None:
     enable(True)
 
 
-def blank(config: ModelConfig, num_classes: int, representation: bool = True) -> Segmentor:
+def blank(config: ModelConfig, num_classes: int, representation: bool = True, channels: int = 3) -> Segmentor:
     """Build a network for its shapes alone: without pretrained weights, on torch's meta device where that can be.
 
     Args:
         config: the model section.
         num_classes: C.
         representation: with the representation head.
+        channels: of the images.
 
     Raises:
         UserError: unknown architecture or encoder, or options it does not take.
@@ -254,18 +260,23 @@ def blank(config: ModelConfig, num_classes: int, representation: bool = True) ->
     config = config.model_copy(update={"encoder_weights": None})
     try:
         with torch.device("meta"):
-            return Segmentor(config, num_classes, representation)
+            return Segmentor(config, num_classes, representation, channels=channels)
     except UserError as error:
         if "meta tensors" not in str(error):
             raise
-    return Segmentor(config, num_classes, representation)  # its constructor reads numbers (mix transformers)
+    # Its constructor reads numbers (mix transformers)
+    return Segmentor(config, num_classes, representation, channels=channels)
 
 
-def check_model(config: ModelConfig) -> None:
+def check_model(config: ModelConfig, channels: int = 3) -> None:
     """Build the network without its weights, so that every wrong name is found; check the weights' name.
+
+    Args:
+        config: the model section.
+        channels: of the images.
 
     Raises:
         UserError: unknown architecture, encoder or name of weights, or options that the architecture does not take.
     """
-    blank(config, num_classes=2)
+    blank(config, num_classes=2, channels=channels)
     check_name(config)

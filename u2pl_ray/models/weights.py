@@ -187,6 +187,8 @@ def _fill(encoder: nn.Module, state: Mapping[str, Tensor], source: str) -> Weigh
     inside = [name for name in state if re.match(r"^(?:\w+\.)?(?:encoder|backbone)\.", name)]
     names = {canonical(name): name for name in (inside or state)}
     given = _resampled(encoder, {short: state[name] for short, name in names.items()})
+    from timm.models import adapt_input_conv
+
     own = encoder.state_dict()
     filled, missing, reshaped = {}, [], []
     for name, value in own.items():
@@ -194,6 +196,8 @@ def _fill(encoder: nn.Module, state: Mapping[str, Tensor], source: str) -> Weigh
         if short not in given:
             if not name.endswith("num_batches_tracked"):
                 missing.append(name)
+        elif _reads_other_channels(given[short], value):
+            filled[name] = adapt_input_conv(value.shape[1], given[short]).to(value.dtype)
         elif given[short].shape != value.shape:
             reshaped.append(name)
         else:
@@ -203,6 +207,15 @@ def _fill(encoder: nn.Module, state: Mapping[str, Tensor], source: str) -> Weigh
     unused = [name for short, name in names.items() if short not in places]
     unused += [name for name in state if inside and name not in inside]
     return WeightsReport(source, len(filled), tuple(missing), tuple(reshaped), tuple(unused))
+
+
+def _reads_other_channels(given: Tensor, own: Tensor) -> bool:
+    """Whether these are the weights of a first layer, for colours and for other channels.
+
+    timm sums them for one channel and repeats them in turn, scaled to the same sum, for others; so does smp.
+    """
+    shapes = given.shape, own.shape
+    return given.ndim == own.ndim == 4 and shapes[0][1] == 3 != shapes[1][1] and shapes[0][2:] == shapes[1][2:]
 
 
 def _resampled(encoder: nn.Module, state: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -15,7 +15,7 @@ def checkpoint_bytes(config: Config) -> int:
 
     From the network's shapes alone. Earlier ones are smaller, as the memory bank fills by and by.
     """
-    network = blank(config.model, len(config.data.classes), config.method.contrasts)
+    network = blank(config.model, len(config.data.classes), config.method.contrasts, config.data.channels)
     weights = sum(parameter.numel() for parameter in network.parameters())
     buffers = sum(buffer.numel() for buffer in network.buffers())
     return _FLOAT * (3 * weights + 2 * buffers) + bank_bytes(config)

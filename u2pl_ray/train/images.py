@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from u2pl_ray.config import metrics as names
 from u2pl_ray.config.schema import IGNORE, Config
+from u2pl_ray.data.image_files import as_picture
 from u2pl_ray.data.overlay import class_colors
 from u2pl_ray.data.transforms import normalise
 from u2pl_ray.data.voc import Item, read_item
@@ -123,13 +124,13 @@ def image_files(stem: str, pixels: np.ndarray, maps: dict[str, np.ndarray], colo
 
     Args:
         stem: start of the file names.
-        pixels: the image, uint8 [h, w, 3].
+        pixels: the image, as `read_image` gives it.
         maps: label maps, uint8 [h, w], by kind.
         colors: of each label value, uint8 [256, 3].
     """
     scale = min(1.0, LONGEST_SIDE / max(pixels.shape[:2]))
     size = max(1, round(pixels.shape[1] * scale)), max(1, round(pixels.shape[0] * scale))
-    files = {f"{stem}.image.jpg": _encode(Image.fromarray(pixels).resize(size), "JPEG", quality=88)}
+    files = {f"{stem}.image.jpg": _encode(Image.fromarray(as_picture(pixels)).resize(size), "JPEG", quality=88)}
     for kind, values in maps.items():
         picture = Image.fromarray(values, mode="P").resize(size, Image.Resampling.NEAREST)
         drawn = _UNRELIABLE_RELIABLE if kind == names.IMAGE_RELIABLE else colors

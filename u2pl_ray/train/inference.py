@@ -72,7 +72,8 @@ def open_checkpoint(path: str, networks: Sequence[str] = NETWORKS) -> Trained:
     model = config.model.model_copy(update={"encoder_weights": None})
     opened = {}
     for name in chosen:
-        network = Segmentor(model, len(config.data.classes), representation).to(device)
+        network = Segmentor(model, len(config.data.classes), representation, channels=config.data.channels)
+        network = network.to(device)
         try:
             network.load_state_dict(states[name])
         except RuntimeError as error:

@@ -59,7 +59,8 @@ class Worker:
         self.config, self.session, self.device = config, session, device
         self.collectives = Collectives.from_process_group(device)
         self.classes = config.data.classes
-        network = Segmentor(config.model, len(self.classes), config.method.contrasts, config.seed)
+        shape = len(self.classes), config.method.contrasts
+        network = Segmentor(config.model, *shape, config.seed, config.data.channels)
         self._draws = network.draws
         self._draws.rank, self._draws.world_size = session.rank, session.world_size
         student: Any = network.to(device)

@@ -35,7 +35,7 @@ def write_prediction(target: Path, pixels: np.ndarray, labels: np.ndarray, data:
 
     Args:
         target: path of the files without the endings; its folder is made if it is not there.
-        pixels: the photograph, uint8 [h, w, 3].
+        pixels: the photograph, as `read_image` gives it.
         labels: the predicted classes, uint8 [h, w].
         data: gives class names and colours.
 

@@ -9,9 +9,9 @@ import numpy as np
 
 from u2pl_ray.config.errors import UserError
 from u2pl_ray.config.evaluation import EvaluationConfig
+from u2pl_ray.data.image_files import read_image
 from u2pl_ray.data.lists import IMAGE_SUFFIXES
 from u2pl_ray.data.transforms import normalise
-from u2pl_ray.data.voc import read_image
 from u2pl_ray.train.inference import Trained
 from u2pl_ray.train.prediction import predict
 
@@ -73,7 +73,7 @@ def _images_below(folder: Path, output: Path) -> list[Path]:
 def predict_photograph(
     trained: Trained, network: str, path: Path, views: EvaluationConfig
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the pixels of an image, uint8 [h, w, 3], and the class of each, uint8 [h, w].
+    """Return the pixels of an image (see `read_image`), and the class of each, uint8 [h, w].
 
     Args:
         trained: the networks.
@@ -86,7 +86,7 @@ def predict_photograph(
     """
     import torch
 
-    pixels = read_image(path)
+    pixels = read_image(path, trained.config.data)
     height, width = pixels.shape[:2]
     try:
         images = normalise(pixels, trained.config.data).unsqueeze(0).to(trained.device)

@@ -49,15 +49,15 @@ def _try(config: Config, side: int) -> tuple[Exception, bool] | None:
     """Build everything and take the steps; what failed, if anything, and whether it was the warm-up's step."""
     model = config.model.model_copy(update={"encoder_weights": None})
     classes, device = len(config.data.classes), torch.device("cpu")
-    student = Segmentor(model, classes, config.method.contrasts, config.seed).train()
+    student = Segmentor(model, classes, config.method.contrasts, config.seed, config.data.channels).train()
     teacher: Any = Teacher(student).module
+    parts = config.method, classes, config.model.representation_dim
     objective: Any = build_objective(
-        config.method,
-        classes,
-        config.model.representation_dim,
+        *parts,
         config.seed,
         Collectives(device),
         device,
+        (config.data.mean, config.data.std),
         auxiliary_weight=config.model.auxiliary_weight,
     )
     optimizer = build_optimizer(config.optim, student)
@@ -66,7 +66,7 @@ def _try(config: Config, side: int) -> tuple[Exception, bool] | None:
     semi_supervised = config.method.semi_supervised
     stages = [True] * (config.method.warmup_epochs > 0 or not semi_supervised) + [False] * semi_supervised
     for step, warming_up in enumerate(stages):
-        batch = _random_batch(labeled, 0 if warming_up else unlabeled, side, classes)
+        batch = _random_batch(labeled, 0 if warming_up else unlabeled, (config.data.channels, side), classes)
         student.draws.start(step, labeled, len(batch.unlabeled_images))
         clock = Clock(epoch=0, epochs=config.train.epochs, step=step, warming_up=warming_up)
         try:
@@ -85,15 +85,16 @@ def _images(config: Config) -> tuple[int, int]:
     return config.train.batch_size // workers, config.train.unlabeled_batch_size // workers
 
 
-def _random_batch(labeled: int, unlabeled: int, side: int, classes: int) -> Batch:
+def _random_batch(labeled: int, unlabeled: int, shape: tuple[int, int], classes: int) -> Batch:
     """Draw a worker's images and labels; a strip of each label is void, as padding is."""
+    channels, side = shape
 
     def labels(count: int) -> Tensor:
         drawn = torch.randint(classes, (count, side, side), dtype=torch.uint8)
         drawn[:, -side // 8 :] = IGNORE
         return drawn
 
-    images = [torch.randn(count, 3, side, side) for count in (labeled, unlabeled)]
+    images = [torch.randn(count, channels, side, side) for count in (labeled, unlabeled)]
     truth = labels(unlabeled)
     return Batch(images[0], labels(labeled), images[1], truth, truth != IGNORE)
 

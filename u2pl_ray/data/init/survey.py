@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from u2pl_ray.config.errors import UserError
-from u2pl_ray.data.voc import read_size
+from u2pl_ray.data.image_files import read_size
 
 Code = int | tuple[int, int, int]
 """A mask's value, or its colour."""

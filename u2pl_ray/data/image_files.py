@@ -1,0 +1,220 @@
+"""Image files as arrays: formats, number of channels, bit depth, orientation. Errors name the file."""
+
+import warnings
+from pathlib import Path
+
+import cv2
+import numpy as np
+import tifffile
+from PIL import Image
+
+from u2pl_ray.config.errors import UserError
+from u2pl_ray.config.schema import DataConfig
+
+_PLAIN = DataConfig()
+_MODES = ("RGB", "L", "P", "RGBA", "LA", "CMYK", "YCbCr", "1")
+_DEEP = ("I;16", "I;16B", "I;16L", "I", "F")
+_AS_IT_IS = {1: (), 2: ("LA",), 4: ("RGBA", "CMYK")}
+"""Modes with so many 8-bit channels; to one channel every mode of 8 bits is brought (as luminance)."""
+_LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)
+_TIFF = (".tif", ".tiff")
+_ORIENTATION = 0x0112
+DECODE_ERRORS = (OSError, SyntaxError, ValueError, Image.DecompressionBombError, tifffile.TiffFileError)
+"""What a damaged or foreign file makes the libraries raise."""
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # half as many pixels: large, not wrong
+
+
+def read_image(path: Path, data: DataConfig = _PLAIN, upright: bool = True) -> np.ndarray:
+    """Read an image [h, w, data.channels]: uint8, or with `data.value_range` float32 from 0 to 1.
+
+    Args:
+        path: the file.
+        data: `channels` and `value_range` are used. For three channels, grey is repeated and alpha left out; for one,
+            colours become their luminance; other numbers must be what the file has.
+        upright: turn it as its EXIF orientation says.
+
+    Raises:
+        UserError: not a readable image, or with other channels or a depth that the settings do not name.
+    """
+    try:
+        if data.value_range is not None:
+            return _turned(_scaled(_fitted(read_values(path), data.channels, path), data.value_range), path, upright)
+        if data.channels == 3:
+            return _colors(path, upright)
+        if data.channels in _AS_IT_IS and (found := _eight_bit(path, data.channels)) is not None:
+            return _turned(found, path, upright)
+        values = read_values(path)
+        if values.dtype != np.uint8:
+            raise _too_deep(path, str(values.dtype))
+        return _turned(_fitted(values, data.channels, path), path, upright)
+    except DECODE_ERRORS as error:
+        raise unreadable(path, error) from None
+
+
+def read_values(path: Path) -> np.ndarray:
+    """Read the values as they are in the file: [h, w, channels] of its own dtype; palettes as colours.
+
+    Raises:
+        UserError: a compression that is not supported.
+        OSError, ValueError: among `DECODE_ERRORS`.
+    """
+    if path.suffix.lower() in _TIFF:
+        return _tiff(path)
+    with Image.open(path) as file:
+        depth = str(file.tile[0][3]) if file.tile else ""
+        if not (file.mode in _DEEP or ";16" in depth):
+            mode = {"P": "RGB", "1": "L", "YCbCr": "RGB", "CMYK": "RGB"}.get(file.mode, file.mode)
+            values = np.array(file.convert(mode))
+            return values if values.ndim == 3 else values[..., None]
+    return _from_opencv(path)  # Pillow keeps 8 of the 16 bits of a colour
+
+
+def read_size(path: Path) -> tuple[int, int]:
+    """Return (height, width) from the file's header, turned as its EXIF orientation says."""
+    try:
+        try:
+            with Image.open(path) as file:
+                turned = "exif" in file.info and file.getexif().get(_ORIENTATION, 1) >= 5
+                return (file.width, file.height) if turned else (file.height, file.width)
+        except Image.UnidentifiedImageError:
+            if path.suffix.lower() not in _TIFF:
+                raise
+        with tifffile.TiffFile(path) as tiff:  # with channels that Pillow does not know
+            sizes = dict(zip(tiff.series[0].axes, tiff.series[0].shape, strict=True))
+            return sizes["Y"], sizes["X"]
+    except (*DECODE_ERRORS, KeyError) as error:
+        raise unreadable(path, error) from None
+
+
+def as_picture(image: np.ndarray) -> np.ndarray:
+    """Return an image of any channels and depth for people to look at, uint8 [h, w, 3]: its first three channels.
+
+    Args:
+        image: as `read_image` gives it.
+    """
+    if image.dtype != np.uint8:
+        image = (255.0 * image + 0.5).astype(np.uint8)
+    if image.shape[2] >= 3:
+        return image[..., :3]
+    return np.repeat(image[..., :1], 3, axis=2)
+
+
+def turn_of(file: Image.Image) -> Image.Transpose | None:
+    """Return how an opened image has to be turned to be upright; None: not at all."""
+    return _TURNS.get(file.getexif().get(_ORIENTATION, 1)) if "exif" in file.info else None
+
+
+def unreadable(path: Path, error: Exception) -> UserError:
+    """Return the one line for a file that a library could not decode.
+
+    Args:
+        path: the file.
+        error: what the library raised.
+    """
+    if isinstance(error, Image.DecompressionBombError):
+        limit = 2 * (Image.MAX_IMAGE_PIXELS or 0) // 1_000_000
+        return UserError(f"{path}: has more than {limit} million pixels: cut it into tiles, or scale it down")
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    reason = reason.replace(repr(str(path)), "").strip() or type(error).__name__
+    if isinstance(error, Image.UnidentifiedImageError) and path.suffix.lower() in _TIFF:
+        reason += "; TIFF files of more than four channels need data.channels"
+    return UserError(f"{path}: can't be read as an image ({reason}): replace it or remove its id from the splits")
+
+
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What the values of the EXIF orientation tag ask for."""
+
+
+def _colors(path: Path, upright: bool) -> np.ndarray:
+    with Image.open(path) as file:
+        if file.mode in _DEEP:
+            raise _too_deep(path, file.mode)
+        if file.mode not in _MODES:
+            raise UserError(f"{path}: pixel format {file.mode} is not supported: save it as 8-bit RGB")
+        turn = turn_of(file) if upright else None
+        return np.array((file if turn is None else file.transpose(turn)).convert("RGB"))
+
+
+def _eight_bit(path: Path, channels: int) -> np.ndarray | None:
+    """Return what Pillow makes of it; None where the format is not one of these channels."""
+    try:
+        with Image.open(path) as file:
+            if file.mode in _DEEP:
+                raise _too_deep(path, file.mode)
+            if channels == 1 and file.mode in _MODES:
+                return np.array(file.convert("L"))[..., None]
+            return np.array(file) if file.mode in _AS_IT_IS[channels] else None
+    except Image.UnidentifiedImageError:
+        return None
+
+
+def _too_deep(path: Path, kind: str) -> UserError:
+    return UserError(
+        f"{path}: has more than 8 bits a channel ({kind}): say with data.value_range=[LOW,HIGH] which values become 0 "
+        "and 1, such as [0,65535] or [0,4095] (u2pl-ray init proposes it), or save it with 8 bits"
+    )
+
+
+def _tiff(path: Path) -> np.ndarray:
+    try:
+        with tifffile.TiffFile(path) as file:
+            series = file.series[0]
+            values, axes = series.asarray(), series.axes
+    except Exception as error:  # of a damaged file, whatever its decoders raise
+        if "imagecodecs" in str(error):
+            return _from_opencv(path)  # a compression that tifffile leaves to another package
+        raise ValueError(str(error)) from None
+    places = [axes.index("Y"), axes.index("X")] if "Y" in axes and "X" in axes else [0, 1]
+    values = np.moveaxis(values, places, [0, 1])
+    return np.ascontiguousarray(values.reshape(*values.shape[:2], -1))
+
+
+def _from_opencv(path: Path) -> np.ndarray:
+    values = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
+    if values is None:
+        raise UserError(f"{path}: can't be read as an image; if its compression is unusual: pip install imagecodecs")
+    if values.ndim == 2:
+        return values[..., None]
+    return np.ascontiguousarray(values[..., [2, 1, 0, *range(3, values.shape[2])]])
+
+
+def _fitted(values: np.ndarray, channels: int, path: Path) -> np.ndarray:
+    """Bring grey to colours and colours to grey, leave out alpha; refuse other channels."""
+    found = values.shape[2]
+    if found in (2, 4) and channels in (1, 3) and path.suffix.lower() not in _TIFF:
+        values = values[..., :-1]
+    if values.shape[2] == channels:
+        return values
+    if (values.shape[2], channels) == (1, 3):
+        return np.repeat(values, 3, axis=2)
+    if (values.shape[2], channels) == (3, 1):
+        return (values.astype(np.float32) @ _LUMINANCE)[..., None]
+    raise UserError(f"{path}: has {found} channels, but data.channels={channels}: set data.channels={found}")
+
+
+def _scaled(values: np.ndarray, value_range: tuple[float, float]) -> np.ndarray:
+    """Return float32 with the range at 0..1, clipped; what is not a number is 0."""
+    low, high = value_range
+    scaled = (values.astype(np.float32) - np.float32(low)) * np.float32(1.0 / (high - low))
+    return np.nan_to_num(np.clip(scaled, 0.0, 1.0, out=scaled), copy=False, nan=0.0)
+
+
+def _turned(values: np.ndarray, path: Path, upright: bool) -> np.ndarray:
+    try:
+        with Image.open(path) as file:
+            turn = turn_of(file) if upright else None
+    except Image.UnidentifiedImageError:
+        turn = None
+    if turn is None:
+        return values
+    planes = [np.asarray(Image.fromarray(np.ascontiguousarray(plane)).transpose(turn)) for plane in
+              np.moveaxis(values, 2, 0)]  # fmt: skip
+    return np.stack(planes, axis=2)
