@@ -83,6 +83,7 @@ def test_patches_of_14_are_resampled_to_16(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("values", "words"),
     [
+        ({"architecture": "UPerNet", "encoder": DINOV2}, "has one: use model.architecture=DPT"),
         ({"architecture": "DPT"}, "DPT needs a vision transformer"),
         ({"architecture": "DPT", "encoder": "tu-vit_small_patch14_dinov3x"}, "timm has no such encoder"),
         ({"activation_checkpointing": True}, "resnet18 has none"),

@@ -4,7 +4,9 @@ from typing import Annotated
 
 import typer
 
-ConfigName = Annotated[str, typer.Argument(metavar="CONFIG", help="A preset (quickstart, camvid) or a YAML file.")]
+ConfigName = Annotated[
+    str, typer.Argument(metavar="CONFIG", help="A preset (`settings --presets` lists them) or a YAML file.")
+]
 Overrides = Annotated[
     list[str] | None, typer.Argument(metavar="[a.b=c]...", help="Settings to change, e.g. method.alpha.start=0.3")
 ]

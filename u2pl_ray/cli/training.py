@@ -22,10 +22,13 @@ def train(
     if resume_if_exists and (there := existing(name, storage_path)) is not None:
         run_again(there, settings, None, quiet)
         return
+    from u2pl_ray.config.preset import rate_note
     from u2pl_ray.search.experiment.plan import plan_training
 
     new = name or default_name(config, settings.method.name)
     plan = plan_training(settings, name=new, storage_path=storage_path, examine=check_data)
-    for note in plan.notes:
+    optim = settings.optim
+    rate = rate_note(config, settings.train.batch_size, optim.lr, adaptive=optim.name == "adamw")
+    for note in (*plan.notes, *([rate] if rate else [])):
         warn(note)
     run_experiment(plan.create(), quiet=quiet)

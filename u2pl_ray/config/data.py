@@ -45,6 +45,9 @@ class DataConfig(Section):
     """Folder of the images, relative to root (or absolute); images in folders below it have ids such as `town/0001`."""
     labels: str = "SegmentationClass"
     """Folder of the masks, relative to root (or absolute): those that split files name by an image's id alone."""
+    label_rename: tuple[str, str] | None = None
+    """Text in an image's id, and what stands for it in its mask's: [_leftImg8bit, _gtFine_labelTrainIds] (Cityscapes);
+    null: both have one id."""
     labeled: str = "labeled.txt"
     """Split file of labeled images, relative to root (or absolute): a line is an id, a path with or without suffix, or
     an image and its mask, parted by a tab, a comma or blanks."""

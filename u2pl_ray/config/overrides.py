@@ -1,7 +1,6 @@
 """Reading a configuration: a preset or a YAML file, `a.b=c` overrides, and one-line errors."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -9,14 +8,16 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from u2pl_ray.config.errors import UserError, nearest
+from u2pl_ray.config.preset import read_presets
 from u2pl_ray.config.schema import Config
 from u2pl_ray.config.yaml_text import read_yaml
+
+_CHOICE = "give a YAML file, or one of the presets that `u2pl-ray settings --presets` lists"
 
 
 def presets() -> list[str]:
     """Names of the shipped presets, sorted."""
-    folder = resources.files("u2pl_ray.config") / "presets"
-    return sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+    return list(read_presets())
 
 
 def load(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Config:
@@ -151,19 +152,17 @@ def dump(config: Config) -> str:
 
 def _read(name: str) -> tuple[str, str]:
     if name in presets():
-        return f"preset {name}", (resources.files("u2pl_ray.config") / "presets" / f"{name}.yaml").read_text("utf-8")
+        return f"preset {name}", read_presets()[name].text
     path = Path(name).expanduser()
     if path.is_dir():
-        raise UserError(f"{name}: is a folder; give a YAML file, or one of the presets {', '.join(presets())}")
+        raise UserError(f"{name}: is a folder; {_CHOICE}")
     try:
         return str(path), path.read_text("utf-8-sig")
     except UnicodeDecodeError:
         raise UserError(f"{name}: not a text file; expected YAML") from None
     except OSError as error:
         hint = nearest(name, presets())
-        raise UserError(
-            f"{name}: {error.strerror or error}; give a YAML file, or one of the presets {', '.join(presets())}{hint}"
-        ) from None
+        raise UserError(f"{name}: {error.strerror or error}; {_CHOICE}{hint}") from None
 
 
 def _undotted(tree: Mapping[str, Any], source: str, above: str = "") -> dict[str, Any]:

@@ -115,7 +115,8 @@ def listed(data: DataConfig, split: str, labels: bool = True) -> tuple[Item, ...
     masks = Files(root, os.path.expanduser(data.labels), LABEL_SUFFIXES)
     pairs = [split_entry(entry, images) for entry in entries]
     _refuse_absent([pair[0] for pair in pairs], images, path, f"{data.images}/{{}}.jpg (or .png)", "image")
-    named = [label or images.id_of(image) for image, label in pairs]
+    old, new = data.label_rename or ("", "")
+    named = [label or (images.id_of(image).replace(old, new) if old else images.id_of(image)) for image, label in pairs]
     if labels:
         _refuse_absent(named, masks, path, f"{data.labels}/{{}}.png", "label")
     found = [

@@ -178,6 +178,11 @@ def _create(config: ModelConfig, num_classes: int, channels: int = 3) -> Any:
             f"model.encoder={config.encoder}: segmentation-models-pytorch has no such encoder{hint} "
             "(timm's encoders are written tu-<name>)"
         )
+    if config.architecture == "UPerNet" and config.encoder.startswith("tu-vit_"):
+        raise UserError(
+            f"model.architecture=UPerNet needs maps of several scales, and {config.encoder} has one: use "
+            "model.architecture=DPT, or an encoder with stages (such as tu-convnext_tiny)"
+        )
     # smp takes (and ignores) any keyword, so a misspelt option has to be found here.
     options = set(inspect.signature(known[config.architecture].__init__).parameters) - _OURS
     further = _transformer_options(config) if config.architecture == "DPT" else {}
