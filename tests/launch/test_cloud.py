@@ -2,6 +2,7 @@
 
 import copy
 import json
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -155,3 +156,12 @@ def test_all_machines_ask_for_the_token(name: str) -> None:
     for command in starts:
         assert ("ray start" not in command) or ("RAY_AUTH_MODE=token" in command)
     assert "--dashboard-host=127.0.0.1" in cluster["head_start_ray_commands"][-1]
+
+
+@pytest.mark.parametrize("name", [*CLOUDS, "onprem"])
+def test_every_command_is_whole(name: str) -> None:
+    """YAML ends a plain line of text at ` #`: what is left must still be a command."""
+    cluster = load(name)
+    for step in ("setup_commands", "head_start_ray_commands", "worker_start_ray_commands"):
+        for command in cluster[step]:
+            assert subprocess.run(["bash", "-n", "-c", command], capture_output=True).returncode == 0, command

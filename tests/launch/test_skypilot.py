@@ -35,7 +35,7 @@ print(json.dumps({"task": schemas.get_task_schema(), "resources": schemas._get_s
 def schemas(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """From the wheel of SkyPilot, which is downloaded but not installed: it needs much that nothing else here does."""
     folder = tmp_path_factory.mktemp("skypilot")
-    download = [
+    download: list[str] = [
         sys.executable,
         "-m",
         "pip",
