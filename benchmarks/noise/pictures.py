@@ -45,7 +45,8 @@ def chart(title: str, across: str, up: str, lines: Sequence[Line], ticks: Sequen
         return f'<text x="{at[0]:.1f}" y="{at[1]:.1f}" {extra}>{words}</text>'
 
     out = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" font-family="sans-serif" font-size="12">',
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" '
+        'font-family="sans-serif" font-size="12">',
         f'<rect width="{WIDTH}" height="{HEIGHT}" fill="white"/>',
         text((LEFT, 18), title, 'font-weight="bold"'),
         text(((LEFT + right) / 2, HEIGHT - 8), across),
