@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup quickstart test test-slow test-lowest lint dist gpu
+.PHONY: setup quickstart test test-slow test-cluster test-lowest lint dist gpu
 
 setup: .venv/.ready
 
@@ -22,6 +22,11 @@ test: setup
 # What takes minutes: kept out of `make test`.
 test-slow: setup
 	$(BIN)/python -m pytest -m slow --timeout 1800
+
+# Several hosts in network namespaces, and a Slurm of our own (apt-get install iproute2 slurm-wlm munge). As root, or where
+# the kernel lets users be root in a namespace.
+test-cluster: setup
+	$(if $(filter-out 0,$(shell id -u)),unshare --user --map-root-user) $(BIN)/python -m pytest tests/cluster -m cluster -rs
 
 lint: setup
 	$(BIN)/ruff check .
