@@ -145,7 +145,9 @@ def build_trainer(
     os.environ.setdefault("RAY_TRAIN_V2_ENABLED", "1")
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", _POLL_SECONDS)
     from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
-    from ray.train.torch import TorchConfig, TorchTrainer
+    from ray.train.torch import TorchTrainer
+
+    from u2pl_ray.train.process_group import NodeTorchConfig
 
     gpu = uses_gpu(config)
     return TorchTrainer(
@@ -155,7 +157,7 @@ def build_trainer(
             "reported_epochs": reported_epochs,
             "start": start,
         },
-        torch_config=TorchConfig(backend="nccl" if gpu else "gloo"),
+        torch_config=NodeTorchConfig(backend="nccl" if gpu else "gloo"),
         scaling_config=ScalingConfig(
             num_workers=config.most_workers, use_gpu=gpu, resources_per_worker=worker_resources(config, gpu)
         ),

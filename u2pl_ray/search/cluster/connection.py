@@ -31,6 +31,10 @@ _ENVIRONMENT = {
 
 _PATIENCE = 10.0
 """Seconds to wait for a Ray head to start."""
+NODES = "U2PL_RAY_NODES"
+"""Environment variable: how many nodes a cluster has when it is whole; it is waited for."""
+_JOINING = 300.0
+"""Seconds to wait for a cluster that is being started."""
 _ANSWER = 5.0
 
 _SOCKET = "ray/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store"
@@ -59,13 +63,15 @@ def connect() -> None:
         return
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if (address := os.environ.get("RAY_ADDRESS") or "local") != "local":
-        check_address(address)
+        expected = _expected_nodes()
+        check_address(address, _JOINING if expected else _PATIENCE)
         # Processes of a cluster that runs already do not inherit our environment.
         options["runtime_env"] = {"env_vars": {name: os.environ[name] for name in _ENVIRONMENT}}
         try:
             ray.init(**options)
         except (ConnectionError, RuntimeError, ray.exceptions.RayError) as error:
             raise refusal(address, error) from error
+        _await_nodes(expected)
     else:
         # Left to itself Ray would join whatever cluster was last started on this machine, or wait for it if it is gone.
         options |= {"address": "local", "include_dashboard": False}
@@ -79,6 +85,32 @@ def connect() -> None:
                 f"Ray does not start on this machine ({_line(error)}); it writes to {_temporary_folder()} (set "
                 "RAY_TMPDIR for another place) and to HOME (set RAY_AUTH_TOKEN_PATH for its token)"
             ) from error
+
+
+def _expected_nodes() -> int:
+    """Return how many nodes to wait for; 0: as many as there are."""
+    text = os.environ.get(NODES, "")
+    if text and not text.isdigit():
+        raise UserError(f"{NODES}={text}: give the number of nodes that the cluster shall have")
+    return int(text or 0)
+
+
+def _await_nodes(expected: int) -> None:
+    """Wait until the connected cluster has so many nodes.
+
+    Raises:
+        UserError: some did not join in time.
+    """
+    import ray
+
+    until = time.monotonic() + _JOINING
+    while (joined := sum(node["Alive"] for node in ray.nodes())) < expected:
+        if time.monotonic() > until:
+            raise UserError(
+                f"{NODES}={expected}: only {joined} nodes joined within {_JOINING:g} s; look at the output of "
+                "`ray start` on the others, or give a smaller number"
+            )
+        time.sleep(0.5)
 
 
 def check_temporary_folder() -> None:
@@ -116,11 +148,12 @@ def _share() -> dict[str, Any]:
     return share
 
 
-def check_address(address: str) -> None:
+def check_address(address: str, patience: float = _PATIENCE) -> None:
     """Refuse an address at which no Ray head listens.
 
     Args:
         address: as in RAY_ADDRESS: host:port, or `auto`.
+        patience: seconds to wait for a head that is being started.
 
     Raises:
         UserError: no head answers; it says what to give instead.
@@ -137,7 +170,7 @@ def check_address(address: str) -> None:
         where = host.strip("[]"), int(port)
     except (ValueError, ConnectionError) as error:
         raise UserError(f"RAY_ADDRESS={address}: {_line(error)}; give the head as host:6379") from None
-    until = time.monotonic() + _PATIENCE
+    until = time.monotonic() + patience
     while True:
         try:
             with socket.create_connection(where, timeout=_ANSWER) as connection:
