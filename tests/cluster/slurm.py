@@ -91,7 +91,7 @@ class Slurm:
 
     def submit(self, *arguments: str | Path, **environment: str) -> str:
         """Submit a job; return its id."""
-        said = self.controller.run(["sbatch", "--parsable", *arguments], 30, **self._settings, **environment)
+        said = self.controller.run(["sbatch", "--parsable", *arguments], 30, True, **self._settings, **environment)
         return said.stdout.strip()
 
     def state(self, job: str) -> str:

@@ -53,7 +53,7 @@ class Joined:
         first = host is self.head
         script = self.command("**On the first machine**" if first else "**On each further machine**", host)
         script[2] = f"{script[2].rstrip()} --num-cpus={0 if first else 1}"
-        host.run(script, 120, **HEALTH, **SMALL)
+        host.run(script, 120, True, **HEALTH, **SMALL)
 
 
 def test_a_host_is_cut_off_and_another_loses_its_power(tmp_path: Path) -> None:
