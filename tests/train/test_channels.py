@@ -30,6 +30,9 @@ CASES: dict[str, dict[str, Any]] = {
     "16-bit colours": {"value_range": [0, 65535]},
 }
 
+QUICK = "multispectral"
+"""The case of the fast tests; the others train for ten seconds each."""
+
 
 def config(root: Path, data: dict[str, Any], method: str = "u2pl") -> Config:
     channels, deep = data.get("channels", 3), "value_range" in data
@@ -59,7 +62,10 @@ def config(root: Path, data: dict[str, Any], method: str = "u2pl") -> Config:
     return resolve(validate(tree))
 
 
-@pytest.mark.parametrize("case", CASES.values(), ids=list(CASES))
+@pytest.mark.parametrize(
+    "case",
+    [pytest.param(case, id=name, marks=() if name == QUICK else pytest.mark.slow) for name, case in CASES.items()],
+)
 def test_trained_drawn_and_predicted(tmp_path: Path, case: dict[str, Any]) -> None:
     settings = config(tmp_path, case)
     assert preflight(settings) == []
