@@ -3,7 +3,6 @@
 import warnings
 from pathlib import Path
 
-import cv2
 import numpy as np
 import tifffile
 from PIL import Image
@@ -178,6 +177,8 @@ def _tiff(path: Path) -> np.ndarray:
 
 
 def _from_opencv(path: Path) -> np.ndarray:
+    import cv2  # only here: a refused command line must not wait for it
+
     values = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
     if values is None:
         raise UserError(f"{path}: can't be read as an image; if its compression is unusual: pip install imagecodecs")
