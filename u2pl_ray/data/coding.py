@@ -50,7 +50,7 @@ def decode(file: Image.Image, path: Path, data: DataConfig, num_classes: int) ->
         table = _identity() if table is None else table
         if (raw < 0).any():
             raise UserError(f"{path}: label value {int(raw.min())} is negative: save masks with values from 0 to 65535")
-        values = np.minimum(raw, len(table) - 1)
+        values = np.minimum(raw.astype(np.int64), len(table) - 1)
         mapped = table[values]
         wrong = values[(mapped != IGNORE) & ((mapped >= num_classes) | (mapped < 0))]
         label = mapped.astype(np.uint8)

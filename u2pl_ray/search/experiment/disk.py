@@ -35,10 +35,11 @@ def checkpoints(config: Config, space: Space, options: Options, concurrent: int)
     size, bank, each = checkpoint_bytes(largest), bank_bytes(largest), largest.train.keep_checkpoints
     finished = min(options.keep, options.trials or options.keep)
     # One trial more than run at once, as one has just ended; one checkpoint more, as one is being written.
-    most = finished * each + (concurrent + 1) * (each + 1)
+    most = (finished + len(options.baselines)) * each + (concurrent + 1) * (each + 1)
     keys = f"at most {largest.method.memory_bank.capacity} keys of {largest.model.representation_dim} numbers a class"
     of_which = f" once the memory bank is full ({bank / 1e9:.2g} GB of it: {keys})" if bank else ""
-    kept = f"{each} of each running trial and of the best {finished} finished"
+    beside = f", and of {' and '.join(options.baselines)}" if options.baselines else ""
+    kept = f"{each} of each running trial and of the best {finished} finished{beside}"
     return [
         f"checkpoints  {size / 1e9:.2g} GB each{of_which}, at most about {most * size / 1e9:.2g} GB at a time ({kept})"
     ]
