@@ -12,8 +12,7 @@ _TOGETHER = ("analysis",)
 """Folders whose tests share what is costly to make."""
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_itemcollected(item: pytest.Item) -> None:
     """Keep the tests of a file (or of a whole folder, see above) in one of the processes of `pytest -n`."""
-    for item in items:
-        folder = Path(item.path).parent.name
-        item.add_marker(pytest.mark.xdist_group(folder if folder in _TOGETHER else item.nodeid.partition("::")[0]))
+    folder = Path(item.path).parent.name
+    item.add_marker(pytest.mark.xdist_group(folder if folder in _TOGETHER else item.nodeid.partition("::")[0]))

@@ -203,7 +203,7 @@ def test_all_images_have_masks(tmp_path: Path, capsys: pytest.CaptureFixture[str
         assert word not in told
 
 
-@pytest.mark.parametrize("classes", [2, 3, 5])
+@pytest.mark.parametrize("classes", [2, *(pytest.param(count, marks=pytest.mark.slow) for count in (3, 5))])
 def test_contrastive_loss_lives_with_few_classes(tmp_path: Path, classes: int) -> None:
     for number in range(12):
         picture(tmp_path / "set" / "images" / f"{number}.png", number)
