@@ -16,9 +16,9 @@ setup: .venv/.ready
 quickstart: setup
 	./launch/local/quickstart.sh
 
-# In two processes: most tests use one core.
+# In two processes, as most tests use one core; those of a file stay together, as they share what is costly to make.
 test: setup
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 # What takes minutes: kept out of `make test`.
 test-slow: setup
