@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from statistics import mean
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -80,7 +81,7 @@ def _test_scores(experiment: Experiment, trial: str, checkpoint: str | None) -> 
 def print_comparison(experiments: Sequence[Experiment], split: str, console: Console | None = None) -> None:
     """Print the trainings: method, epochs, mIoU of student and teacher, and the share of the gap that each closed.
 
-    The gap is from the mean of the supervised trainings to that of the oracles, if there are both.
+    The gap, of student and of teacher, is from the mean of the supervised trainings to that of the oracles.
 
     Args:
         experiments: to compare.
@@ -94,13 +95,17 @@ def print_comparison(experiments: Sequence[Experiment], split: str, console: Con
         for method in (SUPERVISED, ORACLE)
         for network in NETWORKS
     }
-    table = Table("experiment", "trial", "method", title=f"mIoU on the {split} split")
-    for head in ("epochs", "student", "teacher", *(["gap closed: student", "teacher"] if all(ends.values()) else [])):
-        table.add_column(head, justify="right")
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, title=f"mIoU on the {split} split", title_justify="left")
+    table.add_column("experiment", overflow="fold")
+    for head in ("trial", "method"):
+        table.add_column(head, no_wrap=True)
+    for head in ("epochs", "student", "teacher", *(["gap closed"] if all(ends.values()) else [])):
+        table.add_column(head, justify="right", no_wrap=True)
     for row in rows:
         cells = [f"{row.scores[network]:.4f}" for network in NETWORKS]
         if all(ends.values()):
-            cells += [_share(row.scores[it], mean(ends[SUPERVISED, it]), mean(ends[ORACLE, it])) for it in NETWORKS]
+            shares = [_share(row.scores[it], mean(ends[SUPERVISED, it]), mean(ends[ORACLE, it])) for it in NETWORKS]
+            cells.append(" / ".join(shares))
         table.add_row(Text(row.experiment), row.trial, row.method, str(row.epochs), *cells)
     console.print(table)
 
