@@ -101,7 +101,7 @@ def test_status_has_what_the_design_lists(searched: dict[str, Any]) -> None:
     }
     paper = next(row for row in told if "paper's setting 0000" in row["training"])
     assert paper["ahead"] == pytest.approx(first["metrics"]["val/miou"] - supervised["metrics"]["val/miou"])
-    assert searched["answer"]["sentence"].startswith("Unlabeled images ")
+    assert searched["answer"]["sentence"].startswith("With unlabeled images: ")
 
 
 @pytest.mark.ray

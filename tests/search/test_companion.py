@@ -11,6 +11,7 @@ from u2pl_ray.config.errors import UserError
 from u2pl_ray.config.schema import Config
 from u2pl_ray.search.driver.driver import Assignment, Driver, Outcome
 from u2pl_ray.search.experiment.baselines import choose_baselines, companion
+from u2pl_ray.search.experiment.experiment import Summary
 from u2pl_ray.search.experiment.repair import mend_study
 from u2pl_ray.search.space.file import parse_space
 from u2pl_ray.search.space.paper_setting import paper_setting
@@ -188,3 +189,18 @@ def test_a_search_for_what_a_baseline_does_not_report_has_none(base: Config) -> 
     assert "train/loss/contrastive" in notes[0]
     with pytest.raises(UserError, match="does not report train/loss/contrastive"):
         choose_baselines(["supervised"], space, base)
+
+
+def test_a_search_of_which_only_a_companion_succeeded_did_not_succeed(
+    tmp_path: Path, space: Space, base: Config
+) -> None:
+    with_companions(tmp_path, space)
+    driver = open_driver(tmp_path, space, base, 1)
+    while (assignment := driver.next()) is not None:
+        if assignment.trial == "0001":
+            _train(driver, assignment, 0.5)
+        else:
+            driver.finish(assignment.trial, Outcome(State.FAILED, "error", "broke"))
+    records = driver.study.all_records()
+    assert [record.state for record in records] == [State.FAILED, State.COMPLETED, State.FAILED]
+    assert not Summary(records, driver.study.best(), True).succeeded

@@ -83,14 +83,13 @@ def _searched(analysis: Analysis) -> list[tuple[str, str, float]]:
 
 def did_they_help(analysis: Analysis) -> str:
     """Say in a sentence what the unlabeled images brought; an empty string without a supervised training."""
-    searched = [row for row in against_supervised(analysis) if row.trial]
+    rows = against_supervised(analysis)
+    searched = [row for row in rows if row.trial]
     if not searched:
         return ""
-    supervised = against_supervised(analysis)[0]
-    helped = "helped here" if max(row.ahead for row in searched) > 0 else "did not help here"
     told = ", ".join(_told(row) for row in searched)
-    against = f"against supervised training with {analysis.metric.name} {number(supervised.value)}"
-    return f"Unlabeled images {helped}, in one training each: {told}, {against}."
+    against = f"against supervised training with {analysis.metric.name} {number(rows[0].value)}"
+    return f"With unlabeled images: {told}, {against}; one training each, so luck may explain it."
 
 
 def _told(row: Row) -> str:

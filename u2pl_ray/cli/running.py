@@ -97,7 +97,7 @@ def resume_experiment(
     from u2pl_ray.search.study.trial_record import State
 
     study = experiment.study() if (experiment.folder / layout.STUDY).exists() or experiment.options.study_url else None
-    failed = study is not None and any(record.state == State.FAILED for record in study.records())
+    failed = study is not None and any(record.state == State.FAILED for record in study.all_records())
     if study is None or failed or not experiment.is_finished(study):
         check_ready(experiment)
         if not quiet:

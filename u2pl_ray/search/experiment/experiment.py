@@ -45,7 +45,7 @@ class Summary:
     """Result of running a search.
 
     Attributes:
-        trials: all trials, in the order of their creation.
+        trials: all trials and their companions, in the order of their creation.
         best: the best one, None if none reported a value.
         finished: whether no trial is left within the budget; else `resume` continues.
         noticed: whether it was stopped on notice, by a signal.
@@ -60,8 +60,9 @@ class Summary:
 
     @property
     def succeeded(self) -> bool:
-        """Whether any training reached its end, or was stopped by the scheduler."""
-        return any(trial.state in (State.COMPLETED, State.STOPPED) for trial in self.trials)
+        """Whether any trial of the search reached its end, or was stopped by the scheduler; companions are none."""
+        ended = (State.COMPLETED, State.STOPPED)
+        return any(trial.state in ended and trial.companion is None for trial in self.trials)
 
 
 @dataclass

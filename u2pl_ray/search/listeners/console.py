@@ -87,7 +87,7 @@ class ConsoleListener(Listener):
         self._print(Text(text))
 
     def _place(self, trial: TrialRecord) -> str:
-        if self._total is None or self._total < 2:
+        if self._total is None or self._total < 2 or trial.companion is not None:
             return ""
         before = sum(record.number < trial.number for record in counted(self._records()))
         return f"{before + 1} of {self._total}" if before < self._total else ""
