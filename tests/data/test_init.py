@@ -88,7 +88,11 @@ def test_folder_pair_with_colours(tmp_path: Path, capsys: pytest.CaptureFixture[
     before = snapshot(tmp_path / "set")
     config = written(tmp_path, str(tmp_path / "set" / "photos"))
     assert snapshot(tmp_path / "set") == before
-    assert sizes(config) == {"labeled": 8, "unlabeled": 18, "val": 2, "test": 2}
+    # two of six scenes are evaluated: their unlabeled images, three each, are left out
+    assert sizes(config) == {"labeled": 8, "unlabeled": 12, "val": 2, "test": 2}
+    towns = {name: {Path(item.id).parent for item in open_split(config.data, name, name != "unlabeled")}
+             for name in ("labeled", "unlabeled", "val", "test")}  # fmt: skip
+    assert not (towns["labeled"] | towns["unlabeled"]) & (towns["val"] | towns["test"])
     assert config.data.colors == ((0, 0, 0), (0, 0, 255), (128, 64, 128), (250, 170, 30))
     assert config.data.classes == ("black", "blue", "color_804080", "color_faaa1e")
     item = open_split(config.data, "val")[0]
@@ -102,7 +106,13 @@ def test_folder_pair_with_colours(tmp_path: Path, capsys: pytest.CaptureFixture[
     decoded = np.array(config.data.colors, np.uint8)[read_item(item, 4, config.data)[1]]
     assert np.array_equal(decoded, np.asarray(Image.open(item.label)))
     said = capsys.readouterr().out
-    for words in ("30 images, 12 with masks", "--ignore 0,0,0", "next: u2pl-ray data check", "every class stays"):
+    for words in (
+        "30 images, 12 with masks",
+        "--ignore 0,0,0",
+        "next: u2pl-ray data check",
+        "every class stays",
+        "6 unlabeled images are of scenes in val or test",
+    ):
         assert words in said
 
 
@@ -238,7 +248,8 @@ def test_camvid_as_a_plain_folder_pair(tmp_path: Path) -> None:
     rows = [f"{red} {green} {blue} {name}" for (red, green, blue), name in zip(table.tolist(), names, strict=False)]
     (tmp_path / "label_colors.txt").write_text("\n".join(rows))
     config = written(tmp_path, str(tmp_path / "photos"))
-    assert sizes(config) == {"labeled": 36, "unlabeled": 140, "val": 12, "test": 12}
+    # nine of the 140 photographs without a mask are near-duplicates of val or test images
+    assert sizes(config) == {"labeled": 36, "unlabeled": 131, "val": 12, "test": 12}
     assert list(config.data.classes) == names
     item = open_split(config.data, "labeled")[0]
     truth = np.asarray(Image.open(CAMVID / "SegmentationClass" / f"{Path(item.id).name}.png"))

@@ -11,6 +11,7 @@ import yaml
 
 from u2pl_ray.config.errors import UserError
 from u2pl_ray.config.overrides import merge
+from u2pl_ray.data.init.apart import set_apart
 from u2pl_ray.data.init.coding import Coding, coding_of
 from u2pl_ray.data.init.draw import SHARE, draw
 from u2pl_ray.data.init.names import find_names
@@ -70,7 +71,9 @@ def first_config(
     cityscapes = {"labelids": "ids", "labeltrainids": "trainids"}.get(ends.pop(), "") if len(ends) == 1 else ""
     coding = coding_of(found, find_names(places), classes, cityscapes, ignore)
     presence = coding.presence(found)
-    parts, notes = _divided(parts, presence, seed)
+    parts, scenes, notes = _divided(parts, presence, seed)
+    parts, apart = set_apart(parts, scenes, "unlabeled" in (lists or {}))
+    notes += apart
     shown = coding.pixels(found)
     proposal, why = propose(Seen(coding.classes, shown, found.sizes, len(parts.unlabeled)))
     home, where = _places(pairs, out)
@@ -82,8 +85,10 @@ def first_config(
     return FirstConfig(tree, lines, tuple(said))
 
 
-def _divided(parts: Parts, presence: np.ndarray, seed: int) -> tuple[Parts, list[str]]:
-    """Return the parts with val and test drawn out of the labeled images, where there is no val; and notes.
+def _divided(parts: Parts, presence: np.ndarray, seed: int) -> tuple[Parts, bool, list[str]]:
+    """Return the parts with val and test drawn out of the labeled images, where there is no val, and notes.
+
+    Between them: whether they were drawn by scenes that the images' names tell.
 
     Args:
         parts: as found. A test part whose masks show no class is left out.
@@ -96,7 +101,7 @@ def _divided(parts: Parts, presence: np.ndarray, seed: int) -> tuple[Parts, list
         notes.append(f"the masks of {len(test)} test images show no class at all: not used")
         test = None
     if val is not None:
-        return Parts(labeled, parts.unlabeled, val, test, parts.notes), notes
+        return Parts(labeled, parts.unlabeled, val, test, parts.notes), False, notes
     groups = group([image for image, _ in labeled])
     drawn = draw(presence[: len(labeled)], groups.of, seed, test is None)
     if drawn.test:
@@ -111,7 +116,7 @@ def _divided(parts: Parts, presence: np.ndarray, seed: int) -> tuple[Parts, list
         notes.append("data.val is null: a part of the labeled images is held out instead")
     rest = tuple(labeled[row] for row in drawn.train)
     held = tuple(labeled[row] for row in drawn.val) or None
-    return Parts(rest, parts.unlabeled, held, test, parts.notes), notes
+    return Parts(rest, parts.unlabeled, held, test, parts.notes), groups.scenes, notes
 
 
 def _rows(parts: Parts) -> dict[str, Sequence[Pair | Path]]:
