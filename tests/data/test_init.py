@@ -128,6 +128,7 @@ def test_binary_masks_beside_their_images(tmp_path: Path) -> None:
     assert config.data.classes == ("background", "foreground")
     assert sizes(config) == {"labeled": 5, "unlabeled": 4, "val": 1}
     assert config.method.supervised_loss == "ohem"
+    assert (config.data.rare_crops, config.data.rare_classes) == (0.0, ())  # a crop shows the whole image
     ranks = config.method.contrastive
     assert (ranks.low_rank, ranks.high_rank) == (1, 2)
 
