@@ -17,6 +17,7 @@ from u2pl_ray.data.init.draw import SHARE, draw
 from u2pl_ray.data.init.names import find_names
 from u2pl_ray.data.init.pairing import Pairs, find_pairs
 from u2pl_ray.data.init.parts import Pair, Parts, parts_of
+from u2pl_ray.data.init.pixels import pixel_settings
 from u2pl_ray.data.init.proposal import Seen, propose
 from u2pl_ray.data.init.scenes import group
 from u2pl_ray.data.init.survey import Code, Survey, survey
@@ -78,9 +79,10 @@ def first_config(
     proposal, why = propose(Seen(coding.classes, shown, found.sizes, len(parts.unlabeled)))
     home, where = _places(pairs, out)
     tree = merge({"data": {**where, **_split_files(parts, home, out), "classes": list(coding.classes)}}, proposal)
-    tree = merge(tree, {"data": coding.settings})
+    pixels, read = pixel_settings([image for image, _ in labeled] + list(parts.unlabeled))
+    tree = merge(tree, {"data": {**coding.settings, **pixels}})
     said = [*pairs.notes, *_counts(parts, pairs), *parts.notes, *notes]
-    said += [*coding.notes, *_shares(coding, found, shown), *why]
+    said += [*coding.notes, *_shares(coding, found, shown), *read, *why]
     lines = {name: _lines(rows, home) for name, rows in _rows(parts).items()}
     return FirstConfig(tree, lines, tuple(said))
 

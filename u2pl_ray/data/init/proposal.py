@@ -73,7 +73,7 @@ def propose(seen: Seen) -> tuple[dict[str, Any], list[str]]:
         if (shown := _shown(seen, crop, data.get("scale", DataConfig().scale))) < 0.5:
             data |= {"rare_crops": _RARE_CROPS, "rare_classes": list(rare)}
             why.append(
-                f"rare_crops {_RARE_CROPS}: this share of the labeled crops is placed on these classes, as a random one "
+                f"rare_crops {_RARE_CROPS}: this share of labeled crops is placed on these classes, as a random one "
                 f"shows {100 * shown:.0f} % of an image; 0 switches it off"
             )
     method["contrastive"] = {"low_rank": low, "high_rank": high}
