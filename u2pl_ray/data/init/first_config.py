@@ -184,8 +184,8 @@ def _shares(coding: Coding, found: Survey, pixels: np.ndarray) -> list[str]:
     said = [f"{len(coding.classes)} classes, share of labeled pixels:"]
     for label, name in enumerate(coding.classes):
         code = codes.get(label)
-        coded = list(code) if isinstance(code, tuple) else code
-        said.append(f"  {label:>3} {name:<{width}} {100 * pixels[label] / total:6.2f} %  coded {coded}")
+        coded = "in no mask" if code is None else f"coded {list(code) if isinstance(code, tuple) else code}"
+        said.append(f"  {label:>3} {name:<{width}} {100 * pixels[label] / total:6.2f} %  {coded}")
     ignored = all_pixels - total
     return [*said, f"  ignored: {100 * ignored / all_pixels:.2f} % of all pixels"]
 
