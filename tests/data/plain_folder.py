@@ -11,6 +11,8 @@ from u2pl_ray.cli import main
 from u2pl_ray.config.overrides import load
 from u2pl_ray.config.schema import Config
 from u2pl_ray.data.check import check
+from u2pl_ray.data.voc import open_split
+from u2pl_ray.train import checkpoint
 from u2pl_ray.train.loop import Worker
 from u2pl_ray.train.session import LocalSession
 
@@ -36,25 +38,50 @@ def mask(path: Path, values: np.ndarray) -> None:
     Image.fromarray(values).save(path)
 
 
-def written(tmp_path: Path, *arguments: str) -> Config:
-    """The resolved configuration that `init` writes, looked over by `data check`, and after two steps of training."""
+def call(*arguments: object) -> None:
+    """Run the command line in this process; it must end well."""
+    with pytest.raises(SystemExit) as ended:
+        main([str(argument) for argument in arguments])
+    assert ended.value.code == 0, arguments
+
+
+def written(tmp_path: Path, *arguments: str, used: bool = False) -> Config:
+    """The configuration that `init` writes, after all that one does with it next; no file is edited.
+
+    Args:
+        tmp_path: for what is written.
+        arguments: of `init`.
+        used: evaluate the trained network, and predict with it.
+    """
     out = tmp_path / "out" / "mine.yaml"
-    with pytest.raises(SystemExit) as ended:
-        main(["init", *arguments, "--out", str(out)])
-    assert ended.value.code == 0
-    with pytest.raises(SystemExit) as ended:
-        main(["data", "check", str(out)])
-    assert ended.value.code == 0
+    call("init", *arguments, "--out", out)
+    call("data", "check", out)
     config = load(str(out), [])
     assert not [line for line in check(config).warnings if "data.test" not in line]
-    train_two_steps(out)
+    worker = train_two_steps(out)
+    if used:
+        use(tmp_path, worker)
     return config
 
 
-def train_two_steps(out: Path) -> None:
+def train_two_steps(out: Path) -> Worker:
     reports: list[dict[str, float]] = []
-    Worker(load(str(out), TINY), LocalSession(on_report=reports.append), torch.device("cpu")).run()
+    worker = Worker(load(str(out), TINY), LocalSession(on_report=reports.append), torch.device("cpu"))
+    worker.run()
     assert len(reports) == 2
     assert np.isfinite(reports[-1]["train/loss/supervised"])
     if load(str(out), []).method.name == "u2pl":
         assert np.isfinite(reports[-1]["train/loss/contrastive"])
+    return worker
+
+
+def use(tmp_path: Path, worker: Worker) -> None:
+    """`evaluate` and `predict` with what was trained."""
+    folder = tmp_path / "epoch_00002"
+    folder.mkdir()
+    checkpoint.save(folder, worker.state())
+    data = worker.config.data
+    call("evaluate", folder, "--split", "test" if data.test else "val", "--output", tmp_path / "results.json")
+    first = open_split(data, "val")[0].image
+    call("predict", folder, first, "--output", tmp_path / "overlays")
+    assert len(list((tmp_path / "overlays").glob("*_overlay.png"))) == 1

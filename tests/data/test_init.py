@@ -10,7 +10,7 @@ import pytest
 import torch
 import yaml
 from PIL import Image
-from plain_folder import SIDE, TINY, label, mask, picture, train_two_steps, written
+from plain_folder import SIDE, TINY, label, mask, picture, train_two_steps, use, written
 from voc_folder import refused
 
 from u2pl_ray.cli import main
@@ -43,7 +43,7 @@ def test_folder_pair_with_colours(tmp_path: Path, capsys: pytest.CaptureFixture[
             path = tmp_path / "set" / "masks" / f"town{number % 6}" / f"img {number:03}_mask.PNG"
             mask(path, colors[label(number, 4)])
     before = snapshot(tmp_path / "set")
-    config = written(tmp_path, str(tmp_path / "set" / "photos"))
+    config = written(tmp_path, str(tmp_path / "set" / "photos"), used=True)
     assert snapshot(tmp_path / "set") == before
     # two of six scenes are evaluated: their unlabeled images, three each, are left out
     assert sizes(config) == {"labeled": 8, "unlabeled": 12, "val": 2, "test": 2}
@@ -80,7 +80,7 @@ def test_binary_masks_beside_their_images(tmp_path: Path) -> None:
             value = np.zeros((SIDE, SIDE), np.uint8)
             value[:6, : 8 * (1 + number % 3)] = 255
             mask(tmp_path / "set" / f"{number}_mask.png", value)
-    config = written(tmp_path, str(tmp_path / "set"))
+    config = written(tmp_path, str(tmp_path / "set"), used=True)
     assert config.data.label_map == {255: 1}
     assert config.data.classes == ("background", "foreground")
     assert sizes(config) == {"labeled": 5, "unlabeled": 4, "val": 1}
@@ -117,7 +117,7 @@ def test_cityscapes_tree(tmp_path: Path, kind: str) -> None:
     assert len(config.data.classes) == 19
     pixels = Counter(dict(enumerate(check(config).splits[0].pixels)))
     assert {index for index, count in pixels.items() if count} == {0, 1, 2, 13}
-    train_two_steps(out)
+    use(tmp_path, train_two_steps(out))
 
 
 def voc(root: Path, masks: int) -> None:
@@ -153,7 +153,7 @@ def test_unimatch_lists(tmp_path: Path) -> None:
         files[name] = tmp_path / f"{name}.txt"
         files[name].write_text("".join(pair.format(number) for number in rows))
     lists = [text for name, path in files.items() for text in (f"--{name}", str(path))]
-    config = written(tmp_path, str(tmp_path / "VOC"), *lists)
+    config = written(tmp_path, str(tmp_path / "VOC"), *lists, used=True)
     assert sizes(config) == {"labeled": 4, "unlabeled": 6, "val": 2}
 
 

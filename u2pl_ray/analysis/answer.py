@@ -108,7 +108,9 @@ def _of_one_seed(analysis: Analysis) -> Answer:
     if paper.id == best.id:
         return Answer(f"{first}: the paper's own setting.", _plus_minus(best) + one_seed)
     ahead = (best.latest - paper.latest) * (1 if analysis.metric.maximize else -1)
-    versus = f"{first}, {abs(ahead):.4f} {'ahead of' if ahead >= 0 else 'behind'} the paper's setting"
+    distance = f"{abs(ahead):.4f}"
+    side = "ahead of" if ahead >= 0 else "behind"
+    versus = f"{first}, {'level with' if float(distance) == 0 else f'{distance} {side}'} the paper's setting"
     versus += f" ({paper.id}: {number(paper.latest)}"
     versus += f", stopped after {many(paper.epochs, 'epoch')})" if paper.epochs < best.epochs else ")"
     return Answer(f"{versus}.", f"{_against_scatter(abs(ahead), best, paper)} {one_seed}")

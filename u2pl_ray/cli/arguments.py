@@ -60,11 +60,11 @@ DumpConfig = Annotated[bool, typer.Option("--dump-config", help="Print the whole
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 MaxConcurrent = Annotated[
     int | None,
-    typer.Option("--max-concurrent", help="At most so many trials at once. Default: what the cluster holds."),
+    typer.Option("--max-concurrent", help="Run at most this many trials at once. Default: what the cluster holds."),
 ]
 Patience = Annotated[
     int | None,
-    typer.Option("--patience", help="End when so many results in a row were no improvement."),
+    typer.Option("--patience", help="End when this many results in a row were no improvement."),
 ]
 Force = Annotated[
     bool, typer.Option("--force", help="Go on although the experiment's files were edited since the start.")

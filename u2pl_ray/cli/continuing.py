@@ -51,7 +51,9 @@ def extend(
     name: Name,
     trials: Annotated[str | None, typer.Option("--trials", help="How many more, such as +10.")] = None,
     hours: Annotated[str | None, typer.Option("--hours", help="How many more hours, such as +2.")] = None,
-    gpu_hours: Annotated[str | None, typer.Option("--gpu-hours", help="How many more GPU-hours, such as +8.")] = None,
+    gpu_hours: Annotated[
+        str | None, typer.Option("--gpu-hours", help="How many more GPU-hours (GPUs of a trial x hours), such as +8.")
+    ] = None,
     patience: Patience = None,
     space: Annotated[
         Path | None, typer.Option("--space", help="The same settings with other bounds; choices must stay.")

@@ -59,11 +59,11 @@ def search(
         int | None,
         typer.Option("--trials", help="How many trials. Default: 20, or no limit if another of these is given:"),
     ] = None,
-    hours: Annotated[float | None, typer.Option("--hours", help="End after so many hours of searching.")] = None,
+    hours: Annotated[float | None, typer.Option("--hours", help="End after this many hours of searching.")] = None,
     gpu_hours: Annotated[
         float | None,
         typer.Option(
-            "--gpu-hours", help="End after so many GPU-hours: GPUs of a trial x hours it runs (on CPU: workers)."
+            "--gpu-hours", help="End after this many GPU-hours: GPUs of a trial x hours it runs (on CPU: workers)."
         ),
     ] = None,
     patience: Patience = None,

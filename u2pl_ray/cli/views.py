@@ -11,7 +11,9 @@ if TYPE_CHECKING:
 
 Window = Annotated[
     int | None,
-    typer.Option("--window", help="Slide a window of so many pixels, a multiple of 32. 0: the whole image at once."),
+    typer.Option(
+        "--window", help="Slide a window with a side of this many pixels, a multiple of 32. 0: the whole image at once."
+    ),
 ]
 Stride = Annotated[
     int | None, typer.Option("--stride", help="Pixels from window to window. Default: two thirds of --window.")
