@@ -2,6 +2,7 @@
 
 import os
 import unicodedata
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from PIL import Image
 from pydantic import ValidationError
 from voc_folder import Folder, refused
 
-from u2pl_ray.config.overrides import load
+from u2pl_ray.config.overrides import apply, load
 from u2pl_ray.data.check import check, examine
 from u2pl_ray.data.image_files import read_image
 from u2pl_ray.data.transforms import WeakAugmentation
@@ -196,3 +197,34 @@ def test_relative_paths_belong_to_the_folder_of_the_config(folder: Folder, monke
         monkeypatch.chdir(place)
         data = load(os.path.relpath(config, place)).data
         assert [item.image for item in open_split(data, "labeled")] == [folder.image("l1")]
+
+
+def test_files_from_other_editors(folder: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A byte order mark and CRLF in the configuration and in classes.json, and a list in the home folder."""
+    names = folder.root / "classes.json"
+    names.write_bytes(names.read_text().encode("utf-8-sig"))
+    (tmp_path / "few.txt").write_text("l1\n")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    config = tmp_path / "mine.yaml"
+    config.write_bytes("data:\r\n  root: set\r\n  labeled: ~/few.txt\r\n".encode("utf-8-sig"))
+    report = check(load(config))
+    assert report.classes == ("background", "cat", "dog")
+    assert report.splits[0].images == 1
+
+
+def test_supervised_needs_no_unlabeled_list(folder: Folder) -> None:
+    plain = folder.config(unlabeled=None)
+    with refused("data.unlabeled is null", "method.name=supervised"):
+        check(plain)
+    check(apply(plain, {"method.name": "supervised"}))
+
+
+def test_labels_without_a_class_are_a_warning_beside_others(folder: Folder) -> None:
+    """Images labeled 255 all over enter nothing; where all are, nothing could be learned."""
+    for name in ("l0", "l1"):
+        blank = np.full_like(np.asarray(Image.open(folder.label(name))), 255)
+        Image.fromarray(blank).save(folder.label(name))
+    assert sum(check(folder.config()).splits[0].pixels) > 0
+    folder.split("labeled.txt", ["l0", "l1"])
+    with refused("all labeled pixels are of no class"):
+        check(folder.config())

@@ -66,7 +66,7 @@ def read_classes(data: DataConfig) -> tuple[str, ...]:
         if not path.is_file():
             raise UserError(f"{path} is missing: write a JSON list of class names there, or set data.classes")
         try:
-            names = json.loads(path.read_text(encoding="utf-8"))
+            names = json.loads(path.read_text(encoding="utf-8-sig"))
         except ValueError as error:
             raise UserError(f"{path} is not JSON ({error}): write a list of class names") from None
     if not isinstance(names, list) or not all(isinstance(name, str) and name for name in names):
