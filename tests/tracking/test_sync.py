@@ -9,7 +9,7 @@ from tests.tracking.search import SPACE, files, sink_of, tell
 from tests.tracking.stub import WandbStub
 from tests.tracking.test_kill import run_and_kill
 from u2pl_ray.config.errors import UserError
-from u2pl_ray.tracking.sync import SyncReport, sync
+from u2pl_ray.tracking.sync import SyncReport, pending, sync
 
 
 def upload(experiment: Path, **options: Any) -> SyncReport:
@@ -22,6 +22,7 @@ def test_an_offline_search_arrives_as_an_online_one(experiment: Path, stub: Wand
         tell(sink, trials=3, epochs=epochs)
         sink.finish("0000", "COMPLETED")
         sink.close()
+    assert [(run.name, run.last_step) for run in pending(experiment)] == [(f"000{trial}", 5) for trial in range(3)]
     seen: list[tuple[int, int]] = []
     report = upload(experiment, progress=lambda *counts: seen.append(counts))
     assert (report.runs, report.uploaded, report.running, report.notes) == (3, 3, 0, ())
@@ -33,6 +34,8 @@ def test_an_offline_search_arrives_as_an_online_one(experiment: Path, stub: Wand
         assert all(row["val/confusion"]["path"] in run.files for row in run.rows)
     for runs in files(experiment).values():
         assert all(run.path.with_name(run.path.name + ".synced").exists() for run in runs)
+
+    assert pending(experiment) == []
 
     report = upload(experiment)  # again: nothing changes
     assert (report.runs, report.uploaded) == (3, 3)
