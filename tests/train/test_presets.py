@@ -17,7 +17,7 @@ from u2pl_ray.models.segmentor import blank
 from u2pl_ray.train.loop import Worker
 from u2pl_ray.train.session import LocalSession
 
-PUBLISHED = [name for name, preset in read_presets().items() if preset.aims]
+PUBLISHED = [name for name, preset in read_presets().items() if preset.batch_size]
 FAMILIES = [name for name in PUBLISHED if "-92" in name or "1_8" in name]
 SMALL = [
     "data.crop=32",

@@ -18,7 +18,7 @@ class Preset:
 
     Attributes:
         text: YAML.
-        aims: the published figure, in mIoU (%), and its source; empty for presets of our own.
+        aims: the published figure, in mIoU (%), and its source; of presets of our own, what they are for.
         differs: what is not as published.
         batch_size: labeled images a step that `optim.lr` belongs to; None where nothing is published.
     """
@@ -39,7 +39,7 @@ def read_presets() -> dict[str, Preset]:
         name, text = entry.name.removesuffix(".yaml"), entry.read_text("utf-8")
         head, separator, body = text.partition("\n---\n")
         if not separator:
-            found[name] = Preset(text)
+            found[name] = Preset(text, text.splitlines()[0].removeprefix("# "))
             continue
         about = read_yaml(head)
         for split, (folder, figure) in about["splits"].items():
