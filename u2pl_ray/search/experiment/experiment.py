@@ -16,6 +16,7 @@ from u2pl_ray.search.cluster.connection import connect
 from u2pl_ray.search.driver.budget import Meter, spent
 from u2pl_ray.search.driver.driver import Driver
 from u2pl_ray.search.driver.presence import Presence, running
+from u2pl_ray.search.driver.rounds import Rounds, left
 from u2pl_ray.search.execution.run import INTERRUPTED, run_tune
 from u2pl_ray.search.experiment import snapshot
 from u2pl_ray.search.experiment.options import FORMAT, Options, parse_description, read_options
@@ -27,7 +28,7 @@ from u2pl_ray.search.space.space import Space
 from u2pl_ray.search.storage import layout
 from u2pl_ray.search.storage.place import Folder, Place, default_storage, experiments, find
 from u2pl_ray.search.study import prior_trials
-from u2pl_ray.search.study.remaining import remaining
+from u2pl_ray.search.study.allowance import Allowance
 from u2pl_ray.search.study.study import TrialStudy
 from u2pl_ray.search.study.trial_record import RETRYABLE, State, TrialRecord, state_word
 from u2pl_ray.search.trials.epoch_log import read_epochs
@@ -150,7 +151,7 @@ class Experiment:
         with self._session(told, force) as (study, presence):
             trials = self.folder / layout.TRIALS
             told.add(Keeper(study, self.place.below(layout.TRIALS), self.options.keep))
-            driver = Driver(study, self.config, self.options.trials, trials, told, self.place.commit)
+            driver = Driver(study, self.config, self.options.trials, trials, told, self.place.commit, self.allowance)
             if presence is not None:
                 driver.share(presence)
             again = driver.retry_errored(RETRYABLE if retry_errored else RETRYABLE[:1])
@@ -178,8 +179,13 @@ class Experiment:
     def is_finished(self, study: TrialStudy) -> bool:
         """Tell whether no trial is left to run within the budget."""
         forks = Forks(study, self.config, self.options.trials or 0, self.folder / layout.TRIALS)
-        left = remaining(study.all_records(), self.options.trials, len(forks.due()))
-        return not left or bool(spent(study, self.options.budget))
+        rounds = Rounds(study, self.config, self.allowance)
+        return not left(study, self.options.trials, forks, rounds) or bool(spent(study, self.options.budget))
+
+    @property
+    def allowance(self) -> Allowance:
+        """Return what it may spend in trainings."""
+        return self.options.budget.allowance(self.config.train.epochs)
 
     def is_running(self) -> bool:
         """Tell whether a driver works on it at this moment."""

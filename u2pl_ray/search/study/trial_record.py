@@ -84,6 +84,9 @@ class TrialRecord:
         return self.value if self.value is not None else self.values.get(self.epochs)
 
 
+PAPER = "paper"
+"""Note of the trial of the paper's setting."""
+
 RETRYABLE = ("environment", "error", "lost")
 """Reasons of a failure after which the same settings may work."""
 

@@ -1,0 +1,204 @@
+"""What a study's trainings say of its settings' true worth: the posterior over all of them, stopped ones too."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from u2pl_ray.config.schema import Config
+from u2pl_ray.posterior import (
+    Answer,
+    Posterior,
+    Run,
+    answer,
+    encode,
+    fit,
+    interval,
+    probability_better,
+    progress,
+    threshold,
+)
+from u2pl_ray.search.samplers.unit_cube import categories, searched, to_unit
+from u2pl_ray.search.space.space import Space
+from u2pl_ray.search.study.companion import Kind
+from u2pl_ray.search.study.trial_record import PAPER, State, TrialRecord, trial_id
+
+_SEED = "seed"
+_LEAST = 2
+"""Settings with a value, below which there is nothing to judge."""
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """Settings of a search by the id of the first trial that has each, and their trainings.
+
+    Attributes:
+        space: what is searched.
+        config: the configuration the trials start from.
+        records: all trials and their companions.
+        more: trainings of the same settings in another study (a confirmation), by setting.
+        look: which look at the answer this is, see `posterior.threshold`.
+    """
+
+    space: Space
+    config: Config
+    records: Sequence[TrialRecord]
+    more: Sequence[Run] = ()
+    look: int = 1
+
+    @cached_property
+    def labels(self) -> dict[int, str]:
+        """Return the setting of each trial and replicate by its number; other methods are settings of their own."""
+        found: dict[int, str] = {}
+        first: dict[str, str] = {}
+        for record in self.records:
+            companion = record.companion
+            if companion is not None and companion.kind == Kind.REPLICATE:
+                continue
+            key = repr((sorted(_without_seed(record.params).items()), _method(record)))
+            found[record.number] = first.setdefault(key, record.id)
+        for record in self.records:
+            if record.companion is not None and record.companion.of is not None:
+                found[record.number] = found.get(record.companion.of, trial_id(record.companion.of))
+        return found
+
+    @cached_property
+    def reference(self) -> str | None:
+        """Return the paper's setting, None if the search has no trial of it."""
+        return next((self.labels[it.number] for it in self.records if it.note == PAPER), None)
+
+    @cached_property
+    def baselines(self) -> dict[str, str]:
+        """Return the other methods beside the search, each with its setting's name."""
+        kinds = ((it, it.companion) for it in self.records)
+        return {
+            it.note: self.labels[it.number] for it, that in kinds if that is not None and that.kind == Kind.BASELINE
+        }
+
+    @cached_property
+    def seeds(self) -> dict[str, list[tuple[int, float, TrialRecord]]]:
+        """Return by setting its complete trainings: seed, value, trial."""
+        found: dict[str, list[tuple[int, float, TrialRecord]]] = {}
+        for record in self.records:
+            if record.state == State.COMPLETED and record.value is not None:
+                found.setdefault(self.labels[record.number], []).append((self._seed(record), record.value, record))
+        return found
+
+    @cached_property
+    def runs(self) -> list[Run]:
+        """Return the trainings with a value, those of settings alone: no other methods. Failed ones say nothing."""
+        others = set(self.baselines.values())
+        return [run for run in self._everything if run.setting not in others]
+
+    @cached_property
+    def _everything(self) -> list[Run]:
+        again = {record.retries for record in self.records}
+        useful = (it for it in self.records if it.state not in (State.FAILED, State.INFEASIBLE))
+        found = [self._run(it) for it in useful if it.number not in again and it.fork is None]
+        return [*(run for run in found if run is not None), *self.more]
+
+    def _run(self, record: TrialRecord) -> Run | None:
+        epochs, method = self.config.train.epochs, self.config.method
+        warmup = method.warmup_epochs if method.semi_supervised else 0
+        values = {
+            progress(epoch, epochs, min(warmup, epochs - 1)): value
+            for epoch, value in record.values.items()
+            if epoch <= epochs and np.isfinite(value)
+        }
+        return Run(self.labels[record.number], self._seed(record), values) if values else None
+
+    def _seed(self, record: TrialRecord) -> int:
+        return int(record.settings.get(_SEED, self.config.seed))
+
+    @cached_property
+    def points(self) -> dict[str, list[float]] | None:
+        """Return each setting's place in the unit cube; None if one lies outside it, or nothing varies."""
+        distributions = searched(self.space.distributions)
+        found = {}
+        for record in self.records:
+            label = self.labels.get(record.number)
+            if record.id == label and record.params and (record.companion is None):
+                try:
+                    found[label] = to_unit(distributions, self.space.encode(record.params))
+                except (KeyError, ValueError):
+                    return None
+        named = {run.setting for run in self.runs}
+        if not distributions or not named <= found.keys():
+            return None
+        if any(not 0 <= share <= 1 for label in named for share in found[label]):
+            return None
+        return {label: found[label] for label in named}
+
+    @cached_property
+    def comparable(self) -> bool:
+        """Return whether the paper's setting and another one have a value."""
+        named = {run.setting for run in self.runs}
+        return self.reference in named and len(named) >= _LEAST
+
+    @cached_property
+    def posterior(self) -> Posterior | None:
+        """Return what is known of the settings; None if they are not comparable."""
+        if not self.comparable:
+            return None
+        counts = categories(searched(self.space.distributions))
+        points = self.points
+        encoded = None if points is None else {label: encode(point, counts) for label, point in points.items()}
+        return fit(self.runs, self.reference, encoded, self.space.metric.maximize)
+
+    @cached_property
+    def answer(self) -> Answer | None:
+        """Return which setting to use, and how surely; None where `posterior` is."""
+        return None if self.posterior is None else answer(self.posterior, self.look)
+
+    def against(self, method: str) -> "Comparison | None":
+        """Return how the setting to use compares with another method beside the search, by the same model and rule.
+
+        Args:
+            method: a baseline's name, such as supervised.
+
+        Returns:
+            None without a complete training of both.
+        """
+        label, told = self.baselines.get(method, ""), self.answer
+        if told is None or not {label, told.pick} <= self.seeds.keys():
+            return None
+        others = set(self.baselines.values()) - {label}
+        runs = [run for run in self._everything if run.setting not in others]
+        posterior = fit(runs, label, None, self.space.metric.maximize)
+        pick, than = posterior.settings.index(told.pick), posterior.settings.index(label)
+        probability = probability_better(posterior, pick, than)
+        return Comparison(told.pick, probability, threshold(self.look), *interval(posterior, pick, than))
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Hold how a setting compares with another method.
+
+    Attributes:
+        setting: id of its first trial.
+        probability: P(the setting is better).
+        threshold: the probability needed to say so.
+        difference, low, high: posterior mean and central 95 % interval; positive where the setting is better.
+    """
+
+    setting: str
+    probability: float
+    threshold: float
+    difference: float
+    low: float
+    high: float
+
+    @property
+    def better(self) -> bool:
+        """Return whether the setting may be called better."""
+        return self.probability >= self.threshold
+
+
+def _without_seed(params: Mapping[str, Any]) -> dict[str, Any]:
+    return {path: value for path, value in params.items() if path != _SEED}
+
+
+def _method(record: TrialRecord) -> Any:
+    return None if record.companion is None else record.companion.changes.get("method.name")
