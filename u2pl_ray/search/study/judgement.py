@@ -1,11 +1,13 @@
 """What a study's trainings say of its settings' true worth: the posterior over all of them, stopped ones too."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
+from scipy import stats
 
 from u2pl_ray.config.schema import Config
 from u2pl_ray.posterior import (
@@ -15,8 +17,6 @@ from u2pl_ray.posterior import (
     answer,
     encode,
     fit,
-    interval,
-    probability_better,
     progress,
     threshold,
 )
@@ -88,16 +88,17 @@ class Judgement:
 
     @cached_property
     def runs(self) -> list[Run]:
-        """Return the trainings with a value, those of settings alone: no other methods. Failed ones say nothing."""
-        others = set(self.baselines.values())
-        return [run for run in self._everything if run.setting not in others]
-
-    @cached_property
-    def _everything(self) -> list[Run]:
-        again = {record.retries for record in self.records}
-        useful = (it for it in self.records if it.state not in (State.FAILED, State.INFEASIBLE))
-        found = [self._run(it) for it in useful if it.number not in again and it.fork is None]
-        return [*(run for run in found if run is not None), *self.more]
+        """Return the trainings of the settings that have a value; not of other methods. Failed ones say nothing."""
+        others, again = set(self.baselines.values()), {record.retries for record in self.records}
+        useful = [
+            self._run(it)
+            for it in self.records
+            if it.state not in (State.FAILED, State.INFEASIBLE)
+            and it.number not in again
+            and it.fork is None
+            and self.labels[it.number] not in others
+        ]
+        return [*(run for run in useful if run is not None), *self.more]
 
     def _run(self, record: TrialRecord) -> Run | None:
         epochs, method = self.config.train.epochs, self.config.method
@@ -152,24 +153,42 @@ class Judgement:
         """Return which setting to use, and how surely; None where `posterior` is."""
         return None if self.posterior is None else answer(self.posterior, self.look)
 
-    def against(self, method: str) -> "Comparison | None":
-        """Return how the setting to use compares with another method beside the search, by the same model and rule.
+    def against(self, method: str, setting: str | None = None) -> "Comparison | None":
+        """Return how a setting compares with another method, by the replicates of both on the same new seeds.
+
+        The model of the settings does not fit here: it takes them to be alike beforehand, and another method need not
+        be. So the plain mean of n differences, with the noise that was learned from all trainings: Student's t with
+        scale seed_sd sqrt(2 / n). The first trainings are left out, as the setting was chosen by its own.
 
         Args:
             method: a baseline's name, such as supervised.
+            setting: the setting; None: the one to use.
 
         Returns:
-            None without a complete training of both.
+            None without a new seed that both have.
         """
-        label, told = self.baselines.get(method, ""), self.answer
-        if told is None or not {label, told.pick} <= self.seeds.keys():
+        label, told, posterior = self.baselines.get(method, ""), self.answer, self.posterior
+        if told is None or posterior is None:
             return None
-        others = set(self.baselines.values()) - {label}
-        runs = [run for run in self._everything if run.setting not in others]
-        posterior = fit(runs, label, None, self.space.metric.maximize)
-        pick, than = posterior.settings.index(told.pick), posterior.settings.index(label)
-        probability = probability_better(posterior, pick, than)
-        return Comparison(told.pick, probability, threshold(self.look), *interval(posterior, pick, than))
+        chosen = told.pick if setting is None else setting
+        one, other = (self._new(name) for name in (chosen, label))
+        common = sorted(one.keys() & other.keys())
+        if not common:
+            return None
+        sign = 1 if self.space.metric.maximize else -1
+        gap = float(np.mean([sign * (one[seed] - other[seed]) for seed in common]))
+        scale = posterior.seed_sd * math.sqrt(2 / len(common))
+        half = scale * float(stats.t.ppf(0.975, posterior.degrees))
+        probability = float(stats.t.cdf(gap / scale, posterior.degrees))
+        return Comparison(chosen, len(common), probability, threshold(self.look), gap, gap - half, gap + half)
+
+    def _new(self, label: str) -> dict[int, float]:
+        """Return a setting's values by seed, those of its replicates alone."""
+        return {
+            seed: value
+            for seed, value, record in self.seeds.get(label, ())
+            if record.companion is not None and record.companion.kind == Kind.REPLICATE
+        }
 
 
 @dataclass(frozen=True)
@@ -178,12 +197,14 @@ class Comparison:
 
     Attributes:
         setting: id of its first trial.
+        seeds: new seeds that both were trained on.
         probability: P(the setting is better).
         threshold: the probability needed to say so.
         difference, low, high: posterior mean and central 95 % interval; positive where the setting is better.
     """
 
     setting: str
+    seeds: int
     probability: float
     threshold: float
     difference: float
