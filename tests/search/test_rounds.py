@@ -109,7 +109,7 @@ def test_the_better_setting_is_found_and_claimed_and_a_flat_world_is_not(
         told, against = judgement.answer, judgement.against("supervised")
         assert told is not None
         assert against is not None
-        assert against.setting == told.pick
+        assert against.setting == judgement.use
         assert against.better
         assert against.seeds >= 1
         if name == "flat":

@@ -14,9 +14,11 @@ from u2pl_ray.analysis.unlabeled import did_they_help
 from u2pl_ray.config.errors import UserError
 from u2pl_ray.search.experiment.confirm import confirmation_name
 from u2pl_ray.search.experiment.experiment import Experiment
+from u2pl_ray.search.experiment.verdict import prospect, verdict
 from u2pl_ray.search.listeners.formatting import many, number, settings, why_failed
 from u2pl_ray.search.storage import layout
 from u2pl_ray.search.storage.object_store import is_uri
+from u2pl_ray.search.study.companion import Kind
 from u2pl_ray.search.study.trial_record import State, TrialRecord, state_word
 
 _LEAST = 4
@@ -56,7 +58,7 @@ def answer(analysis: Analysis, on_seeds: Mapping[str, Any] | None = None) -> Ans
     """
     if analysis.experiment.options.confirms and on_seeds is not None:
         return Answer(" ".join(_on_seeds(on_seeds, row) for row in _leaders(on_seeds)))
-    told = _of_one_seed(analysis)
+    told = _of_replicates(analysis) or _of_one_seed(analysis)
     first = did_they_help(analysis)
     told = replace(told, sentence=f"{first} {told.sentence}{_not_beaten(analysis)}".strip())
     repeated = [
@@ -65,6 +67,17 @@ def answer(analysis: Analysis, on_seeds: Mapping[str, Any] | None = None) -> Ans
     if on_seeds is None or not repeated:
         return told
     return Answer(told.sentence, _on_seeds(on_seeds, repeated[0]))
+
+
+def _of_replicates(analysis: Analysis) -> Answer | None:
+    """Return the answer that replicates on new seeds allow; None without any."""
+    judgement = analysis.judgement
+    if not judgement.repeated or judgement.answer is None:
+        return None
+    again = sum(it.companion is not None and it.companion.kind == Kind.REPLICATE for it in analysis.everything)
+    tried = len({run.setting for run in judgement.runs})
+    rests = f"By {len(judgement.runs)} trainings of {tried} settings; {again} trainings were on new seeds."
+    return Answer(verdict(judgement), f"{rests} {prospect(judgement.answer)}")
 
 
 def _leaders(on_seeds: Mapping[str, Any]) -> list[dict[str, Any]]:

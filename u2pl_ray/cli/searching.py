@@ -59,6 +59,14 @@ def search(
         int | None,
         typer.Option("--trials", help="How many trials. Default: 20, or no limit if another of these is given:"),
     ] = None,
+    trainings: Annotated[
+        float | None,
+        typer.Option(
+            "--trainings",
+            help="Full trainings' worth for all: 70 % for new settings, 30 % for the leaders and the paper's setting "
+            "again on new seeds. Ends with an answer and its probability.",
+        ),
+    ] = None,
     hours: Annotated[float | None, typer.Option("--hours", help="End after so many hours of searching.")] = None,
     gpu_hours: Annotated[
         float | None,
@@ -130,7 +138,7 @@ def search(
         return
     if space is None:
         raise UserError("--space: name a search space, for example --space paper (--space ? lists them)")
-    budget = Budget(hours, gpu_hours, patience)
+    budget = Budget(hours, gpu_hours, patience, trainings=trainings)
     budget.check()
     options = parse_options("--sampler-option", sampler_option), parse_options("--scheduler-option", scheduler_option)
     if trials is None and not budget.limited:

@@ -21,6 +21,7 @@ from u2pl_ray.search.experiment.disk import checkpoints
 from u2pl_ray.search.experiment.experiment import Experiment
 from u2pl_ray.search.experiment.new_name import new_place, taken
 from u2pl_ray.search.experiment.options import TRAINER, Options, describe
+from u2pl_ray.search.experiment.replicates import with_replicates
 from u2pl_ray.search.experiment.warm_start import gather
 from u2pl_ray.search.listeners.formatting import few, many, settings
 from u2pl_ray.search.samplers.registry import SAMPLERS, SamplerChoice
@@ -77,7 +78,7 @@ class Plan:
             f"search       {trials} of at most {many(epochs, 'epoch')}, {goals}",
             *([f"beside it    {others}: one training each, with the same budget and seed"] if others else []),
             f"score        {self._score()}",
-            *([f"budget       ends after {' or '.join(limits)}"] if limits else []),
+            *([f"budget       ends after {' or '.join(limits)}{self._split()}"] if limits else []),
             *([] if self.queue else [f"sampler      {self.options.sampler.name}, seed {self.options.sampler.seed}"]),
             f"scheduler    {self.options.scheduler.name}{self._stops()}",
             f"cluster      {self.fit.arithmetic}",
@@ -94,6 +95,13 @@ class Plan:
             *(f"warm start   {note}" for note in self.earlier.notes),
             *(f"note         {note}" for note in self.notes),
         ]
+
+    def _split(self) -> str:
+        """Say what part of the budget goes to replicates."""
+        budget = self.options.budget
+        if budget.trainings is None or not budget.replicating:
+            return ""
+        return f"; {budget.replicating:.0%} of it trains the leaders and the paper's setting again, on new seeds"
 
     def _score(self) -> str:
         """Say which epoch of a trial counts."""
@@ -247,6 +255,8 @@ def plan_search(
     if space.beliefs and not choice.spec.priors:
         notes.append(f"{choice.name} takes no priors; those of {', '.join(space.beliefs)} are ignored")
     examine(config)
+    budget, more = with_replicates(budget, bool(paper), space)
+    notes += more
     connect()
     room = fit(config, nodes(), max_concurrent, autoscale)
     if len(nodes()) > 1:

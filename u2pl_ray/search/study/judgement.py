@@ -14,6 +14,7 @@ from u2pl_ray.posterior import (
     Answer,
     Posterior,
     Run,
+    Verdict,
     answer,
     encode,
     fit,
@@ -38,15 +39,22 @@ class Judgement:
         space: what is searched.
         config: the configuration the trials start from.
         records: all trials and their companions.
-        more: trainings of the same settings in another study (a confirmation), by setting.
         look: which look at the answer this is, see `posterior.threshold`.
     """
 
     space: Space
     config: Config
     records: Sequence[TrialRecord]
-    more: Sequence[Run] = ()
     look: int = 1
+
+    @property
+    def repeated(self) -> bool:
+        """Return whether a replicate has a value: only then are settings judged by more than one training each."""
+        return any(it.companion is not None and it.companion.kind == Kind.REPLICATE for it in self._complete)
+
+    @property
+    def _complete(self) -> list[TrialRecord]:
+        return [it for it in self.records if it.state == State.COMPLETED and it.value is not None]
 
     @cached_property
     def labels(self) -> dict[int, str]:
@@ -81,9 +89,8 @@ class Judgement:
     def seeds(self) -> dict[str, list[tuple[int, float, TrialRecord]]]:
         """Return by setting its complete trainings: seed, value, trial."""
         found: dict[str, list[tuple[int, float, TrialRecord]]] = {}
-        for record in self.records:
-            if record.state == State.COMPLETED and record.value is not None:
-                found.setdefault(self.labels[record.number], []).append((self._seed(record), record.value, record))
+        for record in self._complete:
+            found.setdefault(self.labels[record.number], []).append((self._seed(record), record.value or 0.0, record))
         return found
 
     @cached_property
@@ -98,7 +105,7 @@ class Judgement:
             and it.fork is None
             and self.labels[it.number] not in others
         ]
-        return [*(run for run in useful if run is not None), *self.more]
+        return [run for run in useful if run is not None]
 
     def _run(self, record: TrialRecord) -> Run | None:
         epochs, method = self.config.train.epochs, self.config.method
@@ -153,6 +160,13 @@ class Judgement:
         """Return which setting to use, and how surely; None where `posterior` is."""
         return None if self.posterior is None else answer(self.posterior, self.look)
 
+    @property
+    def use(self) -> str | None:
+        """Return the setting to use: the leader if it may be called better, else the paper's; None without answer."""
+        if self.answer is None or self.answer.verdict != Verdict.BETTER:
+            return self.reference if self.answer is not None else None
+        return self.answer.leader
+
     def against(self, method: str, setting: str | None = None) -> "Comparison | None":
         """Return how a setting compares with another method, by the replicates of both on the same new seeds.
 
@@ -167,10 +181,10 @@ class Judgement:
         Returns:
             None without a new seed that both have.
         """
-        label, told, posterior = self.baselines.get(method, ""), self.answer, self.posterior
-        if told is None or posterior is None:
+        label, posterior = self.baselines.get(method, ""), self.posterior
+        if posterior is None:
             return None
-        chosen = told.pick if setting is None else setting
+        chosen = (self.use or "") if setting is None else setting
         one, other = (self._new(name) for name in (chosen, label))
         common = sorted(one.keys() & other.keys())
         if not common:
