@@ -79,7 +79,11 @@ def search(
     storage_path: Storage = None,
     sampler: Annotated[
         str | None,
-        typer.Option("--sampler", help="tpe, random, qmc, gp, cmaes, nsga2. Default: the space's method, else tpe."),
+        typer.Option(
+            "--sampler",
+            help="tpe, noisy-gp, random, qmc, gp, cmaes, nsga2. Default: the space's method, else tpe; with "
+            "--trainings and up to six settings noisy-gp.",
+        ),
     ] = None,
     sampler_option: Annotated[
         list[str] | None, typer.Option("--sampler-option", help="Of Optuna's sampler, e.g. n_startup_trials=5.")

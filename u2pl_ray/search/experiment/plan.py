@@ -25,6 +25,7 @@ from u2pl_ray.search.experiment.replicates import with_replicates
 from u2pl_ray.search.experiment.warm_start import gather
 from u2pl_ray.search.listeners.formatting import few, many, settings
 from u2pl_ray.search.samplers.registry import SAMPLERS, SamplerChoice
+from u2pl_ray.search.samplers.unit_cube import searched
 from u2pl_ray.search.schedulers.registry import SchedulerChoice, from_early_terminate
 from u2pl_ray.search.schedulers.successive_halving import RungPruner
 from u2pl_ray.search.space.file import parse_space
@@ -38,6 +39,10 @@ from u2pl_ray.search.study.database import check_url, open_database
 from u2pl_ray.search.study.prior_trials import NOTHING, Earlier
 from u2pl_ray.search.study.study import TrialStudy
 from u2pl_ray.search.trials.retention import KEEP
+
+NOISY_GP = "noisy-gp"
+_FEW = 6
+"""Settings up to which noisy-gp is the default; simulated with four, see docs/noise.md."""
 
 
 @dataclass(frozen=True)
@@ -222,8 +227,7 @@ def plan_search(
     if trainer == TRAINER:
         check_objectives(space, config)
     space.check(config)
-    by_method = "random" if space.method == "random" else "tpe"
-    choice = SamplerChoice(sampler or by_method, seed, dict(sampler_options or {}))
+    choice = _sampler(sampler, dict(sampler_options or {}), seed, space, config, budget)
     choice.check(len(space.objectives))
     epochs = config.train.epochs
     if scheduler is None and not scheduler_options and space.early_terminate is not None:
@@ -303,6 +307,28 @@ def plan_training(
         scheduler="none",
         examine=examine,
     )
+
+
+def _sampler(
+    asked: str | None, options: dict[str, Any], seed: int, space: Space, config: Config, budget: Budget
+) -> SamplerChoice:
+    """Return the sampler that was asked for, or the one that fits: noisy-gp for a budget of trainings and few settings.
+
+    Args:
+        asked: its name, None for the default.
+        options: its options.
+        seed: of the search.
+        space: what is searched.
+        config: the configuration the trials start from.
+        budget: the limits.
+    """
+    default = "random" if space.method == "random" else "tpe"
+    if budget.trainings is not None and space.method is None and len(searched(space.distributions)) <= _FEW:
+        default = NOISY_GP
+    name = asked or default
+    if name == NOISY_GP:
+        options = {"epochs": config.train.epochs, "warmup_epochs": _warmup(config), **options}
+    return SamplerChoice(name, seed, options)
 
 
 def _warmup(config: Config) -> int:

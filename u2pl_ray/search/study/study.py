@@ -17,6 +17,7 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from u2pl_ray.config.errors import UserError
+from u2pl_ray.search.samplers.noisy_gp import NoisyGPSampler
 from u2pl_ray.search.samplers.registry import SamplerChoice
 from u2pl_ray.search.samplers.visible_trials import INFEASIBLE, shown
 from u2pl_ray.search.space.space import Space
@@ -192,6 +193,8 @@ class TrialStudy:
             fixed: settings that are given, as the study stores them.
         """
         sampler = self.sampler.build(number)
+        if isinstance(sampler, NoisyGPSampler):
+            sampler.prepare(self.space.distributions, self.space.beliefs)
         copy = optuna.create_study(directions=self.study.directions, sampler=sampler, pruner=optuna.pruners.NopPruner())
         others = [*self.earlier, *(trial for trial in competing(self._trials()) if trial.number != number)]
         copy.add_trials(shown(others, self.space.distributions, self.sampler.name, self.study.directions))
