@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from u2pl_ray.config.schema import Config
-from u2pl_ray.posterior import next_replicates
 from u2pl_ray.search.study.allowance import Allowance
 from u2pl_ray.search.study.companion import Companion, Kind
 from u2pl_ray.search.study.judgement import Judgement
@@ -71,6 +70,8 @@ class Rounds:
 
     def _next_round(self, records: Sequence[TrialRecord]) -> list[list[int]]:
         """Return the trainings of the next round; every baseline joins the paper's setting on its new seeds."""
+        from u2pl_ray.posterior import next_replicates
+
         judgement = Judgement(self.study.space, self.base, records)
         left = self.allowance.replicates(records)
         if left < 1 or judgement.posterior is None:

@@ -1,7 +1,11 @@
 """The answer of a search in words: which setting to use, with which probability, and what more budget would bring."""
 
-from u2pl_ray.posterior import Answer, Verdict
+from typing import TYPE_CHECKING
+
 from u2pl_ray.search.study.judgement import Comparison, Judgement
+
+if TYPE_CHECKING:
+    from u2pl_ray.posterior import Answer
 
 _CERTAIN = 0.9995
 """From here on a probability is written as more than 99.9 %."""
@@ -16,6 +20,8 @@ def verdict(judgement: Judgement) -> str:
     told, reference = judgement.answer, judgement.reference
     if told is None:
         return ""
+    from u2pl_ray.posterior import Verdict
+
     metric = judgement.space.metric.name
     if told.leader is None:
         return f"Keep the paper's setting ({reference}): no other has a value."
@@ -29,7 +35,7 @@ def verdict(judgement: Judgement) -> str:
     return f"Keep the paper's setting ({reference}): {why}. {luck}"
 
 
-def prospect(told: Answer) -> str:
+def prospect(told: "Answer") -> str:
     """Return what as much budget again is expected to add, in a sentence."""
     more = told.prospect
     return (

@@ -6,7 +6,7 @@ ones.
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from optuna import Study
 from optuna.distributions import BaseDistribution
@@ -14,9 +14,10 @@ from optuna.samplers import BaseSampler, RandomSampler
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from u2pl_ray.posterior import Run, progress, propose
-from u2pl_ray.posterior.belief import Believed
 from u2pl_ray.search.samplers.unit_cube import categories, from_unit, searched, to_unit
+
+if TYPE_CHECKING:  # scipy, which only a proposal needs
+    from u2pl_ray.posterior.belief import Believed
 
 _PAPER = "paper"
 """Note of the trial that others are compared with."""
@@ -39,7 +40,7 @@ class NoisyGPSampler(BaseSampler):
         self._distributions: dict[str, BaseDistribution] = {}
         self._beliefs: Mapping[str, Believed] = {}
 
-    def prepare(self, distributions: Mapping[str, BaseDistribution], beliefs: Mapping[str, Believed]) -> None:
+    def prepare(self, distributions: Mapping[str, BaseDistribution], beliefs: Mapping[str, "Believed"]) -> None:
         """Learn what is searched; Optuna tells a sampler only of the trials before.
 
         Args:
@@ -58,6 +59,8 @@ class NoisyGPSampler(BaseSampler):
         """Return the next setting to try, see `posterior.propose`."""
         if not search_space:
             return {}
+        from u2pl_ray.posterior import Run, propose
+
         points: dict[str, list[float]] = {}
         runs: list[Run] = []
         pending: list[list[float]] = []
@@ -94,6 +97,8 @@ class NoisyGPSampler(BaseSampler):
         """Return a trial's values by progress; of one that failed by its settings, the bad value it is shown with."""
         if trial.state not in (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING):
             return {}
+        from u2pl_ray.posterior import progress
+
         found = {
             progress(epoch, self._epochs, self._warmup): value
             for epoch, value in trial.intermediate_values.items()

@@ -4,27 +4,18 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy import stats
 
 from u2pl_ray.config.schema import Config
-from u2pl_ray.posterior import (
-    Answer,
-    Posterior,
-    Run,
-    Verdict,
-    answer,
-    encode,
-    fit,
-    progress,
-    threshold,
-)
 from u2pl_ray.search.samplers.unit_cube import categories, searched, to_unit
 from u2pl_ray.search.space.space import Space
 from u2pl_ray.search.study.companion import Kind
 from u2pl_ray.search.study.trial_record import PAPER, State, TrialRecord, trial_id
+
+if TYPE_CHECKING:  # the posterior needs scipy, which a look at a search without replicates does not pay for
+    from u2pl_ray.posterior import Answer, Posterior, Run
 
 _SEED = "seed"
 _LEAST = 2
@@ -94,20 +85,25 @@ class Judgement:
         return found
 
     @cached_property
-    def runs(self) -> list[Run]:
+    def runs(self) -> "list[Run]":
         """Return the trainings of the settings that have a value; not of other methods. Failed ones say nothing."""
+        return [run for run in map(self._run, self._useful) if run is not None]
+
+    @property
+    def _useful(self) -> list[TrialRecord]:
         others, again = set(self.baselines.values()), {record.retries for record in self.records}
-        useful = [
-            self._run(it)
+        return [
+            it
             for it in self.records
             if it.state not in (State.FAILED, State.INFEASIBLE)
             and it.number not in again
             and it.fork is None
             and self.labels[it.number] not in others
         ]
-        return [run for run in useful if run is not None]
 
-    def _run(self, record: TrialRecord) -> Run | None:
+    def _run(self, record: TrialRecord) -> "Run | None":
+        from u2pl_ray.posterior import Run, progress
+
         epochs, method = self.config.train.epochs, self.config.method
         warmup = method.warmup_epochs if method.semi_supervised else 0
         values = {
@@ -142,27 +138,35 @@ class Judgement:
     @cached_property
     def comparable(self) -> bool:
         """Return whether the paper's setting and another one have a value."""
-        named = {run.setting for run in self.runs}
+        named = {self.labels[it.number] for it in self._useful if it.values}
         return self.reference in named and len(named) >= _LEAST
 
     @cached_property
-    def posterior(self) -> Posterior | None:
+    def posterior(self) -> "Posterior | None":
         """Return what is known of the settings; None if they are not comparable."""
         if not self.comparable:
             return None
+        from u2pl_ray.posterior import encode, fit
+
         counts = categories(searched(self.space.distributions))
         points = self.points
         encoded = None if points is None else {label: encode(point, counts) for label, point in points.items()}
         return fit(self.runs, self.reference, encoded, self.space.metric.maximize)
 
     @cached_property
-    def answer(self) -> Answer | None:
+    def answer(self) -> "Answer | None":
         """Return which setting to use, and how surely; None where `posterior` is."""
-        return None if self.posterior is None else answer(self.posterior, self.look)
+        if self.posterior is None:
+            return None
+        from u2pl_ray.posterior import answer
+
+        return answer(self.posterior, self.look)
 
     @property
     def use(self) -> str | None:
         """Return the setting to use: the leader if it may be called better, else the paper's; None without answer."""
+        from u2pl_ray.posterior import Verdict
+
         if self.answer is None or self.answer.verdict != Verdict.BETTER:
             return self.reference if self.answer is not None else None
         return self.answer.leader
@@ -189,6 +193,10 @@ class Judgement:
         common = sorted(one.keys() & other.keys())
         if not common:
             return None
+        from scipy import stats
+
+        from u2pl_ray.posterior import threshold
+
         sign = 1 if self.space.metric.maximize else -1
         gap = float(np.mean([sign * (one[seed] - other[seed]) for seed in common]))
         scale = posterior.seed_sd * math.sqrt(2 / len(common))
