@@ -323,7 +323,7 @@ def _sampler(
         budget: the limits.
     """
     default = "random" if space.method == "random" else "tpe"
-    if budget.trainings is not None and space.method is None and len(searched(space.distributions)) <= _FEW:
+    if budget.trainings is not None and space.method != "random" and len(searched(space.distributions)) <= _FEW:
         default = NOISY_GP
     name = asked or default
     if name == NOISY_GP:
