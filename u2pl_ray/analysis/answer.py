@@ -1,5 +1,6 @@
 """State the result of a search in a sentence, and how certain it is."""
 
+import math
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -183,12 +184,18 @@ def next_steps(analysis: Analysis) -> list[tuple[str, str]]:
         steps.append(("write the best setting to a file", f"u2pl-ray export {name}"))
         steps.append(("see why one setting beat another, on one page", f"u2pl-ray report {name}"))
         rivals = [it for it in analysis.records if it.state == State.COMPLETED and it.note != "paper"]
-        if rivals and not analysis.experiment.options.confirms:
+        allowance = analysis.experiment.allowance
+        if allowance.limited:
+            more = f"--trainings +{math.ceil(allowance.spent(analysis.everything))}"
+            steps.append(("be surer of the answer: more new seeds", f"u2pl-ray confirm {name} {more}"))
+            steps.append(("look further: more settings, and seeds", f"u2pl-ray extend {name} {more}"))
+        elif rivals and not analysis.experiment.options.confirms:
             steps.append(
                 ("train the best and the paper's on new seeds, before you believe it", f"u2pl-ray confirm {name}")
             )
         steps += _baseline(analysis.experiment)
-        steps.append(("add trials to the same study", f"u2pl-ray extend {name} --trials +{len(analysis.records)}"))
+        if not allowance.limited:
+            steps.append(("add trials to the same study", f"u2pl-ray extend {name} --trials +{len(analysis.records)}"))
     if analysis.best is not None and finished and analysis.experiment.checkpoint(analysis.best.id) is not None:
         images = "test" if analysis.experiment.config.data.test is not None else "val"
         steps.append((f"score it on the {images} images", evaluate_command(analysis.experiment)))

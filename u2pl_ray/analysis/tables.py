@@ -38,7 +38,12 @@ def print_summary(experiment: Experiment, summary: Summary, console: Console | N
     if experiment.space.further:
         print_front(experiment, experiment.study().front(), console)
     elif summary.best is not None:
-        console.print(f"best trial {summary.best.id}: {objective} {number(summary.best.latest)}")
+        which = (
+            "setting to use"
+            if any(it.companion is not None and it.companion.of is not None for it in summary.trials)
+            else "best trial"
+        )
+        console.print(f"{which} {summary.best.id}: {objective} {number(summary.best.latest)}")
         checkpoint = experiment.checkpoint(summary.best.id)
         console.print(f"  config      {shlex.quote(experiment.place.below(layout.BEST))}")
         console.print(f"  checkpoint  {_checkpoint(checkpoint, summary.best.epochs)}")

@@ -30,6 +30,7 @@ from u2pl_ray.search.trials.copies import inherit
 from u2pl_ray.search.trials.epoch_log import EpochLog
 from u2pl_ray.search.trials.forks import Forks
 from u2pl_ray.search.trials.trial_images import store_images
+from u2pl_ray.search.trials.warmups import Warmups
 from u2pl_ray.system.atomic import write_whole
 
 _INVALID_IN_A_ROW = 100
@@ -102,6 +103,7 @@ class Driver:
         self.listeners = listeners or Listeners()
         self._commit = commit
         self.forks = Forks(study, base, trials or 0, folder)
+        self.warmups = Warmups(folder, share=self.forks.pruner is None)
         self.given_up = ""
         self.meter: Meter | None = None
         self.presence: Presence | None = None
@@ -143,13 +145,15 @@ class Driver:
                 started = self.study.start_queued() or self.forks.start() or self._new() or self._replicate()
                 if started is None:
                     return None
-                record = self._introduce(started) if started.retries is None else self._catch_up(started)
+                record = self._introduce(started)
+                if started.retries is not None or record.inherited:
+                    record = self._catch_up(record, introduced=True)
                 if started.fork is not None:
                     for metrics in self._log(record).epochs:
                         self.listeners.epoch_known(record, metrics)
             if record.state == State.RUNNING:
                 self._commit()
-                start = None if record.fork is None else layout.START
+                start = layout.START if (self.folder / record.id / layout.START).exists() else None
                 return Assignment(record.id, self.config(record), len(self._log(record).epochs), start)
         return None
 
@@ -260,9 +264,10 @@ class Driver:
             self._configs[key] = self.study.space.configure(self.base, settings)
         return self._configs[key]
 
-    def _catch_up(self, record: TrialRecord) -> TrialRecord:
+    def _catch_up(self, record: TrialRecord, introduced: bool = False) -> TrialRecord:
         """Add epochs to the study that only `epochs.jsonl` has, and repeat the decisions that a kill prevented."""
-        record = self._introduce(record)
+        if not introduced:
+            record = self._introduce(record)
         if record.state == State.RUNNING and record.reason:
             self.study.fail(record.number, record.reason, record.detail)
             record = self.study.record(record.number)
@@ -287,6 +292,9 @@ class Driver:
         TrialFile.of(record).write(folder)
         try:
             self.forks.prepare(record, self._log(record))
+            if epochs := self.warmups.prepare(record, config, self._log(record)):
+                self.study.inherit(record.number, epochs)
+                record = self.study.record(record.number)
         except UserError as error:
             self.study.fail(record.number, "error", str(error))
             return self.study.record(record.number)
@@ -329,6 +337,7 @@ class Driver:
                 study.stop(number)
             else:
                 self.forks.keep(record, metrics)
+                self.warmups.keep(record, self.config(record), metrics, self._log(record))
         return study.record(number)
 
     def _kept(self, record: TrialRecord) -> bool:

@@ -45,7 +45,7 @@ def prospect(told: "Answer") -> str:
 
 
 def against(comparison: Comparison, method: str) -> str:
-    """Return how the setting to use compares with another method, in a sentence without its start.
+    """Return how the setting to use compares with another method, in a clause.
 
     Args:
         comparison: see `Judgement.against`.
@@ -53,14 +53,11 @@ def against(comparison: Comparison, method: str) -> str:
     """
     amount = f"{comparison.difference:+.4f} ({comparison.low:+.4f} .. {comparison.high:+.4f})"
     seeds = f"on {comparison.seeds} new seed{'s' * (comparison.seeds != 1)}"
-    if comparison.better:
-        return f"{comparison.setting} is better than {method} with {share(comparison.probability)}: {amount}, {seeds}"
-    if 1 - comparison.probability >= comparison.threshold:
-        return (
-            f"{comparison.setting} is worse than {method} with {share(1 - comparison.probability)}: {amount}, {seeds}"
-        )
-    chance = f"{comparison.setting} is better than {method} with {share(comparison.probability)}"
-    return f"{chance}, where {share(comparison.threshold)} are needed: {amount}, {seeds}"
+    word, probability = "better", comparison.probability
+    if probability < 0.5:
+        word, probability = "worse", 1 - probability
+    enough = "" if probability >= comparison.threshold else f", where {share(comparison.threshold)} are needed"
+    return f"{comparison.setting} is {word} than {method} with {share(probability)}{enough}: {amount}, {seeds}"
 
 
 def share(probability: float) -> str:

@@ -10,7 +10,7 @@ from u2pl_ray.search.study.trial_record import State, TrialRecord
 
 @dataclass(frozen=True)
 class Allowance:
-    """Budget in full trainings' worth: epochs trained over the epochs of one training.
+    """Budget in full trainings' worth: epochs trained over the epochs of one training; a shared warm-up counts once.
 
     Attributes:
         epochs: of one training.
@@ -58,8 +58,9 @@ class Allowance:
         return self.spent([record for record in records if _replicate(record)])
 
     def _cost(self, record: TrialRecord) -> float:
+        """Return the epochs that it trained itself."""
         failed = record.state in (State.FAILED, State.INFEASIBLE)
-        return self.epochs if failed and _replicate(record) else record.epochs
+        return self.epochs if failed and _replicate(record) else max(0, record.epochs - record.inherited)
 
 
 def _replicate(record: TrialRecord) -> bool:

@@ -46,6 +46,7 @@ class TrialRecord:
         note: where the trial comes from, such as "paper".
         fork: where a fork comes from, see `Fork`; None for a trial that starts from scratch.
         driver: name of the driver that runs it, if there can be several.
+        inherited: first epochs that it did not train itself: it goes on from a shared warm-up.
         companion: what it is for, if it is no proposal of the search, see `Companion`.
         retries: number of the failed trial that this one repeats, from its last checkpoint.
         started, finished: naive local time of the process that reads it.
@@ -65,6 +66,7 @@ class TrialRecord:
     driver: str = ""
     companion: Companion | None = None
     retries: int | None = None
+    inherited: int = 0
     started: datetime | None = None
     finished: datetime | None = None
 
