@@ -38,11 +38,7 @@ def print_summary(experiment: Experiment, summary: Summary, console: Console | N
     if experiment.space.further:
         print_front(experiment, experiment.study().front(), console)
     elif summary.best is not None:
-        which = (
-            "setting to use"
-            if any(it.companion is not None and it.companion.of is not None for it in summary.trials)
-            else "best trial"
-        )
+        which = "setting to use" if experiment.judgement(experiment.study()).repeated else "best trial"
         console.print(f"{which} {summary.best.id}: {objective} {number(summary.best.latest)}")
         checkpoint = experiment.checkpoint(summary.best.id)
         console.print(f"  config      {shlex.quote(experiment.place.below(layout.BEST))}")
