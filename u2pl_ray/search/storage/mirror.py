@@ -96,6 +96,10 @@ class Mirror:
         """See `Place`."""
         return self._lease_of().held()
 
+    def interrupt(self) -> int:
+        """See `Place`."""
+        return self._lease_of().interrupt()
+
     @contextmanager
     def session(self) -> Iterator[None]:
         """See `Place`."""
