@@ -45,17 +45,8 @@ class Site:
 
     def submit(self, storage: str, *options: str) -> str:
         """Submit the search; return the job's id."""
-        search = [
-            "my.yaml",
-            "--space",
-            "space.yaml",
-            "--trials",
-            str(TRIALS),
-            "--name",
-            "mine",
-            "--storage-path",
-            storage,
-        ]
+        search = ["my.yaml", "--space", "space.yaml", "--trials", str(TRIALS), "--baseline", "none"]
+        search += ["--scheduler", "none", "--name", "mine", "--storage-path", storage]
         environment = {"VENV": sys.prefix, "RAY_worker_niceness": "0", "U2PL_RAY_CACHE": str(self.shared / "cache")}
         options = (f"--chdir={self.shared}", *options)
         return self.slurm.submit(*options, self.shared / "search.sbatch", *search, **environment)

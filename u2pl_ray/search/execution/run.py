@@ -18,6 +18,7 @@ logger = logging.getLogger(__name__)
 
 INTERRUPTED = "interrupted"
 """Why a run ended that was stopped on notice."""
+_CREDENTIALS = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SECURITY_TOKEN", "AWS_SESSION_TOKEN"}
 
 
 def run_tune(driver: Driver, slots: Callable[[], int], place: Place, trainer: str) -> str:
@@ -30,6 +31,7 @@ def run_tune(driver: Driver, slots: Callable[[], int], place: Place, trainer: st
         trainer: `module:function`, see `TrialRunner`.
     """
     from ray import tune
+    from ray.tune.execution import class_cache
 
     from u2pl_ray.search.execution.head_watch import watch_head
     from u2pl_ray.search.execution.interrupts import end_softly, stop_softly
@@ -40,6 +42,8 @@ def run_tune(driver: Driver, slots: Callable[[], int], place: Place, trainer: st
     from u2pl_ray.search.execution.tune_searcher import StudySearcher
 
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
+    # Tune would pass them to the trials' processes by way of every node's logs and process list. Each node has its own.
+    class_cache.ENV_VARS_TO_PROPAGATE.difference_update(_CREDENTIALS)
     scratch = place.folder / (layout.TUNE if driver.presence is None else f"{layout.TUNE}-{driver.presence.name}")
     shutil.rmtree(scratch, ignore_errors=True)
     claims = start_claims()

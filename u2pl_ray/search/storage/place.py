@@ -17,7 +17,7 @@ from u2pl_ray.search.storage import layout
 from u2pl_ray.search.storage.lease import Lease
 from u2pl_ray.search.storage.lease_marks import FileMark
 from u2pl_ray.search.storage.mirror import Mirror
-from u2pl_ray.search.storage.object_store import Objects, child, is_uri
+from u2pl_ray.search.storage.object_store import Objects, child, is_uri, why
 
 _LEAST_FREE = 5.0  # GiB
 
@@ -162,11 +162,17 @@ def experiments(storage: str | Path | None = None) -> list[str]:
     where = absolute(storage)
     if is_uri(where):
         objects = Objects(where)
-        return [name for name in objects.folders() if objects.exists(f"{name}/{layout.EXPERIMENT}")]
-    found = [
+        try:
+            found = [name for name in objects.folders() if objects.exists(f"{name}/{layout.EXPERIMENT}")]
+        except OSError as error:
+            raise UserError(f"{where}: {why(error)}") from None
+        if not found:
+            objects.check_bucket()
+        return found
+    folders = [
         entry.parent for entry in Path(where).glob(f"*/{layout.EXPERIMENT}") if not entry.parent.name.startswith(".")
     ]
-    return [folder.name for folder in sorted(found, key=lambda folder: (folder / layout.EXPERIMENT).stat().st_mtime)]
+    return [folder.name for folder in sorted(folders, key=lambda folder: (folder / layout.EXPERIMENT).stat().st_mtime)]
 
 
 def writable(storage: str | Path) -> list[str]:
