@@ -71,9 +71,14 @@ class Site:
         """Wait until the search has so many more epochs on record."""
         want = self.done(storage) + more
         try:
-            wait_for(f"{more} epochs", lambda: self.done(storage) >= want, 150)
+            wait_for(f"{more} epochs", lambda: self.done(storage) >= want or self.failed(job), 150)
+            assert not self.failed(job), "it ended before"
         except AssertionError as error:
             raise AssertionError(f"{error} job is {self.slurm.state(job)}: {self.log(job)[-3000:]}") from None
+
+    def failed(self, job: str) -> bool:
+        """Tell whether a job has failed."""
+        return self.slurm.state(job).startswith("FAILED")
 
 
 @pytest.fixture(scope="module")

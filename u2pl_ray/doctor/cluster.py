@@ -27,7 +27,8 @@ def examine_nodes(storage: str | None, config: Config | None) -> Iterator[Findin
 
     here = ray.get_runtime_context().get_node_id()
     ids = {node["NodeManagerAddress"]: node["NodeID"] for node in ray.nodes() if node["Alive"]}
-    ids = dict(sorted(ids.items(), key=lambda each: each[1] != here))  # this one first: others are compared with it
+    # This one first: the others are compared with it.
+    ids = dict(sorted(ids.items(), key=lambda each: (each[1] != here, each[0])))
     actor = ray.remote(num_cpus=0, max_restarts=0)(Look)
     lookers = {address: actor.options(scheduling_strategy=On(id, soft=False)).remote() for address, id in ids.items()}
     sent = None if config is None else config.model_dump(mode="json")
