@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,7 @@ def measure(at_once: int, epochs: int) -> dict[str, Any]:
             for assignment in list(live):
                 metrics = {"training_iteration": epoch, "val/miou": (epoch + int(assignment.trial) % 97) / 200}
                 metrics |= {f"diag/something/{index}": 0.123456789 for index in range(METRICS)}
-                if timed(reports, lambda trial=assignment.trial, row=metrics: driver.report(trial, row)):
+                if timed(reports, partial(driver.report, assignment.trial, metrics)):
                     live.remove(assignment)
         journal = (made.folder / "study.journal").stat().st_size
         logs = sum(file.stat().st_size for file in made.folder.glob("trials/*/epochs.jsonl"))

@@ -11,7 +11,7 @@ from tests.cluster.hosts import ROOT, Host, Job, Network
 from tests.cluster.test_joined import SMALL
 from tests.data.voc_folder import Folder
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(420)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 
 TOKEN = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "d" * 64}
 NAMES = ("n1", "n2", "n3", "n4")
@@ -57,7 +57,7 @@ def join(hosts: list[Host], **more: dict[str, str]) -> list[Job]:
 def examine(head: Host, shared: Path) -> tuple[int, str]:
     """Run the doctor on the head once all nodes have joined; return its exit code and output."""
     settings = {"RAY_ADDRESS": f"{head.address}:6379", "U2PL_RAY_NODES": "4", "WANDB_MODE": "offline", **TOKEN}
-    command = ["u2pl-ray", "doctor", shared / "my.yaml", "--cluster", "--storage-path", shared / "searches"]
+    command = ["u2pl-ray", "doctor", str(shared / "my.yaml"), "--cluster", "--storage-path", str(shared / "searches")]
     done = head.run(command, 200, False, **settings)
     assert "Traceback" not in done.stderr
     return done.returncode, done.stdout

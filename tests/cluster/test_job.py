@@ -10,7 +10,7 @@ from tests.cluster.test_joined import README, SMALL, assert_no_secrets
 from tests.cluster.tiny import EPOCHS, epochs_on_record, records, write_files
 from u2pl_ray.search.study.trial_record import State
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(420)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 
 DOCUMENT = ROOT / "docs" / "cluster.md"
 

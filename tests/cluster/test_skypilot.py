@@ -19,7 +19,7 @@ from tests.cluster.test_joined import SMALL
 from tests.cluster.tiny import EPOCHS, write_files
 from tests.search.s3 import SETTINGS
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(560)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 
 TASK = yaml.safe_load((ROOT / "launch" / "skypilot" / "search.yaml").read_text())
 TOKEN = "5" * 64

@@ -16,7 +16,7 @@ from tests.cluster.tiny import EPOCHS, epochs_on_record, outcome, write_files
 
 pytestmark = [
     pytest.mark.cluster,
-    pytest.mark.timeout(580),
+    pytest.mark.timeout(1500),
     pytest.mark.skipif(bool(missing()), reason=missing()),
 ]
 
@@ -60,7 +60,7 @@ class Site:
         """Return how many epochs of all trials are on record."""
         return sum(epochs_on_record(self.shared / storage / "mine").values())
 
-    def wait(self, job: str, state: str, seconds: float = 150) -> None:
+    def wait(self, job: str, state: str, seconds: float = 400) -> None:
         """Wait until a job's state begins with `state`."""
         try:
             wait_for(f"job {job} {state}", lambda: self.slurm.state(job).startswith(state), seconds)
@@ -71,7 +71,7 @@ class Site:
         """Wait until the search has so many more epochs on record."""
         want = self.done(storage) + more
         try:
-            wait_for(f"{more} epochs", lambda: self.done(storage) >= want or self.failed(job), 150)
+            wait_for(f"{more} epochs", lambda: self.done(storage) >= want or self.failed(job), 300)
             assert not self.failed(job), "it ended before"
         except AssertionError as error:
             raise AssertionError(f"{error} job is {self.slurm.state(job)}: {self.log(job)[-3000:]}") from None

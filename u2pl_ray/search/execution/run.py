@@ -18,6 +18,8 @@ logger = logging.getLogger(__name__)
 
 INTERRUPTED = "interrupted"
 """Why a run ended that was stopped on notice."""
+LOST = "the storage does not take the study"
+"""Begins the reason of a run that ended for that."""
 _CREDENTIALS = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SECURITY_TOKEN", "AWS_SESSION_TOKEN"}
 
 
@@ -37,6 +39,7 @@ def run_tune(driver: Driver, slots: Callable[[], int], place: Place, trainer: st
     from u2pl_ray.search.execution.interrupts import end_softly, stop_softly
     from u2pl_ray.search.execution.progress import hear_progress
     from u2pl_ray.search.execution.reservations import reclaim, start_claims
+    from u2pl_ray.search.execution.storage_watch import watch_storage
     from u2pl_ray.search.execution.trial_actor import TrialRunner
     from u2pl_ray.search.execution.tune_scheduler import StudyScheduler
     from u2pl_ray.search.execution.tune_searcher import StudySearcher
@@ -113,7 +116,8 @@ def run_tune(driver: Driver, slots: Callable[[], int], place: Place, trainer: st
         ),
     )
 
-    with stop_softly(note) as arm, hear_progress(note), watch_head(f"u2pl-ray resume {shlex.quote(place.location)}"):
+    again = f"u2pl-ray resume {shlex.quote(place.location)}"
+    with stop_softly(note) as arm, hear_progress(note), watch_head(again), watch_storage(place, again):
         try:
             tuner.fit()
         finally:
@@ -124,5 +128,6 @@ def run_tune(driver: Driver, slots: Callable[[], int], place: Place, trainer: st
                     driver.meter.save()
     shutil.rmtree(scratch, ignore_errors=True)
     if searcher.error is not None:
-        return f"the study could not be read or written: {searcher.error}"
+        gone = isinstance(searcher.error, OSError)
+        return f"{LOST if gone else 'the study could not be read or written'}: {searcher.error}"
     return driver.spent or (INTERRUPTED if driver.left() else "")

@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from u2pl_ray.config.errors import UserError
+from u2pl_ray.config.errors import LostError, UserError
 from u2pl_ray.search.storage import layout
 from u2pl_ray.search.storage.lease import Lease
 from u2pl_ray.search.storage.lease_marks import ObjectMark
@@ -99,6 +99,10 @@ class Mirror:
         """See `Place`."""
         return self._lease_of().held()
 
+    def silent(self) -> float:
+        """See `Place`."""
+        return 0.0 if self._lease is None else self._lease.silent()
+
     @contextmanager
     def session(self) -> Iterator[None]:
         """See `Place`."""
@@ -116,8 +120,14 @@ class Mirror:
                     yield
             finally:
                 if not self._lease.lost:
-                    self.publish()
+                    self._publish_all()
         self._lease = None
+
+    def _publish_all(self) -> None:
+        try:
+            self.publish()
+        except OSError as error:
+            raise LostError(f"{self.location}: {why(error)}; what was made at the end was not stored") from None
 
     def _lease_of(self) -> Lease:
         return Lease(ObjectMark(self._objects), self.folder.name)

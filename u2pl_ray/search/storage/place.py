@@ -56,6 +56,9 @@ class Place(Protocol):
     def running(self) -> bool:
         """Return whether a driver works on the experiment at this moment."""
 
+    def silent(self) -> float:
+        """Return the seconds for which the storage has not answered this driver, which holds a `session`; else 0."""
+
     def session(self) -> AbstractContextManager[None]:
         """Return a context in which this process alone runs the experiment; it begins with `fetch`."""
 
@@ -98,6 +101,10 @@ class Folder:
     def running(self) -> bool:
         """See `Place`."""
         return self._lease_of().held()
+
+    def silent(self) -> float:
+        """See `Place`."""
+        return 0.0 if self._lease is None else self._lease.silent()
 
     @contextmanager
     def session(self) -> Iterator[None]:
