@@ -94,8 +94,9 @@ def main() -> None:
         figures = {"cpus": os.cpu_count(), "epochs": wanted.epochs, "cases": []}
         for number in wanted.at_once:
             command = [sys.executable, __file__, "--at-once", str(number), "--epochs", str(wanted.epochs)]
-            done = subprocess.run(command, capture_output=True, text=True, check=True)
+            done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
             figures["cases"].append(json.loads(done.stdout))
+            print(done.stdout, end="", file=sys.stderr, flush=True)
     text = json.dumps(figures, indent=2)
     print(text)
     if wanted.output is not None:

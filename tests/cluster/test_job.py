@@ -57,7 +57,7 @@ def test_a_job_is_stopped_and_goes_on(tmp_path: Path) -> None:
         assert again != submit
         ask(again)
         wait_for("it ended", lambda: "SUCCEEDED" in ask("ray job status again", check=False), 150)
-        assert "0000 resumes" in ask("ray job logs again")
+        assert "0000 continues after epoch" in ask("ray job logs again")
     (record,) = records(experiment)
     assert (record.state, sorted(record.values)) == (State.COMPLETED, list(range(1, EPOCHS + 1)))
 

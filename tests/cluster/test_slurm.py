@@ -130,3 +130,16 @@ def test_a_finished_search_submitted_again_ends_at_once(site: Site, undisturbed:
     job = site.submit("undisturbed")
     site.wait(job, "COMPLETED 0 0:0")
     assert "mine: is finished" in site.log(job)
+
+
+def test_where_requeue_is_refused_the_job_submits_itself_again(site: Site) -> None:
+    job = site.submit("again", "--no-requeue")
+    site.wait_epochs(job, "again", 1)
+    site.slurm.ask("scancel", "--batch", "--signal=USR1", job)
+    site.wait(job, "FAILED 0 75:0")
+    (other,) = site.slurm.ask("squeue", "--noheader", "--format=%i").split()
+    assert other != job
+    site.wait_epochs(other, "again", 1)
+    assert "0000 continues after epoch" in site.log(other)
+    site.slurm.ask("scancel", other)
+    site.wait(other, "CANCELLED")

@@ -99,7 +99,7 @@ def test_a_driver_s_list_of_gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert gpus() == ()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def two_nodes() -> Iterator[None]:
     import ray
     from ray.cluster_utils import Cluster
@@ -113,6 +113,7 @@ def two_nodes() -> Iterator[None]:
     cluster.shutdown()
 
 
+@pytest.mark.slow  # four processes that import torch
 @pytest.mark.ray
 def test_two_nodes(two_nodes: None, voc: Folder, tmp_path: Path) -> None:
     found = list(examine_nodes(str(tmp_path / "new" / "storage"), voc.config()))
@@ -129,9 +130,6 @@ def test_two_nodes(two_nodes: None, voc: Folder, tmp_path: Path) -> None:
     assert not list(tmp_path.glob(".u2pl-ray*"))
     assert not (tmp_path / "new").exists()
 
-
-@pytest.mark.ray
-def test_a_storage_that_cannot_be_used(two_nodes: None, tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.touch()
     found = [line for well, line in examine_nodes(str(file), None) if well is False]
