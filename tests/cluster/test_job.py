@@ -26,7 +26,7 @@ def test_a_job_is_stopped_and_goes_on(tmp_path: Path) -> None:
         head.run(["bash", "-euc", commands(README, "**Once**", {"/shared": str(shared)})])
         token = (shared / "ray.token").read_text().strip()
         setup = commands(README, "**In every shell**", here)
-        start = commands(DOCUMENT, "dashboard on its loopback address", {"192.168.1.10": head.address}).rstrip()
+        start = commands(DOCUMENT, "The head is started", {"192.168.1.10": head.address}).rstrip()
         head.run(
             ["bash", "-euc", f"{setup}\n{start} --num-cpus=2"], 120, True, **SMALL, U2PL_RAY_CACHE=str(tmp_path / "c")
         )
