@@ -151,6 +151,7 @@ def _wandb() -> Iterator[Finding]:
     if mode:
         yield True, f"WANDB_MODE={mode}"
         return
+    os.environ.setdefault("WANDB_SILENT", "true")  # or it prints the server's address
     import wandb
 
     try:
