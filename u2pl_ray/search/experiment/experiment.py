@@ -17,7 +17,7 @@ from u2pl_ray.search.driver.budget import Meter, spent
 from u2pl_ray.search.driver.driver import Driver
 from u2pl_ray.search.driver.presence import Presence, running
 from u2pl_ray.search.driver.rounds import Rounds, left
-from u2pl_ray.search.execution.run import INTERRUPTED, run_tune
+from u2pl_ray.search.execution.run import INTERRUPTED, LOST, run_tune
 from u2pl_ray.search.experiment import snapshot
 from u2pl_ray.search.experiment.options import FORMAT, Options, parse_description, read_options
 from u2pl_ray.search.experiment.repair import mend_study, restore_files
@@ -51,7 +51,7 @@ class Summary:
         trials: all trials and their companions, in the order of their creation.
         best: the best one, None if none reported a value.
         finished: whether no trial is left within the budget; else `resume` continues.
-        noticed: whether it was stopped on notice, by a signal.
+        noticed: whether to start it again: it was stopped on notice, or the storage did not answer.
         reason: why it ended before the last trial, if it did.
     """
 
@@ -176,7 +176,7 @@ class Experiment:
             self.write_best(study)
             best = self.best(study)
         finished = bool(driver.spent) or not driver.unfinished()
-        noticed = not finished and reason == INTERRUPTED
+        noticed = not finished and reason.startswith((INTERRUPTED, LOST))
         return Summary(study.all_records(), best, finished, driver.given_up or reason, noticed)
 
     def is_finished(self, study: TrialStudy) -> bool:

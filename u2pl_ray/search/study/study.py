@@ -49,6 +49,7 @@ class TrialStudy:
     def __init__(self, study: optuna.Study, space: Space, sampler: SamplerChoice, pruner: BasePruner) -> None:
         self.driver = ""
         self.earlier: Sequence[FrozenTrial] = ()
+        self._records: dict[int, tuple[FrozenTrial, TrialRecord]] = {}
         self.study, self.space, self.sampler, self.pruner = study, space, sampler, pruner
         study.sampler = sampler.build(0)  # some samplers write attributes when a trial ends
 
@@ -360,6 +361,13 @@ class TrialStudy:
         return self._record(self._storage.get_trial(identifier))
 
     def _record(self, trial: FrozenTrial) -> TrialRecord:
+        """Return a trial as plain data; made once for each state of it, as Optuna's storages replace what changes."""
+        known = self._records.get(trial.number)
+        if known is None or known[0] is not trial:
+            known = self._records[trial.number] = trial, self._read(trial)
+        return known[1]
+
+    def _read(self, trial: FrozenTrial) -> TrialRecord:
         reason = trial.user_attrs.get("reason", "")
         stored = trial.params or trial.system_attrs.get(_FIXED, {})
         return TrialRecord(
