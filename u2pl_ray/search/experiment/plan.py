@@ -41,6 +41,8 @@ from u2pl_ray.search.study.study import TrialStudy
 from u2pl_ray.search.trials.retention import KEEP
 
 NOISY_GP = "noisy-gp"
+_WRONG = 0.1
+"""Probability with which luck of one epoch may stop a trial whose trend is just good enough."""
 _FEW = 6
 """Settings up to which noisy-gp is the default; simulated with four, see docs/noise.md."""
 
@@ -233,7 +235,10 @@ def plan_search(
     if scheduler is None and not scheduler_options and space.early_terminate is not None:
         stopping = from_early_terminate(space.early_terminate, epochs, space.source)
     else:
-        stopping = SchedulerChoice(scheduler or "asha", dict(scheduler_options or {})).after(_warmup(config), epochs)
+        asked = dict(scheduler_options or {})
+        if scheduler is None and budget.trainings is not None:
+            asked = {"wrong": _WRONG, **asked}
+        stopping = SchedulerChoice(scheduler or "asha", asked).after(_warmup(config), epochs)
     stopping.build(epochs)
     stopping.check_reached(epochs)
     if stopping.name == "pbt" and "://" in place.storage:
