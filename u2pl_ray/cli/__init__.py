@@ -23,7 +23,7 @@ from u2pl_ray.cli import (
     wandb,
 )
 from u2pl_ray.cli.notice import heed_notice
-from u2pl_ray.config.errors import UserError
+from u2pl_ray.config.errors import LostError, UserError
 
 # The base class of all that is wrong with a command line; typer has click's as its own, under a private name.
 _CommandLineError: type[Any] = typer.BadParameter.__mro__[2]
@@ -109,6 +109,9 @@ def main(arguments: list[str] | None = None) -> Any:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(exit_codes.INPUT)
+    except LostError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(exit_codes.AGAIN)
     except _CommandLineError as error:
         print(f"error: {error.format_message()}", file=sys.stderr)
         sys.exit(exit_codes.INPUT)

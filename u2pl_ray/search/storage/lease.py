@@ -46,6 +46,7 @@ class Lease:
         self._mark, self._experiment, self._beat, self._stale = mark, experiment, beat, stale
         self._mine = {"id": uuid.uuid4().hex, "machine": _machine(), "process": os.getpid(), "born": _born(os.getpid())}
         self.lost = False
+        self._held = time.monotonic()
         self._beating = contextlib.ExitStack()
 
     def __enter__(self) -> "Lease":
@@ -61,6 +62,7 @@ class Lease:
         except OSError as error:
             why = error.strerror or error
             raise UserError(f"{self._experiment}: its {self._mark.name} cannot be taken ({why})") from None
+        self._held = time.monotonic()
         self._beating.enter_context(every(self._beat, self._hold, "lease"))
         return self
 
@@ -72,6 +74,10 @@ class Lease:
             owner = self._owner()
             if owner is not None and owner["id"] == self._mine["id"]:
                 self._mark.remove()
+
+    def silent(self) -> float:
+        """Return the seconds since the storage took the last beat."""
+        return time.monotonic() - self._held
 
     def held(self) -> bool:
         """Tell whether a driver holds the lease, without taking it: another driver may take it meanwhile.
@@ -154,6 +160,7 @@ class Lease:
             self.lost = True
         else:
             self._mark.touch(self._content)
+        self._held = time.monotonic()
 
 
 def _machine() -> str:
