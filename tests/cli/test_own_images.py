@@ -28,7 +28,9 @@ def photographs(folder: Path, count: int, masks: int) -> None:
             Image.fromarray(COLORS[label]).save(folder / "masks" / f"{number:03}_mask.png")
 
 
+@pytest.mark.slow
 @pytest.mark.ray
+@pytest.mark.timeout(600)
 def test_init_search_evaluate_predict(tmp_path: Path) -> None:
     photographs(tmp_path, 20, 12)
     settled = {"U2PL_RAY_STORAGE": str(tmp_path / "storage"), "WANDB_MODE": "disabled", "RAY_NUM_CPUS": "1"}

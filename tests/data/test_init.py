@@ -113,7 +113,7 @@ def test_cityscapes_tree(tmp_path: Path, kind: str) -> None:
         main(["init", str(root), "--out", str(out)])
     assert ended.value.code == 0
     config = load(str(out), [])
-    assert config.data.classes[13] == "car"
+    assert (config.data.classes[13], config.data.colors[13]) == ("car", (0, 0, 142))
     assert len(config.data.classes) == 19
     pixels = Counter(dict(enumerate(check(config).splits[0].pixels)))
     assert {index for index, count in pixels.items() if count} == {0, 1, 2, 13}

@@ -15,6 +15,11 @@ CITYSCAPES = (
     "road", "sidewalk", "building", "wall", "fence", "pole", "traffic light", "traffic sign", "vegetation", "terrain",
     "sky", "person", "rider", "car", "truck", "bus", "train", "motorcycle", "bicycle",
 )  # fmt: skip
+_CITYSCAPES_COLORS = (
+    (128, 64, 128), (244, 35, 232), (70, 70, 70), (102, 102, 156), (190, 153, 153), (153, 153, 153), (250, 170, 30),
+    (220, 220, 0), (107, 142, 35), (152, 251, 152), (70, 130, 180), (220, 20, 60), (255, 0, 0), (0, 0, 142),
+    (0, 0, 70), (0, 60, 100), (0, 80, 100), (0, 0, 230), (119, 11, 32),
+)  # fmt: skip
 _CITYSCAPES_IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)
 _VOID_NAMES = {"void", "ignore", "ignored", "unlabeled", "unlabelled", "unknown", "border", "boundary"}
 _VOC_BORDER = (224, 224, 192)
@@ -91,6 +96,8 @@ def coding_of(
             f"the masks show {len(draft.codes)} class: at least two are needed (values found: "
             f"{', '.join(str(code) for code in list(found.pixels)[:8])})"
         )
+    if classes == CITYSCAPES:
+        draft.settings["colors"] = [list(rgb) for rgb in _CITYSCAPES_COLORS]
     labels = dict.fromkeys(found.pixels, IGNORE)
     labels |= {code: label for label, code in enumerate(draft.codes) if code in labels}
     if found.palette and not draft.settings.get("label_map"):
