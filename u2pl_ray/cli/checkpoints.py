@@ -103,13 +103,15 @@ def predict(
 ) -> None:
     """Segment images: for each an overlay with a legend, and the label map, as PNGs.
 
-    Folders are searched with all below them. Images of more than 4 million pixels are seen by windows in any case. What
-    can't be read is named at the end, and the exit code is 1 then.
+    Folders are searched with all below them; at the end it says how much of them each class takes. Images of more than
+    4 million pixels are seen by windows in any case. What can't be read is named at the end, and the exit code is 1
+    then.
     """
     from u2pl_ray.cli.progress import Progress
     from u2pl_ray.train.inference import open_checkpoint
     from u2pl_ray.train.overlay import refuse_existing, write_prediction
     from u2pl_ray.train.photographs import find_photographs, predict_photograph
+    from u2pl_ray.train.tally import Tally
 
     check_network(network)
     photographs = find_photographs(images, output)
@@ -118,6 +120,7 @@ def predict(
     trained = open_checkpoint(find_checkpoint(checkpoint, trial, storage_path), (network,))
     views = with_views(trained.config, window, stride, flip, scales, average).evaluation
     failures: list[str] = []
+    tally = Tally(trained.config.data.classes)
     with Progress(len(photographs), "images") as progress:
         for photograph in photographs:
             try:
@@ -125,9 +128,12 @@ def predict(
             except UserError as error:
                 failures.append(str(error))
             else:
+                tally.add(labels)
                 for written in write_prediction(photograph.target, pixels, labels, trained.config.data):
                     say(str(written))
             progress.step()
+    for line in tally.lines() if len(photographs) > 1 else ():
+        say(line, sys.stderr)  # the paths alone are for other programs
     for failure in failures:
         say(f"error: {failure}", sys.stderr)
     if failures:
