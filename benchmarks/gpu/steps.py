@@ -62,7 +62,7 @@ def time_ours(context: Context, report: Report, problem: Problem, numerics: Nume
 
 def _ours(context: Context, report: Report, problem: Problem, numerics: Numerics, name: str) -> None:
     training = time_ours(context, report, problem, numerics, f"ours, {name}")
-    if not numerics.compiled:
+    if not numerics.compiled and not (context.miniature and numerics.bfloat16):  # see SLOW_ON_CPU
         parts = breakdown(training, 1, problem.steps // 2 or 1)
         shares = {part: round(ms, 3) for part, ms in sorted(parts.items(), key=lambda item: -item[1])}
         report.add(f"ours, {name}: losses, masks and bank", share_of_step=method_share(parts), milliseconds=shares)

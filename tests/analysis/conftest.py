@@ -46,7 +46,7 @@ def begun(tmp_path_factory: pytest.TempPathFactory) -> Experiment:
 def weighed(tmp_path_factory: pytest.TempPathFactory) -> Experiment:
     """A finished search for two things at once."""
     space = SPACE.replace("metric: {name: val/miou, goal: maximize}", TWO)
-    return run(create(tmp_path_factory.mktemp("storage"), tiny(*SETTINGS), space, trials=3, name="weighed"))
+    return run(create(tmp_path_factory.mktemp("storage"), tiny("train.epochs=2"), space, trials=3, name="weighed"))
 
 
 @pytest.fixture(scope="package")

@@ -23,7 +23,6 @@ from u2pl_ray.train.loop import Worker
 from u2pl_ray.train.session import LocalSession
 
 SETTINGS = [
-    "data.crop=64",
     "model.normalization=group",
     "optim.lr=0.05",
     "optim.head_multiplier=1",

@@ -44,9 +44,16 @@ def read(browser: Browser, file: Path, width: int) -> Reader:
     return reader
 
 
+@pytest.fixture(scope="module")
+def opened(browser: Browser, searched: Experiment, tmp_path_factory: pytest.TempPathFactory) -> dict[int, Reader]:
+    """The whole report of `searched`, by width."""
+    file = page(searched, tmp_path_factory.mktemp("report"))
+    return {width: read(browser, file, width) for width in WIDTHS}
+
+
 @pytest.mark.parametrize("width", WIDTHS)
-def test_a_search(browser: Browser, searched: Experiment, tmp_path: Path, width: int) -> None:
-    reader = read(browser, page(searched, tmp_path), width)
+def test_a_search(opened: dict[int, Reader], searched: Experiment, width: int) -> None:
+    reader = opened[width]
     drawn = reader.panels().keys()
     best = analyse(searched).best
     assert best is not None
@@ -64,10 +71,10 @@ def test_a_search(browser: Browser, searched: Experiment, tmp_path: Path, width:
 
 
 def test_it_shows_what_the_best_and_the_worst_trial_make_of_images(
-    browser: Browser, searched: Experiment, tmp_path: Path
+    opened: dict[int, Reader], searched: Experiment
 ) -> None:
     analysis = analyse(searched)
-    reader = read(browser, page(searched, tmp_path), 390)
+    reader = opened[390]
     best, *others = analysis.ranked()
     worst = min(others, key=lambda record: record.latest or 0.0)  # a stopped trial may be better than a completed one
     text = reader.page.inner_text("main")
@@ -107,13 +114,14 @@ def answer_of(experiment: Experiment) -> str:
     return f"{told.sentence} {told.doubt}"
 
 
-def test_plots_follow_the_window(browser: Browser, searched: Experiment, tmp_path: Path) -> None:
-    reader = read(browser, page(searched, tmp_path), 1280)
+def test_plots_follow_the_window(opened: dict[int, Reader]) -> None:
+    reader = opened[1280]
     plot = reader.page.locator(".panel[data-height] .main-svg").first
     wide = plot.bounding_box()
     reader.page.set_viewport_size({"width": 700, "height": 844})
     reader.page.wait_for_timeout(1000)
     narrow = plot.bounding_box()
+    reader.page.set_viewport_size({"width": 1280, "height": 844})
     assert wide is not None
     assert narrow is not None
     assert narrow["width"] < 700 < wide["width"]

@@ -1,5 +1,10 @@
-"""The way of a user, once through, in real processes: search, status, best, export, train, evaluate, predict."""
+"""The way of a user, once through: search, status, best, export, train, evaluate, predict.
 
+What trains is a real process; what only reads is called in this one.
+"""
+
+import contextlib
+import io
 import json
 import os
 import re
@@ -14,6 +19,7 @@ import pytest
 from PIL import Image
 
 from tests.train.conftest import TINY
+from u2pl_ray.cli import main
 
 SETTINGS = [*TINY, "workers=2", "train.epochs=2", "train.steps_per_epoch=1", "method.alpha.end=0.1"]
 SPACE = """
@@ -38,14 +44,28 @@ class Shell:
             "U2PL_RAY_CACHE": str(folder / "cache"),
             "WANDB_MODE": "offline",
             "RAY_NUM_CPUS": "2",
+            "RAY_worker_niceness": "0",  # or whatever else runs here starves the workers
             "OMP_NUM_THREADS": "1",
         }
 
     def __call__(self, *arguments: object) -> str:
+        """Run a verb in a process of its own; what it printed."""
         command = [sys.executable, "-m", "u2pl_ray", *(str(argument) for argument in arguments)]
         done = subprocess.run(command, cwd=self.folder, env=self.environment, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr + done.stdout
         return done.stdout
+
+    def here(self, *arguments: object) -> str:
+        """Run a verb in this process."""
+        printed = io.StringIO()
+        with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(printed):
+            for name, value in self.environment.items():
+                patch.setenv(name, value)
+            patch.chdir(self.folder)
+            with pytest.raises(SystemExit) as ended:
+                main([str(argument) for argument in arguments])
+        assert not ended.value.code, printed.getvalue()
+        return printed.getvalue()
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +79,7 @@ def shell(tmp_path_factory: pytest.TempPathFactory) -> Shell:
 def searched(shell: Shell) -> dict[str, Any]:
     said = shell("search", "quickstart", *SETTINGS, "--space", "space.yaml", "--trials", "2", "--name", "mine")
     assert "next: u2pl-ray train" in said
-    status: dict[str, Any] = json.loads(shell("status", "mine", "--json"))
+    status: dict[str, Any] = json.loads(shell.here("status", "mine", "--json"))
     return {**status, "said": said}
 
 
@@ -106,23 +126,23 @@ def test_status_has_what_the_design_lists(searched: dict[str, Any]) -> None:
 
 @pytest.mark.ray
 def test_the_best_is_exported_trained_evaluated_and_used(shell: Shell, searched: dict[str, Any]) -> None:
-    best = json.loads(shell("best", "mine", "--json"))
+    best = json.loads(shell.here("best", "mine", "--json"))
     assert best["id"] == searched["best"]
-    shell("export", "mine", "--output", "best.yaml")
+    shell.here("export", "mine", "--output", "best.yaml")
     shell("train", "best.yaml", "--name", "again")
-    again = json.loads(shell("status", "again", "--json"))["trials"][0]
+    again = json.loads(shell.here("status", "again", "--json"))["trials"][0]
     # The same configuration, seed and worker count: the same numbers, bit for bit.
     reported = {name: value for name, value in best["metrics"].items() if not name.startswith("perf/")}
     assert {name: value for name, value in again["metrics"].items() if not name.startswith("perf/")} == reported
 
-    scored = json.loads(shell("evaluate", best["checkpoint"], "--split", "val", "--json"))
+    scored = json.loads(shell.here("evaluate", best["checkpoint"], "--split", "val", "--json"))
     for name in ("val/miou", "val/teacher/miou"):
         # One process here, two workers then: networks in other batches round differently.
         assert scored["metrics"][name] == pytest.approx(best["metrics"][name], abs=2e-3)
-    assert json.loads(shell("evaluate", best["checkpoint"], "--json"))["split"] == "test"
+    assert json.loads(shell.here("evaluate", best["checkpoint"], "--json"))["split"] == "test"
 
     image = next((shell.folder / "cache").rglob("JPEGImages/test_*.png"))
-    written = shell("predict", best["checkpoint"], image, "--output", "out").split()
+    written = shell.here("predict", best["checkpoint"], image, "--output", "out").split()
     overlay, labels = (shell.folder / path for path in written)
     assert Image.open(overlay).size[0] > 64  # the picture and its legend
     assert Image.open(labels).size == (64, 64)

@@ -23,6 +23,7 @@ from u2pl_ray.search.study.trial_record import State
 
 SPACE = "parameters:\n  method.alpha.start: {min: 0.1, max: 0.5}\n"
 ENVIRONMENT = {"U2PL_RAY_STORAGE": "storage", "WANDB_MODE": "disabled", "RAY_NUM_CPUS": "2", "OMP_NUM_THREADS": "1"}
+ENVIRONMENT["RAY_worker_niceness"] = "0"  # or whatever else runs here starves the workers
 
 
 @pytest.fixture

@@ -11,6 +11,14 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
+PRELOAD = [
+    "torch._dynamo",
+    "u2pl_ray.method.objective",
+    "u2pl_ray.train.loop",
+    "segmentation_models_pytorch",
+    "albumentations",
+]
+"""What some process needs, and takes long to import; DDP needs the first."""
 TIMEOUT = 120.0
 """Seconds until processes that have not ended count as hanging."""
 
@@ -20,8 +28,9 @@ def launch(world_size: int, function: Callable[..., Any], *arguments: Any) -> li
 
     The function must be importable, and its results be tensors, numbers, strings, lists and dicts of them.
     """
+    os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
     context = multiprocessing.get_context("forkserver")  # imports once, and forks from there
-    context.set_forkserver_preload(["torch._dynamo", "u2pl_ray.method.objective"])  # DDP needs the first
+    context.set_forkserver_preload(PRELOAD)
     with tempfile.TemporaryDirectory() as folder:
         processes = [
             context.Process(target=_work, args=(rank, world_size, folder, function, arguments), daemon=True)

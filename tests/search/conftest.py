@@ -38,18 +38,34 @@ def base() -> Config:
     return overrides.validate(BASE)
 
 
-@pytest.fixture(scope="module")
-def ray_cluster() -> Iterator[None]:
-    """A local Ray with 2 CPUs whose workers can import this folder's modules."""
+_PATH = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
+
+
+@pytest.fixture(scope="package")
+def shared_ray() -> Iterator[None]:
+    """What `ray_cluster` starts is kept for the tests after it: a start takes seconds of every core."""
+    yield
     import ray
 
+    ray.shutdown()
+
+
+@pytest.fixture
+def ray_cluster(shared_ray: None) -> None:
+    """A local Ray with 2 CPUs whose workers can import this folder's modules."""
     from u2pl_ray.search.cluster.connection import connect
 
-    os.environ["PYTHONPATH"] = str(Path(__file__).parent)
+    os.environ["PYTHONPATH"] = _PATH
     os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112  or whatever else runs here starves the workers
     os.environ["RAY_NUM_CPUS"] = "2"
     connect()
-    yield
+
+
+@pytest.fixture
+def no_ray() -> None:
+    """This process is connected to no Ray: for tests that bring a cluster of their own."""
+    import ray
+
     ray.shutdown()
 
 

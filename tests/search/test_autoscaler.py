@@ -71,7 +71,7 @@ class Watch(Listener):
 
 
 @pytest.fixture
-def head(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+def head(monkeypatch: pytest.MonkeyPatch, no_ray: None) -> Iterator[Any]:
     """A node with room for the trials' own processes, and for no worker."""
     from ray.cluster_utils import Cluster
 

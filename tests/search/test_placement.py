@@ -17,7 +17,7 @@ pytestmark = pytest.mark.ray
 
 
 @pytest.fixture
-def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+def cluster(monkeypatch: pytest.MonkeyPatch, no_ray: None) -> Iterator[Any]:
     """A node of one CPU, to which this process is connected."""
     import ray
     from ray.cluster_utils import Cluster
@@ -25,6 +25,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     from u2pl_ray.search.cluster.connection import connect
 
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]))
+    monkeypatch.setenv("RAY_worker_niceness", "0")
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
     monkeypatch.setenv("RAY_ADDRESS", cluster.address)
     connect()
@@ -60,12 +61,12 @@ def test_trials_that_outnumber_the_slots_all_run_and_use_a_node_that_joins(
 ) -> None:
     import ray
 
-    plan = plan_search(base, space, name="a", trials=6, storage_path=tmp_path, trainer="fake_training:build_torch")
+    plan = plan_search(base, space, name="a", trials=4, storage_path=tmp_path, trainer="fake_training:build_torch")
     assert plan.fit.concurrent == 1
     watch = Watch(cluster)
     summary = plan.create().run([watch])
     assert summary.finished
-    assert len(summary.trials) == 6
+    assert len(summary.trials) == 4
     assert {record.state for record in summary.trials} <= {State.COMPLETED, State.STOPPED}
     assert watch.most == [1, 2]
     assert [note.partition(";")[0] for note in watch.notes] == ["trials at once: 1 -> 2"]

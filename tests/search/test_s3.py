@@ -134,7 +134,7 @@ class Outage(Listener):
 
 @pytest.mark.slow
 def test_a_training_waits_until_the_store_takes_its_checkpoint(
-    tmp_path: Path, bucket: str, base: Config, space: Space, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, bucket: str, base: Config, space: Space, monkeypatch: pytest.MonkeyPatch, no_ray: None
 ) -> None:
     import ray
 

@@ -192,10 +192,15 @@ print("finished", experiment.run([Talk()]).finished, flush=True)
 def test_interrupted_and_continued(
     tmp_path: Path, base: Config, space: Space, concurrent: int, trials: int, moments: dict[str, signal.Signals]
 ) -> None:
-    """Signals to a search's driver; one trial at a time it ends as the same search as one never interrupted."""
+    """Signals to a search's driver; one trial at a time it ends as the same search as one never interrupted.
+
+    The drivers join the cluster that is there; those that bring their own are in test_s3.py and test_wandb.py.
+    """
+    import ray
+
     (tmp_path / "space.yaml").write_text(space.text)
     (tmp_path / "base.yaml").write_text(overrides.dump(base))
-    environment = {**os.environ, "FAKE_EPOCH_SECONDS": "0.05"}
+    environment = {**os.environ, "RAY_ADDRESS": ray.get_runtime_context().gcs_address}
     for moment, kind in {**moments, "never": None}.items():
         command = [sys.executable, "-W", "ignore", "-c", DRIVER, str(tmp_path), str(concurrent), str(trials)]
         driver = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)

@@ -1,5 +1,6 @@
 """Every draw is a function of seed, name, step and image: switching a part off changes no other draw."""
 
+import functools
 from typing import Any
 
 import pytest
@@ -10,6 +11,12 @@ from u2pl_ray.train.loop import Worker
 from u2pl_ray.train.session import LocalSession
 
 DROPOUT = ["model.dropout=0.3"]  # DeepLabV3Plus has its own, 0.5, element by element
+
+
+@functools.cache
+def trained(*overrides: str) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """What `train` gives, once."""
+    return train(*overrides)
 
 
 def train(*overrides: str) -> tuple[list[dict[str, Any]], dict[str, Any]]:
@@ -23,8 +30,8 @@ def train(*overrides: str) -> tuple[list[dict[str, Any]], dict[str, Any]]:
 def test_u2pl_without_its_term_is_pseudo_label_bit_for_bit(normalization: str) -> None:
     """Though it has a representation head with dropout, a memory bank and its diagnostics."""
     common = [f"model.normalization={normalization}", "method.alpha.start=0.3"]
-    plain, without = train(*common, "method.name=pseudo_label")
-    zero, state = train(*common, "method.name=u2pl", "method.contrastive.weight=0")
+    plain, without = trained(*common, "method.name=pseudo_label")
+    zero, state = trained(*common, "method.name=u2pl", "method.contrastive.weight=0")
     assert len(plain) == 3
     for mine, other in zip(plain, zero, strict=True):
         shared = without_timing(mine)
@@ -42,13 +49,17 @@ def test_u2pl_without_its_term_is_pseudo_label_bit_for_bit(normalization: str) -
 
 
 def test_the_term_has_an_effect_on_the_same_draws() -> None:
-    _, zero = train("method.contrastive.weight=0")
-    _, some = train("method.contrastive.weight=0.1")
+    common = ["model.normalization=batch", "method.alpha.start=0.3", "method.name=u2pl"]
+    _, zero = trained(*common, "method.contrastive.weight=0")
+    _, some = trained(*common)
     assert any(not torch.equal(some["student"][name], value) for name, value in zero["student"].items())
 
 
 def test_supervised_epochs_are_the_same_for_every_method() -> None:
-    ends = [train(f"method.name={name}", "train.epochs=2")[0][0] for name in ("supervised", "pseudo_label", "u2pl")]
+    names = ("supervised", "pseudo_label", "u2pl")
+    ends = [
+        trained("model.normalization=batch", "method.alpha.start=0.3", f"method.name={name}")[0][0] for name in names
+    ]
     assert without_timing(ends[0]) == without_timing(ends[1])
     assert ends[2]["val/miou"] == ends[0]["val/miou"]
     assert ends[2]["train/loss/supervised"] == ends[0]["train/loss/supervised"]

@@ -16,6 +16,7 @@ from u2pl_ray.train.loop import Worker
 from u2pl_ray.train.session import LocalSession
 
 CPU = torch.device("cpu")
+FIRST_STEP = ["method.warmup_epochs=0", "train.epochs=1", "train.steps_per_epoch=1"]
 
 
 def train(config: Config, folder: Path | None = None, reported: int = 0) -> tuple[Worker, list[dict[str, Any]]]:
@@ -42,6 +43,12 @@ def assert_same_state(one: dict[str, Any], other: dict[str, Any]) -> None:
             continue
         same = torch.equal(value, right[path]) if isinstance(value, torch.Tensor) else value == right[path]
         assert same, path
+
+
+@pytest.fixture(scope="module")
+def whole() -> tuple[Worker, list[dict[str, Any]]]:
+    """The training of `tiny()`, never stopped."""
+    return train(tiny())
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -85,21 +92,23 @@ def test_the_oracle_is_refused_where_an_image_has_no_label(tmp_path: Path) -> No
             start()
 
 
-def test_two_runs_are_bit_identical() -> None:
-    (one, first), (two, second) = train(tiny()), train(tiny())
+def test_two_runs_are_bit_identical(whole: tuple[Worker, list[dict[str, Any]]]) -> None:
+    (one, first), (two, second) = whole, train(tiny())
     assert [without_timing(report) for report in first] == [without_timing(report) for report in second]
     assert_same_state(one.state(), two.state())
 
 
 def test_another_seed_is_another_training() -> None:
-    _, first = train(tiny("train.epochs=2"))
-    _, second = train(tiny("train.epochs=2", "seed=1"))
-    assert first[-1]["train/loss/total"] != second[-1]["train/loss/total"]
+    _, (first,) = train(tiny(*FIRST_STEP))
+    _, (second,) = train(tiny(*FIRST_STEP, "seed=1"))
+    assert first["train/loss/total"] != second["train/loss/total"]
 
 
 @pytest.mark.parametrize("stop_after", [1, 2])
-def test_continued_equals_never_stopped(tmp_path: Path, stop_after: int) -> None:
-    whole, reports = train(tiny())
+def test_continued_equals_never_stopped(
+    tmp_path: Path, whole: tuple[Worker, list[dict[str, Any]]], stop_after: int
+) -> None:
+    never_stopped, reports = whole
 
     class Stopped(Exception):
         pass
@@ -115,17 +124,14 @@ def test_continued_equals_never_stopped(tmp_path: Path, stop_after: int) -> None
         Worker(tiny(), LocalSession(tmp_path, stop), CPU).run()
     continued, rest = train(tiny(), tmp_path, reported=stop_after)
     assert [without_timing(r) for r in seen + rest] == [without_timing(r) for r in reports]
-    assert_same_state(continued.state(), whole.state())
+    assert_same_state(continued.state(), never_stopped.state())
 
 
-def test_epochs_the_caller_missed_are_reported_again_without_training(tmp_path: Path) -> None:
+def test_its_folder(tmp_path: Path) -> None:
+    """Epochs the caller missed are reported again without training; old checkpoints go; weights_only reads the rest."""
     _, reports = train(tiny(), tmp_path)
     _, again = train(tiny(), tmp_path, reported=1)
     assert [without_timing(r) for r in again] == [without_timing(r) for r in reports[1:]]
-
-
-def test_checkpoint_is_loaded_with_weights_only_and_old_ones_go(tmp_path: Path) -> None:
-    train(tiny(), tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["epoch_00002", "epoch_00003"]
     state = torch.load(folder_of(tmp_path, 3) / checkpoint.FILE, weights_only=True)
     assert state["epochs_done"] == 3
@@ -144,9 +150,6 @@ def test_learning_rates_follow_the_polynomial() -> None:
     expected = [0.01 * (1 - done / total) ** 0.9 for done in (2, 4, 6)]
     assert [report["train/lr"] for report in reports] == pytest.approx(expected)
     assert [group["initial_lr"] for group in worker.optimizer.param_groups] == pytest.approx([0.01, 0.1])
-
-
-FIRST_STEP = ["method.warmup_epochs=0", "train.epochs=1", "train.steps_per_epoch=1"]
 
 
 @pytest.mark.parametrize(

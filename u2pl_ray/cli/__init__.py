@@ -12,6 +12,7 @@ from u2pl_ray.cli import (
     checkpoints,
     continuing,
     data,
+    ending,
     exit_codes,
     init,
     machine,
@@ -51,6 +52,7 @@ _VERBS: tuple[tuple[Callable[..., None], str | None], ...] = (
     (continuing.resume, None),
     (continuing.extend, None),
     (continuing.confirm, None),
+    (ending.stop, None),
     (results.list_experiments, "list"),
     (results.status, None),
     (results.report, None),
@@ -59,6 +61,7 @@ _VERBS: tuple[tuple[Callable[..., None], str | None], ...] = (
     (results.export, None),
     (checkpoints.evaluate, None),
     (checkpoints.predict, None),
+    (ending.delete, None),
     (machine.doctor, None),
     (settings.settings, None),
 )

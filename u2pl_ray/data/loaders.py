@@ -238,7 +238,7 @@ class _TrainingDataset(Dataset[Sample | UserError]):
             return error
         # A second plane, 0 all over the image, goes through the same transforms: it is 255 where they padded.
         planes = np.stack([label, np.zeros_like(label)], axis=2)
-        pixels, planes_out = self._augment(image, planes, draw.seed)
+        pixels, planes_out = self._augment(image, planes, draw.seed, draw.stream == "labeled")
         return draw.stream, pixels, planes_out[..., 0].contiguous(), planes_out[..., 1] != IGNORE
 
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from u2pl_ray.config.schema import IGNORE, DataConfig
+from u2pl_ray.rng import derived_seed
 
 # One image is too small to share over threads, and OpenCV's pool does not survive the fork of loader processes.
 cv2.setNumThreads(0)
@@ -33,8 +34,6 @@ class WeakAugmentation:
         os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
         import albumentations
 
-        from u2pl_ray.data.crop import Crop
-
         data = self._data
         return albumentations.Compose(
             [
@@ -45,19 +44,26 @@ class WeakAugmentation:
                     mask_interpolation=cv2.INTER_NEAREST_EXACT,
                     p=1.0,
                 ),
-                Crop(data.crop, self._fill),
+                self._crop,
                 albumentations.HorizontalFlip(p=data.flip),
                 albumentations.Normalize(data.mean, data.std, self._most),
             ]
         )
 
-    def __call__(self, image: np.ndarray, label: np.ndarray, seed: int) -> tuple[Tensor, Tensor]:
+    @cached_property
+    def _crop(self) -> Any:
+        from u2pl_ray.data.crop import Crop
+
+        return Crop(self._data.crop, self._fill, [self._data.classes.index(name) for name in self._data.rare_classes])
+
+    def __call__(self, image: np.ndarray, label: np.ndarray, seed: int, labeled: bool = False) -> tuple[Tensor, Tensor]:
         """Augment one image; the draws depend on `seed` alone.
 
         Args:
             image: [h, w, channels] as `read_image` gives it.
             label: uint8 [h, w], or [h, w, n] planes that share its fate.
             seed: of this draw.
+            labeled: place a share `data.rare_crops` of the crops on rare classes.
 
         Returns:
             float32 [channels, crop, crop] normalised, uint8 [crop, crop] (or [crop, crop, n]).
@@ -69,9 +75,15 @@ class WeakAugmentation:
             size = max(int(least), image.shape[0]), max(int(least), image.shape[1])
             image, label = _enlarged(image, size, self._fill), _enlarged(label, size, IGNORE)
         self._pipeline.set_random_state(np.random.default_rng(seed), random.Random(seed))
+        self._crop.draws = self._rare_draws(seed) if labeled and self._data.rare_crops else None
         out = self._pipeline(image=image, mask=label)
         pixels = np.ascontiguousarray(out["image"].transpose(2, 0, 1))
         return torch.from_numpy(pixels), torch.from_numpy(np.ascontiguousarray(out["mask"]))
+
+    def _rare_draws(self, seed: int) -> np.random.Generator | None:
+        """Return what places a crop on a rare class, a stream of its own; None for the share that stays random."""
+        draws = np.random.default_rng(derived_seed(seed, 0, "rare crop"))
+        return draws if draws.random() < self._data.rare_crops else None
 
 
 def normalise(image: np.ndarray, data: DataConfig) -> Tensor:

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import platform
+import signal
 import time
 import uuid
 from pathlib import Path
@@ -92,6 +93,26 @@ class Lease:
         if owner["machine"] == self._mine["machine"]:
             return _born(owner["process"]) == owner["born"]
         return time.time() - self._mark.touched() < self._stale
+
+    def interrupt(self) -> int:
+        """Ask the owner to stop, as Ctrl-C would, and return its process id.
+
+        Raises:
+            UserError: there is no owner, or it is on another machine or another user's.
+        """
+        owner = self._owner() if self.held() else None
+        if owner is None:
+            raise UserError(f"{self._experiment}: nobody runs it")
+        if owner["machine"] != self._mine["machine"]:
+            raise UserError(
+                f"{self._experiment}: is being run on another machine: stop it there (Ctrl-C, or its queue's command)"
+            )
+        process: int = owner["process"]
+        try:
+            os.kill(process, signal.SIGTERM)
+        except OSError as error:
+            raise UserError(f"{self._experiment}: process {process} can't be stopped ({error.strerror})") from None
+        return process
 
     def _refuse_or_outlive(self, owner: dict[str, Any]) -> None:
         """Wait until the owner is gone.

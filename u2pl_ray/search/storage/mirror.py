@@ -99,6 +99,10 @@ class Mirror:
         """See `Place`."""
         return self._lease_of().held()
 
+    def interrupt(self) -> int:
+        """See `Place`."""
+        return self._lease_of().interrupt()
+
     def silent(self) -> float:
         """See `Place`."""
         return 0.0 if self._lease is None else self._lease.silent()

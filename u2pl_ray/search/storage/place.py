@@ -56,6 +56,13 @@ class Place(Protocol):
     def running(self) -> bool:
         """Return whether a driver works on the experiment at this moment."""
 
+    def interrupt(self) -> int:
+        """Ask the driver, if it runs on this machine, to stop as Ctrl-C would; return its process id.
+
+        Raises:
+            UserError: nobody runs the experiment, or somebody out of reach.
+        """
+
     def silent(self) -> float:
         """Return the seconds for which the storage has not answered this driver, which holds a `session`; else 0."""
 
@@ -101,6 +108,10 @@ class Folder:
     def running(self) -> bool:
         """See `Place`."""
         return self._lease_of().held()
+
+    def interrupt(self) -> int:
+        """See `Place`."""
+        return self._lease_of().interrupt()
 
     def silent(self) -> float:
         """See `Place`."""

@@ -17,6 +17,7 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from u2pl_ray.config.errors import UserError
+from u2pl_ray.search.samplers.noisy_gp import NoisyGPSampler
 from u2pl_ray.search.samplers.registry import SamplerChoice
 from u2pl_ray.search.samplers.visible_trials import INFEASIBLE, shown
 from u2pl_ray.search.space.space import Space
@@ -28,6 +29,7 @@ from u2pl_ray.search.study.trial_file import TrialFile
 from u2pl_ray.search.study.trial_record import FORK, Fork, State, TrialRecord, trial_id
 
 _FIXED = "fixed_params"  # where Optuna keeps the settings of a queued trial
+_INHERITED = "inherited"
 
 
 class TrialStudy:
@@ -133,6 +135,7 @@ class TrialStudy:
             distributions={path: self.space.distributions[path] for path in params},
         )
         notes = {"note": file.note, "retries": file.retries, FORK: file.fork, COMPANION: file.companion}
+        notes |= {_INHERITED: file.inherited or None}
         return self._enter(
             proposal, TrialState.RUNNING, {name: value for name, value in notes.items() if value not in ("", None)}
         )
@@ -144,6 +147,17 @@ class TrialStudy:
                 self.take(trial.number)
                 return self.complete_proposal(trial.number)
         return None
+
+    def inherit(self, number: int, epochs: int) -> None:
+        """Note that a running trial goes on from another one's first epochs.
+
+        Args:
+            number: of the trial.
+            epochs: how many it does not train itself.
+        """
+        trial = self._trial(number)
+        if trial.state == TrialState.RUNNING and trial.user_attrs.get(_INHERITED) != epochs:
+            self._storage.set_trial_user_attr(trial._trial_id, _INHERITED, epochs)
 
     def take(self, number: int) -> None:
         """Write to the study that this driver runs the trial from now on."""
@@ -193,6 +207,8 @@ class TrialStudy:
             fixed: settings that are given, as the study stores them.
         """
         sampler = self.sampler.build(number)
+        if isinstance(sampler, NoisyGPSampler):
+            sampler.prepare(self.space.distributions, self.space.beliefs)
         copy = optuna.create_study(directions=self.study.directions, sampler=sampler, pruner=optuna.pruners.NopPruner())
         others = [*self.earlier, *(trial for trial in competing(self._trials()) if trial.number != number)]
         copy.add_trials(shown(others, self.space.distributions, self.sampler.name, self.study.directions))
@@ -369,6 +385,7 @@ class TrialStudy:
             driver=trial.user_attrs.get("driver", ""),
             companion=Companion.read(trial.user_attrs.get(COMPANION)),
             retries=trial.user_attrs.get("retries"),
+            inherited=trial.user_attrs.get(_INHERITED, 0),
             started=trial.datetime_start,
             finished=trial.datetime_complete,
         )
