@@ -19,7 +19,7 @@ from tests.cluster.test_joined import SMALL
 from tests.cluster.tiny import EPOCHS, write_files
 from tests.search.s3 import SETTINGS
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1500)]
 
 TASK = yaml.safe_load((ROOT / "launch" / "skypilot" / "search.yaml").read_text())
 TOKEN = "5" * 64
@@ -43,7 +43,7 @@ class Machines:
         for rank, host in enumerate(self.hosts):
             _install(host, start_cluster)
             variables = {"SKYPILOT_NODE_RANK": str(rank), "SKYPILOT_NODE_IPS": addresses, "SKYPILOT_NUM_NODES": "2",
-                         "SKYPILOT_NUM_GPUS_PER_NODE": "0", "RAY_NUM_CPUS": "1"}  # fmt: skip
+                         "SKYPILOT_NUM_GPUS_PER_NODE": "0", "RAY_CMD": "ray1"}  # fmt: skip
             self.jobs.append(host.start(["bash", "-c", TASK["run"]], "run.log", **environment, **variables, **SMALL))
 
     def lose(self) -> None:
@@ -58,6 +58,8 @@ def _install(host: Host, start_cluster: str) -> None:
     files = {
         "u2pl/bin/activate": f'export PATH="$HOME/bin:{Path(sys.executable).parent}:$PATH"\n',
         "bin/uv": "#!/bin/sh\nexit 0\n",
+        # Room for one worker on each machine, so that every training spans both.
+        "bin/ray1": '#!/bin/sh\nif [ "$1" = start ]; then exec ray "$@" --num-cpus=1; fi\nexec ray "$@"\n',
         "sky_templates/ray/start_cluster": start_cluster,
     }
     for name, content in files.items():
@@ -113,17 +115,19 @@ def test_new_machines_go_on_from_the_bucket(tmp_path: Path, start_cluster: str) 
             return dict(json.loads(store.run(asked, 60, True, **settings).stdout))
 
         first = Machines(network, ("a0", "a1"), start_cluster, **environment)
-        wait_for("two epochs", lambda: "0000 epoch 2/" in first.jobs[0].said(), 200, first.jobs[0])
+        wait_for("two epochs", lambda: "0000 epoch 2/" in first.jobs[0].said(), 400, first.jobs[0])
         first.lose()
-        (trial,) = stands()["trials"]
-        assert 2 <= trial["epochs"] < EPOCHS
+        before = {trial["id"]: trial["epochs"] for trial in stands()["trials"]}
+        assert 2 <= before["0000"] < EPOCHS
 
         second = Machines(network, ("b0", "b1"), start_cluster, **environment)
-        assert second.jobs[0].wait(250) == 0, second.jobs[0].said()
+        assert second.jobs[0].wait(500) == 0, second.jobs[0].said()
         assert "SkyPilot" not in second.jobs[0].said()
         # The other machine waited for the first, and ends by itself.
         assert second.jobs[1].wait(60) == 0, second.jobs[1].said()
         ended = stands()["trials"]
-        assert [(each["state"], each["epochs"]) for each in ended] == [("COMPLETED", EPOCHS)] * TRIALS
+        assert [each["state"] for each in ended if not each.get("companion")].count("COMPLETED") == TRIALS
+        assert {each["epochs"] for each in ended if each["state"] == "COMPLETED"} == {EPOCHS}
         # The unfinished epoch at most was trained again.
-        assert f"0000 epoch {trial['epochs']}/" not in second.jobs[0].said()
+        for trial, epochs in before.items():
+            assert not [done for done in range(1, epochs + 1) if f"{trial} epoch {done}/" in second.jobs[0].said()]

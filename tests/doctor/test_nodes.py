@@ -132,6 +132,6 @@ def test_two_nodes(two_nodes: None, voc: Folder, tmp_path: Path) -> None:
 
     file = tmp_path / "file"
     file.touch()
-    found = [line for well, line in examine_nodes(str(file), None) if well is False]
-    assert len(found) == 2
-    assert all(f"cannot write to {file}: NotADirectoryError" in line for line in found)
+    wrong = [line for well, line in examine_nodes(str(file), None) if well is False]
+    assert len(wrong) == 2
+    assert all(f"cannot write to {file}: NotADirectoryError" in line for line in wrong)

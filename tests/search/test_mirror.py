@@ -181,7 +181,7 @@ def test_a_driver_that_was_taken_for_dead_stops(storage: str, base: Config, spac
 @pytest.mark.parametrize(
     ("uri", "words"),
     [
-        ("s3://no-such-bucket/x", "NO_SUCH_BUCKET"),
+        ("s3://no-such-bucket/x", "there is no such bucket"),
         ("s3://key:secret@bucket/x", "holds credentials"),
         ("s3://bucket/x?region=here", "options are not part of it"),
         ("nonsense://bucket/x", "nonsense"),
@@ -248,7 +248,7 @@ def test_a_path_is_a_folder(tmp_path: Path) -> None:
 
 
 def test_planning_asks_the_store(bucket: str, base: Config, space: Space) -> None:
-    with pytest.raises(UserError, match="NO_SUCH_BUCKET"):
+    with pytest.raises(UserError, match="there is no such bucket"):
         plan.plan_search(base, space, name="a", trials=1, storage_path="s3://no-such-bucket/x")
 
 
