@@ -113,7 +113,7 @@ def reference(root: Path, checkout: Path) -> Callable[[int], int]:
         root: of the images.
         checkout: of the published implementation.
     """
-    collections.Iterable = collections.abc.Iterable  # type: ignore[attr-defined]  gone since Python 3.10
+    vars(collections)["Iterable"] = collections.abc.Iterable  # gone since Python 3.10
     for name, folder in (("u2pl", checkout / "u2pl"), ("u2pl.dataset", checkout / "u2pl/dataset")):
         package = types.ModuleType(name)  # without what their __init__ imports
         package.__path__ = [str(folder)]

@@ -96,7 +96,7 @@ class TrainingBatches:
         )
         processes = config.data.loader_workers
         self._loader: DataLoader[TrainingBatch | UserError] = DataLoader(
-            _TrainingDataset(config, labeled, unlabeled),  # type: ignore[arg-type]
+            _TrainingDataset(config, labeled, unlabeled),
             batch_sampler=self._sampler,
             collate_fn=_as_is,
             num_workers=processes,
