@@ -22,7 +22,7 @@ _ALONE = ("setpriv", "--pdeathsig", "KILL", "unshare", "--net", "--mount", "--pi
 _INIT = """
 set -e
 hostname "$1"; ip link set lo up
-mkdir -p /tmp/ray; mount --bind "$2/ray" /tmp/ray; mount -t tmpfs -o size=1g tmpfs /dev/shm
+mkdir -p /tmp/ray; mount --bind "$2/ray" /tmp/ray; mount -t tmpfs -o size=2g tmpfs /dev/shm
 if [ -f "$2/../hosts" ]; then mount --bind "$2/../hosts" /etc/hosts; fi
 echo up
 while :; do sleep 1000; done

@@ -31,7 +31,7 @@ SlurmdParameters=config_overrides
 MpiDefault=none
 ReturnToService=2
 SlurmdTimeout=20
-KillWait=10
+KillWait=30
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
 SchedulerParameters=batch_sched_delay=1,sched_interval=5,bf_interval=5

@@ -16,7 +16,7 @@ from tests.cluster.tiny import EPOCHS, epochs_on_record, outcome, write_files
 
 pytestmark = [
     pytest.mark.cluster,
-    pytest.mark.timeout(580),
+    pytest.mark.timeout(1500),
     pytest.mark.skipif(bool(missing()), reason=missing()),
 ]
 
@@ -45,17 +45,8 @@ class Site:
 
     def submit(self, storage: str, *options: str) -> str:
         """Submit the search; return the job's id."""
-        search = [
-            "my.yaml",
-            "--space",
-            "space.yaml",
-            "--trials",
-            str(TRIALS),
-            "--name",
-            "mine",
-            "--storage-path",
-            storage,
-        ]
+        search = ["my.yaml", "--space", "space.yaml", "--trials", str(TRIALS), "--baseline", "none"]
+        search += ["--scheduler", "none", "--name", "mine", "--storage-path", storage]
         environment = {"VENV": sys.prefix, "RAY_worker_niceness": "0", "U2PL_RAY_CACHE": str(self.shared / "cache")}
         options = (f"--chdir={self.shared}", *options)
         return self.slurm.submit(*options, self.shared / "search.sbatch", *search, **environment)
@@ -69,7 +60,7 @@ class Site:
         """Return how many epochs of all trials are on record."""
         return sum(epochs_on_record(self.shared / storage / "mine").values())
 
-    def wait(self, job: str, state: str, seconds: float = 150) -> None:
+    def wait(self, job: str, state: str, seconds: float = 400) -> None:
         """Wait until a job's state begins with `state`."""
         try:
             wait_for(f"job {job} {state}", lambda: self.slurm.state(job).startswith(state), seconds)
@@ -80,9 +71,14 @@ class Site:
         """Wait until the search has so many more epochs on record."""
         want = self.done(storage) + more
         try:
-            wait_for(f"{more} epochs", lambda: self.done(storage) >= want, 150)
+            wait_for(f"{more} epochs", lambda: self.done(storage) >= want or self.failed(job), 300)
+            assert not self.failed(job), "it ended before"
         except AssertionError as error:
             raise AssertionError(f"{error} job is {self.slurm.state(job)}: {self.log(job)[-3000:]}") from None
+
+    def failed(self, job: str) -> bool:
+        """Tell whether a job has failed."""
+        return self.slurm.state(job).startswith("FAILED")
 
 
 @pytest.fixture(scope="module")
@@ -134,3 +130,16 @@ def test_a_finished_search_submitted_again_ends_at_once(site: Site, undisturbed:
     job = site.submit("undisturbed")
     site.wait(job, "COMPLETED 0 0:0")
     assert "mine: is finished" in site.log(job)
+
+
+def test_where_requeue_is_refused_the_job_submits_itself_again(site: Site) -> None:
+    job = site.submit("again", "--no-requeue")
+    site.wait_epochs(job, "again", 1)
+    site.slurm.ask("scancel", "--batch", "--signal=USR1", job)
+    site.wait(job, "FAILED 0 75:0")
+    (other,) = site.slurm.ask("squeue", "--noheader", "--format=%i").split()
+    assert other != job
+    site.wait_epochs(other, "again", 1)
+    assert "0000 continues after epoch" in site.log(other)
+    site.slurm.ask("scancel", other)
+    site.wait(other, "CANCELLED")

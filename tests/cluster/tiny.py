@@ -21,7 +21,7 @@ def write_files(folder: Path, steps: int = 8) -> None:
     """
     config = yaml.safe_load(CONFIG)
     config["workers"] = 2
-    config["train"] |= {"epochs": EPOCHS, "steps_per_epoch": steps}
+    config["train"] |= {"epochs": EPOCHS, "steps_per_epoch": steps, "unlabeled_batch_size": 4}  # pairs for CutMix
     config["tracking"] = {"wandb": "offline"}
     (folder / "my.yaml").write_text(yaml.safe_dump(config))
     space = yaml.safe_load(SPACE)

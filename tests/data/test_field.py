@@ -5,6 +5,7 @@ import unicodedata
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 from pydantic import ValidationError
 from voc_folder import Folder, refused
@@ -139,6 +140,19 @@ def test_jpeg_masks_are_refused_whatever_their_name(folder: Folder) -> None:
         read_label(folder.label("l0"), 3)
 
 
+@pytest.mark.parametrize("line", ["l0", "JPEGImages/l0.png", "JPEGImages/l0.png SegmentationClass/l0.jpg"])
+def test_jpeg_masks_are_refused_whatever_the_list_says(folder: Folder, line: str) -> None:
+    folder.label("l0").rename(folder.root / "kept.png")
+    jpeg = folder.label("l0").with_suffix(".jpg")
+    Image.fromarray(np.zeros((40, 50), np.uint8)).save(jpeg)
+    folder.split("labeled.txt", [line, "l1"])
+    with refused(str(jpeg), "JPEG", "save it as PNG"):
+        check(folder.config())
+    folder.split("labeled.txt", ["l1"])
+    folder.split("unlabeled.txt", ["l0", "u1"])
+    check(folder.config())  # an unlabeled image needs no mask
+
+
 def test_tiff_masks_of_any_depth(folder: Folder) -> None:
     truth = read_label(folder.label("l0"), 3)
     path = folder.label("l0").with_suffix(".TIF")
@@ -148,6 +162,27 @@ def test_tiff_masks_of_any_depth(folder: Folder) -> None:
     Image.fromarray(np.where(truth == 255, -1, truth.astype(np.int32)).astype(np.int32)).save(path, "TIFF")
     with refused(str(path), "-1", "negative"):  # it used to be class 0
         read_label(path, 3)
+
+
+def test_relative_weights_belong_to_the_folder_of_the_config(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    here = folder.root.parent
+    config = here / "mine.yaml"
+    monkeypatch.chdir(folder.root)
+    for given, expected in (
+        ("nets/a.pth", f"{here}/nets/a.pth"),
+        ("a.safetensors", f"{here}/a.safetensors"),
+        ("/elsewhere/a.pth", "/elsewhere/a.pth"),
+        ("~/a.pth", "~/a.pth"),
+        ("imagenet", "imagenet"),
+        ("package", "package"),
+        (None, None),
+    ):
+        config.write_text(yaml.safe_dump({"model": {"encoder_weights": given}}))
+        assert load(config).model.encoder_weights == expected
+    config.write_text("model: {encoder: 'tu-local-dir:nets/a'}\n")
+    assert load(config).model.encoder == f"tu-local-dir:{here}/nets/a"
+    # on the command line they belong to where it is typed
+    assert load(config, ["model.encoder_weights=b.pth"]).model.encoder_weights == "b.pth"
 
 
 def test_relative_paths_belong_to_the_folder_of_the_config(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:

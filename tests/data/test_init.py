@@ -10,6 +10,7 @@ import pytest
 import torch
 import yaml
 from PIL import Image
+from plain_folder import SIDE, TINY, label, mask, picture, train_two_steps, written
 from voc_folder import refused
 
 from u2pl_ray.cli import main
@@ -21,55 +22,11 @@ from u2pl_ray.data.voc import open_split, read_item
 from u2pl_ray.train.loop import Worker
 from u2pl_ray.train.session import LocalSession
 
-SIDE = 64
 CAMVID = Path(__file__).parents[3] / "shared" / "data" / "camvid_240"
-TINY = ["data.crop=32", "train.batch_size=2", "train.unlabeled_batch_size=2", "train.steps_per_epoch=1"]
-TINY += ["train.epochs=2", "method.warmup_epochs=1", "tracking.images=0"]
-
-
-def picture(path: Path, seed: int) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    noise = np.random.default_rng(seed).integers(0, 256, (SIDE, SIDE, 3)).astype(np.uint8)
-    Image.fromarray(noise).save(path)
-
-
-def label(seed: int, classes: int) -> np.ndarray:
-    """Blocks of all classes, uint8 [SIDE, SIDE]."""
-    blocks = np.random.default_rng(seed).permutation(np.arange(64) % classes).reshape(8, 8)
-    return np.kron(blocks, np.ones((SIDE // 8, SIDE // 8))).astype(np.uint8)
-
-
-def mask(path: Path, values: np.ndarray) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(values).save(path)
 
 
 def snapshot(folder: Path) -> dict[str, float]:
     return {str(path): path.stat().st_mtime_ns for path in folder.rglob("*")}
-
-
-def written(tmp_path: Path, *arguments: str) -> Config:
-    """The resolved configuration that `init` writes, looked over by `data check`, and after two steps of training."""
-    out = tmp_path / "out" / "mine.yaml"
-    with pytest.raises(SystemExit) as ended:
-        main(["init", *arguments, "--out", str(out)])
-    assert ended.value.code == 0
-    with pytest.raises(SystemExit) as ended:
-        main(["data", "check", str(out)])
-    assert ended.value.code == 0
-    config = load(str(out), [])
-    assert not [line for line in check(config).warnings if "data.test" not in line]
-    train_two_steps(out)
-    return config
-
-
-def train_two_steps(out: Path) -> None:
-    reports: list[dict[str, float]] = []
-    Worker(load(str(out), TINY), LocalSession(on_report=reports.append), torch.device("cpu")).run()
-    assert len(reports) == 2
-    assert np.isfinite(reports[-1]["train/loss/supervised"])
-    if load(str(out), []).method.name == "u2pl":
-        assert np.isfinite(reports[-1]["train/loss/contrastive"])
 
 
 def sizes(config: Config) -> dict[str, int]:
@@ -88,7 +45,11 @@ def test_folder_pair_with_colours(tmp_path: Path, capsys: pytest.CaptureFixture[
     before = snapshot(tmp_path / "set")
     config = written(tmp_path, str(tmp_path / "set" / "photos"))
     assert snapshot(tmp_path / "set") == before
-    assert sizes(config) == {"labeled": 8, "unlabeled": 18, "val": 2, "test": 2}
+    # two of six scenes are evaluated: their unlabeled images, three each, are left out
+    assert sizes(config) == {"labeled": 8, "unlabeled": 12, "val": 2, "test": 2}
+    towns = {name: {Path(item.id).parent for item in open_split(config.data, name, name != "unlabeled")}
+             for name in ("labeled", "unlabeled", "val", "test")}  # fmt: skip
+    assert not (towns["labeled"] | towns["unlabeled"]) & (towns["val"] | towns["test"])
     assert config.data.colors == ((0, 0, 0), (0, 0, 255), (128, 64, 128), (250, 170, 30))
     assert config.data.classes == ("black", "blue", "color_804080", "color_faaa1e")
     item = open_split(config.data, "val")[0]
@@ -102,7 +63,13 @@ def test_folder_pair_with_colours(tmp_path: Path, capsys: pytest.CaptureFixture[
     decoded = np.array(config.data.colors, np.uint8)[read_item(item, 4, config.data)[1]]
     assert np.array_equal(decoded, np.asarray(Image.open(item.label)))
     said = capsys.readouterr().out
-    for words in ("30 images, 12 with masks", "--ignore 0,0,0", "next: u2pl-ray data check", "every class stays"):
+    for words in (
+        "30 images, 12 with masks",
+        "--ignore 0,0,0",
+        "next: u2pl-ray data check",
+        "every class stays",
+        "6 unlabeled images are of scenes in val or test",
+    ):
         assert words in said
 
 
@@ -118,6 +85,7 @@ def test_binary_masks_beside_their_images(tmp_path: Path) -> None:
     assert config.data.classes == ("background", "foreground")
     assert sizes(config) == {"labeled": 5, "unlabeled": 4, "val": 1}
     assert config.method.supervised_loss == "ohem"
+    assert (config.data.rare_crops, config.data.rare_classes) == (0.0, ())  # a crop shows the whole image
     ranks = config.method.contrastive
     assert (ranks.low_rank, ranks.high_rank) == (1, 2)
 
@@ -238,7 +206,8 @@ def test_camvid_as_a_plain_folder_pair(tmp_path: Path) -> None:
     rows = [f"{red} {green} {blue} {name}" for (red, green, blue), name in zip(table.tolist(), names, strict=False)]
     (tmp_path / "label_colors.txt").write_text("\n".join(rows))
     config = written(tmp_path, str(tmp_path / "photos"))
-    assert sizes(config) == {"labeled": 36, "unlabeled": 140, "val": 12, "test": 12}
+    # nine of the 140 photographs without a mask are near-duplicates of val or test images
+    assert sizes(config) == {"labeled": 36, "unlabeled": 131, "val": 12, "test": 12}
     assert list(config.data.classes) == names
     item = open_split(config.data, "labeled")[0]
     truth = np.asarray(Image.open(CAMVID / "SegmentationClass" / f"{Path(item.id).name}.png"))

@@ -9,10 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from u2pl_ray.config.schema import DataConfig
+from u2pl_ray.config.schema import Config, DataConfig
 from u2pl_ray.data.init.coding import coding_of
 from u2pl_ray.data.init.draw import draw
 from u2pl_ray.data.init.names import Names, find_names
+from u2pl_ray.data.init.proposal import Seen, propose
 from u2pl_ray.data.init.scenes import group
 from u2pl_ray.data.init.survey import Code, Survey, survey
 from u2pl_ray.data.voc import read_label
@@ -145,3 +146,25 @@ def test_draw_keeps_every_class_in_training_and_groups_whole(images: int, classe
         assert sum(map(len, sides)) == len(set().union(*sides))
     assert len(drawn.val) <= 1.5 * max(1, round(0.2 * images)) + 0.5
     assert draw(presence, of, seed) == drawn
+
+
+@pytest.mark.parametrize(
+    ("pixels", "side", "rare"),
+    [
+        ((970, 25, 5), 1000, ["dog"]),
+        ((994, 4, 2), 1000, ["dog", "cat"]),
+        ((994, 4, 2), 100, []),  # the crop shows nearly the whole image
+        ((500, 490, 10), 1000, []),  # 1 % is not rare
+        ((950, 50), 1000, ["cat"]),  # of two classes, 10 % is rare
+        ((1000, 0, 0), 1000, []),
+    ],
+)
+def test_rare_classes_get_ohem_and_crops(pixels: tuple[int, ...], side: int, rare: list[str]) -> None:
+    seen = Seen(("ground", "cat", "dog")[: len(pixels)], np.array(pixels), Counter({(side, side): 3}), 5)
+    tree, why = propose(seen)
+    config = Config.model_validate(tree)
+    assert list(config.data.rare_classes) == rare
+    assert config.data.rare_crops == (0.33 if rare else 0.0)
+    assert (config.method.supervised_loss == "ohem") == any("OHEM" in line for line in why)
+    assert (config.method.supervised_loss == "ohem") >= bool(rare)
+    assert any("rare_crops 0.33" in line and "switches it off" in line for line in why) == bool(rare)

@@ -30,6 +30,18 @@ def test_ray_hands_the_controller_to_one_method() -> None:
     assert "_initialize_and_run_controller" in inspect.getsource(TorchTrainer.fit)
 
 
+def test_tune_passes_credentials_on_by_one_set() -> None:
+    """Breaks: AWS keys in Ray's logs and in the list of processes. Do: see what Tune's actors get as runtime_env."""
+    from ray.tune.execution import class_cache
+
+    from u2pl_ray.search.execution.run import _CREDENTIALS
+
+    assert isinstance(class_cache.ENV_VARS_TO_PROPAGATE, set)
+    source = inspect.getsource(class_cache)
+    assert "in ENV_VARS_TO_PROPAGATE" in source
+    assert set(re.findall(r'"(AWS_\w+)"', source)) == _CREDENTIALS
+
+
 def test_rays_controller_can_be_run_and_ended_here() -> None:
     """Breaks: stopping a trial leaves its workers. Do: see how TrainController.abort ends its group now."""
     from ray.train.v2._internal.callbacks.datasets import DatasetsCallback

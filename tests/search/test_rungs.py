@@ -77,3 +77,26 @@ def test_trials_that_ended_still_compete(failed: optuna.trial.TrialState) -> Non
     trial.report(5.0, 1)
     study.tell(trial, state=failed)
     assert run(study, [4.0, 4.0]) == 1
+
+
+def test_luck_of_one_epoch_stops_nobody() -> None:
+    """Curves scatter by about 1 around a line; with a chance of 0.1 a trial may be 1.28 times that behind the cut."""
+    noise = [0.9, -1.1, 1.0, -0.8, 1.2, -1.0, 0.8, -1.0]
+    strict, lenient = (
+        optuna.create_study(direction="maximize", pruner=RungPruner(8, 2, wrong=it)) for it in (None, 0.1)
+    )
+    for study in (strict, lenient):
+        for _ in range(3):
+            run(study, [10.0 + epoch + luck for epoch, luck in enumerate(noise)] + [20.0])
+    near = [10.0 + epoch + luck for epoch, luck in enumerate([*noise[:7], -2.0])] + [20.0]
+    far = [10.0 + epoch + luck for epoch, luck in enumerate([*noise[:7], -4.0])] + [20.0]
+    assert run(strict, near) == 8
+    assert run(lenient, near) == 9
+    assert run(lenient, far) == 8
+
+
+def test_without_enough_epochs_there_is_no_margin() -> None:
+    study = optuna.create_study(direction="maximize", pruner=RungPruner(2, 2, wrong=0.1))
+    for value in (3.0, 2.0):
+        last = run(study, [value, value, value])
+    assert last == 2

@@ -3,19 +3,20 @@ import pytest
 from optuna.distributions import BaseDistribution
 
 from u2pl_ray.config.errors import UserError
+from u2pl_ray.search.samplers.noisy_gp import NoisyGPSampler
 from u2pl_ray.search.samplers.registry import SAMPLERS, SamplerChoice, trial_seed
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_proposals_depend_on_seed_and_number_alone(name: str) -> None:
     def propose(seed: int, number: int) -> dict[str, float]:
-        study = optuna.create_study(sampler=SamplerChoice(name, seed).build(number))
-        study.add_trial(
-            optuna.trial.create_trial(
-                params={"x": 0.5}, distributions={"x": optuna.distributions.FloatDistribution(0, 1)}, value=1.0
-            )
-        )
-        return dict(study.ask({"x": optuna.distributions.FloatDistribution(0, 1)}).params)
+        space: dict[str, BaseDistribution] = {"x": optuna.distributions.FloatDistribution(0, 1)}
+        sampler = SamplerChoice(name, seed).build(number)
+        if isinstance(sampler, NoisyGPSampler):
+            sampler.prepare(space, {})
+        study = optuna.create_study(sampler=sampler)
+        study.add_trial(optuna.trial.create_trial(params={"x": 0.5}, distributions=space, value=1.0))
+        return dict(study.ask(space).params)
 
     assert propose(1, 3) == propose(1, 3)
     assert propose(1, 3) != propose(1, 4)

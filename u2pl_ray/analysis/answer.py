@@ -1,5 +1,6 @@
 """State the result of a search in a sentence, and how certain it is."""
 
+import math
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -14,9 +15,11 @@ from u2pl_ray.analysis.unlabeled import did_they_help
 from u2pl_ray.config.errors import UserError
 from u2pl_ray.search.experiment.confirm import confirmation_name
 from u2pl_ray.search.experiment.experiment import Experiment
+from u2pl_ray.search.experiment.verdict import prospect, verdict
 from u2pl_ray.search.listeners.formatting import many, number, settings, why_failed
 from u2pl_ray.search.storage import layout
 from u2pl_ray.search.storage.object_store import is_uri
+from u2pl_ray.search.study.companion import Kind
 from u2pl_ray.search.study.trial_record import State, TrialRecord, state_word
 
 _LEAST = 4
@@ -56,7 +59,7 @@ def answer(analysis: Analysis, on_seeds: Mapping[str, Any] | None = None) -> Ans
     """
     if analysis.experiment.options.confirms and on_seeds is not None:
         return Answer(" ".join(_on_seeds(on_seeds, row) for row in _leaders(on_seeds)))
-    told = _of_one_seed(analysis)
+    told = _of_replicates(analysis) or _of_one_seed(analysis)
     first = did_they_help(analysis)
     told = replace(told, sentence=f"{first} {told.sentence}{_not_beaten(analysis)}".strip())
     repeated = [
@@ -65,6 +68,17 @@ def answer(analysis: Analysis, on_seeds: Mapping[str, Any] | None = None) -> Ans
     if on_seeds is None or not repeated:
         return told
     return Answer(told.sentence, _on_seeds(on_seeds, repeated[0]))
+
+
+def _of_replicates(analysis: Analysis) -> Answer | None:
+    """Return the answer that replicates on new seeds allow; None without any."""
+    judgement = analysis.judgement
+    if not judgement.repeated or judgement.answer is None:
+        return None
+    again = sum(it.companion is not None and it.companion.kind == Kind.REPLICATE for it in analysis.everything)
+    tried = len({run.setting for run in judgement.runs})
+    rests = f"By {len(judgement.runs)} trainings of {tried} settings; {again} trainings were on new seeds."
+    return Answer(verdict(judgement), f"{rests} {prospect(judgement.answer)}")
 
 
 def _leaders(on_seeds: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -170,12 +184,18 @@ def next_steps(analysis: Analysis) -> list[tuple[str, str]]:
         steps.append(("write the best setting to a file", f"u2pl-ray export {name}"))
         steps.append(("see why one setting beat another, on one page", f"u2pl-ray report {name}"))
         rivals = [it for it in analysis.records if it.state == State.COMPLETED and it.note != "paper"]
-        if rivals and not analysis.experiment.options.confirms:
+        allowance = analysis.experiment.allowance
+        if allowance.limited:
+            more = f"--trainings +{math.ceil(allowance.spent(analysis.everything))}"
+            steps.append(("be surer of the answer: more new seeds", f"u2pl-ray confirm {name} {more}"))
+            steps.append(("look further: more settings, and seeds", f"u2pl-ray extend {name} {more}"))
+        elif rivals and not analysis.experiment.options.confirms:
             steps.append(
                 ("train the best and the paper's on new seeds, before you believe it", f"u2pl-ray confirm {name}")
             )
         steps += _baseline(analysis.experiment)
-        steps.append(("add trials to the same study", f"u2pl-ray extend {name} --trials +{len(analysis.records)}"))
+        if not allowance.limited:
+            steps.append(("add trials to the same study", f"u2pl-ray extend {name} --trials +{len(analysis.records)}"))
     if analysis.best is not None and finished and analysis.experiment.checkpoint(analysis.best.id) is not None:
         images = "test" if analysis.experiment.config.data.test is not None else "val"
         steps.append((f"score it on the {images} images", evaluate_command(analysis.experiment)))

@@ -12,11 +12,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from u2pl_ray.search.experiment.confirm import PAPER
 from u2pl_ray.search.experiment.experiment import Experiment
 from u2pl_ray.search.listeners.formatting import number, settings
 from u2pl_ray.search.storage import layout
-from u2pl_ray.search.study.trial_record import State
+from u2pl_ray.search.study.trial_record import PAPER, State
 from u2pl_ray.system.atomic import write_whole
 
 CONFIDENCE = 0.95

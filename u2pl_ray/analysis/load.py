@@ -18,6 +18,7 @@ from u2pl_ray.search.experiment.experiment import Experiment
 from u2pl_ray.search.schedulers.successive_halving import RungPruner
 from u2pl_ray.search.space.space import Metric
 from u2pl_ray.search.study.companion import Kind
+from u2pl_ray.search.study.judgement import Judgement
 from u2pl_ray.search.study.pareto import front
 from u2pl_ray.search.study.study import TrialStudy
 from u2pl_ray.search.study.trial_record import State, TrialRecord
@@ -36,7 +37,7 @@ class Analysis:
         experiment: the loaded experiment.
         study: its Optuna study.
         everything: the trials of the search and their companions, in the order of their creation.
-        best: the best trial, None if none has a value.
+        best: the best trial, or with replicates the setting to use (see `Experiment.best`); None if none has a value.
         epochs: by trial, the metrics it reported after each epoch.
         running: whether a driver works on it.
     """
@@ -58,6 +59,12 @@ class Analysis:
         """Return the trainings of other methods beside the search."""
         kinds = ((record, record.companion) for record in self.everything)
         return [record for record, companion in kinds if companion is not None and companion.kind == Kind.BASELINE]
+
+    @cached_property
+    def judgement(self) -> Judgement:
+        """Return what all trainings together say of the settings' worth."""
+        looks = self.experiment.options.budget.looks
+        return Judgement(self.experiment.space, self.experiment.config, self.everything, looks)
 
     @property
     def name(self) -> str:
@@ -200,7 +207,7 @@ def analyse(experiment: Experiment) -> Analysis:
     study = experiment.study()
     records = study.all_records()
     epochs = {record.id: experiment.epochs(record.id) for record in records}
-    return Analysis(experiment, study, records, study.best(), epochs, running)
+    return Analysis(experiment, study, records, experiment.best(study), epochs, running)
 
 
 def _scalars(row: Mapping[str, Any], classes: tuple[str, ...]) -> Iterable[tuple[str, float, str]]:

@@ -11,6 +11,7 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from u2pl_ray.analysis.answer import answer, confirmed, counts, next_steps, standing
+from u2pl_ray.analysis.figures.certainty import certainty_panels
 from u2pl_ray.analysis.figures.comparison import comparison_panels
 from u2pl_ray.analysis.figures.inside import inside_panels
 from u2pl_ray.analysis.figures.objectives import objective_panels
@@ -73,6 +74,7 @@ def _experiment(analysis: Analysis) -> dict[str, Any]:
     experiment, best, paper = analysis.experiment, analysis.best, analysis.paper
     on_seeds = confirmed(analysis)
     sections = (
+        ("certainty", "What is known, and how surely", certainty_panels(analysis)),
         ("objectives", "One objective against another", objective_panels(analysis)),
         ("settings", "What the settings did", settings_panels(analysis)),
         ("trainings", "How the trainings went", training_panels(analysis)),

@@ -16,6 +16,7 @@ from u2pl_ray.analysis.reading import read
 from u2pl_ray.analysis.unlabeled import against_supervised, as_rows, did_they_help
 from u2pl_ray.search.driver.budget import used_by
 from u2pl_ray.search.experiment.experiment import Experiment
+from u2pl_ray.search.experiment.verdict import verdict
 from u2pl_ray.search.listeners import pace
 from u2pl_ray.search.listeners.console import plain_console, results_table
 from u2pl_ray.search.listeners.formatting import duration, many, number, why_failed
@@ -109,6 +110,8 @@ def _lines(analysis: Analysis) -> list[tuple[str, str]]:
                 f"{analysis.metric.name} {number(best.latest)}, trial {best.id} after {many(best.epochs, 'epoch')}",
             )
         )
+    if analysis.judgement.repeated and (told := verdict(analysis.judgement)):
+        lines.append(("answer", told))
     if (helped := did_they_help(analysis)) != "":
         lines.append(("unlabeled", helped))
     lines += [("failed", reason) for reason in why_failed(analysis.everything)]
@@ -163,8 +166,9 @@ def time_left(analysis: Analysis, now: datetime | None = None) -> timedelta | No
 def as_data(analysis: Analysis) -> dict[str, Any]:
     """Return the search at this moment as plain data, for scripts.
 
-    `state` (running, interrupted, finished, failed), `budget` (trials, hours, device_hours, patience: limit and used),
-    `seconds_left` (None if not known or nobody runs it), `answer` (sentence, doubt), `unlabeled` (what they brought,
+    `state` (running, interrupted, finished, failed), `budget` (trials, trainings, hours, device_hours, patience: limit
+    and used), `seconds_left` (None if not known or nobody runs it), `answer` (sentence, doubt; with replicates use,
+    verdict, leader, probability, needed, difference with its interval, seed_sd), `unlabeled` (what they brought,
     see `unlabeled.against_supervised`), `reasons` of failures, `findings` of the diagnostics, and what
     `Experiment.status` has: name, best, trials.
     """
@@ -182,16 +186,37 @@ def as_data(analysis: Analysis) -> dict[str, Any]:
         "objective": {"name": analysis.metric.name, "goal": analysis.metric.goal},
         "budget": {
             "trials": {"limit": options.trials, "used": done},
+            "trainings": {
+                "limit": options.budget.trainings,
+                "used": experiment.allowance.spent(analysis.everything),
+            },
             "hours": {"limit": options.budget.hours, "used": hours},
             "device_hours": {"limit": options.budget.device_hours, "used": device_hours},
             "patience": options.budget.patience,
         },
         "seconds_left": None if left is None else left.total_seconds(),
-        "answer": {"sentence": answered.sentence, "doubt": answered.doubt},
+        "answer": {"sentence": answered.sentence, "doubt": answered.doubt, **_judged(analysis)},
         "unlabeled": as_rows(against_supervised(analysis)),
         "reasons": why_failed(analysis.everything),
         "findings": [asdict(finding) for finding in read(analysis)],
         **told,
+    }
+
+
+def _judged(analysis: Analysis) -> dict[str, Any]:
+    """Return what replicates say: setting to use, verdict, probability, difference with interval, seeds' spread."""
+    judgement = analysis.judgement
+    if not judgement.repeated or judgement.answer is None:
+        return {}
+    told = judgement.answer
+    return {
+        "use": judgement.use,
+        "verdict": told.verdict.value,
+        "leader": told.leader,
+        "probability": told.probability,
+        "needed": told.threshold,
+        "difference": [told.difference, told.low, told.high],
+        "seed_sd": told.seed_sd,
     }
 
 

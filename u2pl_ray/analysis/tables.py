@@ -38,7 +38,8 @@ def print_summary(experiment: Experiment, summary: Summary, console: Console | N
     if experiment.space.further:
         print_front(experiment, experiment.study().front(), console)
     elif summary.best is not None:
-        console.print(f"best trial {summary.best.id}: {objective} {number(summary.best.latest)}")
+        which = "setting to use" if experiment.judgement(experiment.study()).repeated else "best trial"
+        console.print(f"{which} {summary.best.id}: {objective} {number(summary.best.latest)}")
         checkpoint = experiment.checkpoint(summary.best.id)
         console.print(f"  config      {shlex.quote(experiment.place.below(layout.BEST))}")
         console.print(f"  checkpoint  {_checkpoint(checkpoint, summary.best.epochs)}")

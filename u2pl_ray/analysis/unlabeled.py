@@ -2,9 +2,11 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from statistics import mean
 from typing import Any
 
 from u2pl_ray.analysis.load import Analysis
+from u2pl_ray.search.experiment.verdict import against
 from u2pl_ray.search.listeners.formatting import number
 from u2pl_ray.search.study.trial_record import State
 
@@ -83,13 +85,27 @@ def _searched(analysis: Analysis) -> list[tuple[str, str, float]]:
 
 def did_they_help(analysis: Analysis) -> str:
     """Say in a sentence what the unlabeled images brought; an empty string without a supervised training."""
+    if (comparison := analysis.judgement.against(SUPERVISED)) is not None:
+        return f"With unlabeled images: {against(comparison, 'supervised training')}.{_oracle(analysis)}"
     rows = against_supervised(analysis)
     searched = [row for row in rows if row.trial]
     if not searched:
         return ""
     told = ", ".join(_told(row) for row in searched)
-    against = f"against supervised training with {analysis.metric.name} {number(rows[0].value)}"
-    return f"With unlabeled images: {told}, {against}; one training each, so luck may explain it."
+    versus = f"against supervised training with {analysis.metric.name} {number(rows[0].value)}"
+    return f"With unlabeled images: {told}, {versus}; one training each, so luck may explain it."
+
+
+def _oracle(analysis: Analysis) -> str:
+    """Say what share of the gap to the oracle is closed, by means over all trainings at full length."""
+    seeds, baselines, use = analysis.judgement.seeds, analysis.judgement.baselines, analysis.judgement.use
+    if ORACLE not in baselines or use is None or not {use, baselines[ORACLE], baselines[SUPERVISED]} <= seeds.keys():
+        return ""
+    value, supervised, oracle = (
+        mean(value for _, value, _ in seeds[label]) for label in (use, baselines[SUPERVISED], baselines[ORACLE])
+    )
+    closed = gap_closed(value, supervised, oracle, analysis.metric.maximize)
+    return "" if closed is None else f" It closes {closed:.0%} of the gap to the oracle, by the means of all trainings."
 
 
 def _told(row: Row) -> str:

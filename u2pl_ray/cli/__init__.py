@@ -12,6 +12,7 @@ from u2pl_ray.cli import (
     checkpoints,
     continuing,
     data,
+    ending,
     exit_codes,
     init,
     machine,
@@ -22,7 +23,7 @@ from u2pl_ray.cli import (
     wandb,
 )
 from u2pl_ray.cli.notice import heed_notice
-from u2pl_ray.config.errors import UserError
+from u2pl_ray.config.errors import LostError, UserError
 
 # The base class of all that is wrong with a command line; typer has click's as its own, under a private name.
 _CommandLineError: type[Any] = typer.BadParameter.__mro__[2]
@@ -51,6 +52,7 @@ _VERBS: tuple[tuple[Callable[..., None], str | None], ...] = (
     (continuing.resume, None),
     (continuing.extend, None),
     (continuing.confirm, None),
+    (ending.stop, None),
     (results.list_experiments, "list"),
     (results.status, None),
     (results.report, None),
@@ -59,6 +61,7 @@ _VERBS: tuple[tuple[Callable[..., None], str | None], ...] = (
     (results.export, None),
     (checkpoints.evaluate, None),
     (checkpoints.predict, None),
+    (ending.delete, None),
     (machine.doctor, None),
     (settings.settings, None),
 )
@@ -106,6 +109,9 @@ def main(arguments: list[str] | None = None) -> Any:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(exit_codes.INPUT)
+    except LostError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(exit_codes.AGAIN)
     except _CommandLineError as error:
         print(f"error: {error.format_message()}", file=sys.stderr)
         sys.exit(exit_codes.INPUT)

@@ -50,6 +50,9 @@ def resume(
 def extend(
     name: Name,
     trials: Annotated[str | None, typer.Option("--trials", help="How many more, such as +10.")] = None,
+    trainings: Annotated[
+        str | None, typer.Option("--trainings", help="How many more full trainings' worth, such as +10.")
+    ] = None,
     hours: Annotated[str | None, typer.Option("--hours", help="How many more hours, such as +2.")] = None,
     gpu_hours: Annotated[str | None, typer.Option("--gpu-hours", help="How many more GPU-hours, such as +8.")] = None,
     patience: Patience = None,
@@ -66,13 +69,20 @@ def extend(
     from u2pl_ray.search.space.file import load_space
 
     more_trials, more_hours = int(_more("--trials", trials, whole=True)), _more("--hours", hours)
+    more_trainings = _more("--trainings", trainings)
     more_gpu_hours = _more("--gpu-hours", gpu_hours)
     before = Experiment.open(name, storage_path)
     ranges = None if space is None else load_space(space)
-    extension.check_extension(more_trials, more_hours, more_gpu_hours, patience, ranges)
+    extension.check_extension(more_trials, more_hours, more_gpu_hours, patience, ranges, more_trainings)
     check_ready(before)
     experiment, notes = extension.extend(
-        before, more_trials, hours=more_hours, device_hours=more_gpu_hours, patience=patience, space=ranges
+        before,
+        more_trials,
+        trainings=more_trainings,
+        hours=more_hours,
+        device_hours=more_gpu_hours,
+        patience=patience,
+        space=ranges,
     )
     for note in notes:
         print(note)
@@ -81,6 +91,14 @@ def extend(
 
 def confirm(
     name: Name,
+    trainings: Annotated[
+        str | None,
+        typer.Option(
+            "--trainings",
+            help="So many more trainings, such as +12, of the leaders and the paper's setting: in the same search, for "
+            "the same answer. Instead of --top and --seeds.",
+        ),
+    ] = None,
     top: Annotated[int, typer.Option("--top", help="How many of the best trials.")] = 3,
     seeds: Annotated[int, typer.Option("--seeds", help="Trainings of each setting.")] = 3,
     max_concurrent: MaxConcurrent = None,
@@ -91,7 +109,8 @@ def confirm(
 ) -> None:
     """Train the best settings and the paper's again, on new seeds: do they differ by more than the noise?
 
-    An experiment of its own, NAME-confirm: resume it, look at it and sync it like any other.
+    With --trainings +N in the same search, where they count for its answer. Else as an experiment of its own,
+    NAME-confirm: resume it, look at it and sync it like any other.
     """
     from u2pl_ray.analysis.confirmation import confirmation
     from u2pl_ray.search.experiment.confirm import confirmation_name, plan_confirmation
@@ -100,6 +119,15 @@ def confirm(
     from u2pl_ray.search.storage.place import locate
 
     search = Experiment.open(name, storage_path)
+    if trainings is not None:
+        from u2pl_ray.search.experiment.replicates import add_replicates
+
+        if dry_run or json_ or max_concurrent is not None:
+            raise UserError("--trainings: goes with neither --dry-run, --json nor --max-concurrent")
+        more = int(_more("--trainings", trainings, whole=True))
+        check_ready(search)
+        resume_experiment(add_replicates(search, more), quiet=quiet)
+        return
     again = confirmation_name(search.name)
     if locate(again, search.place.storage).exists():
         experiment = Experiment.open(again, search.place.storage)

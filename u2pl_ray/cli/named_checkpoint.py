@@ -55,7 +55,7 @@ def find(name: str, trial: str | None = None, storage_path: str | None = None) -
         if chosen is None:
             raise UserError(f"{experiment.name}: has no trial {wanted}; it has {', '.join(records) or 'none yet'}")
     else:
-        chosen = study.best()
+        chosen = experiment.best(study)
         if chosen is None:
             from u2pl_ray.analysis.tables import no_result
 

@@ -13,11 +13,18 @@ from u2pl_ray.cli.common import check_split
 from u2pl_ray.config.errors import UserError, nearest
 
 
-def list_experiments(storage_path: Storage = None, json_: AsJson = False) -> None:
+def list_experiments(
+    storage: Annotated[
+        str | None, typer.Argument(metavar="[STORAGE]", help="A folder or URI; as --storage-path.", show_default=False)
+    ] = None,
+    storage_path: Storage = None,
+    json_: AsJson = False,
+) -> None:
     """List the experiments in a storage: state, trials, the leader, age. Oldest first."""
     from u2pl_ray.analysis.listing import listing, print_listing
     from u2pl_ray.search.storage.place import absolute
 
+    storage_path = storage or storage_path
     rows = listing(storage_path)
     if json_:
         print(json.dumps(rows, indent=2))

@@ -59,6 +59,14 @@ def search(
         int | None,
         typer.Option("--trials", help="How many trials. Default: 20, or no limit if another of these is given:"),
     ] = None,
+    trainings: Annotated[
+        float | None,
+        typer.Option(
+            "--trainings",
+            help="Full trainings' worth for all: 70 % for new settings, 30 % for the leaders and the paper's setting "
+            "again on new seeds. Ends with an answer and its probability.",
+        ),
+    ] = None,
     hours: Annotated[float | None, typer.Option("--hours", help="End after so many hours of searching.")] = None,
     gpu_hours: Annotated[
         float | None,
@@ -71,7 +79,11 @@ def search(
     storage_path: Storage = None,
     sampler: Annotated[
         str | None,
-        typer.Option("--sampler", help="tpe, random, qmc, gp, cmaes, nsga2. Default: the space's method, else tpe."),
+        typer.Option(
+            "--sampler",
+            help="tpe, noisy-gp, random, qmc, gp, cmaes, nsga2. Default: the space's method, else tpe; with "
+            "--trainings and up to six settings noisy-gp.",
+        ),
     ] = None,
     sampler_option: Annotated[
         list[str] | None, typer.Option("--sampler-option", help="Of Optuna's sampler, e.g. n_startup_trials=5.")
@@ -130,7 +142,7 @@ def search(
         return
     if space is None:
         raise UserError("--space: name a search space, for example --space paper (--space ? lists them)")
-    budget = Budget(hours, gpu_hours, patience)
+    budget = Budget(hours, gpu_hours, patience, trainings=trainings)
     budget.check()
     options = parse_options("--sampler-option", sampler_option), parse_options("--scheduler-option", scheduler_option)
     if trials is None and not budget.limited:

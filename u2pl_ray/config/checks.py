@@ -1,6 +1,8 @@
 """Checks that need the number of classes, which only the data set knows."""
 
-from u2pl_ray.config.errors import UserError
+from collections.abc import Sequence
+
+from u2pl_ray.config.errors import UserError, nearest
 from u2pl_ray.config.method import ContrastiveConfig
 from u2pl_ray.config.schema import Config
 
@@ -34,6 +36,21 @@ def rank_window(config: ContrastiveConfig, num_classes: int) -> tuple[int, int]:
     if config.high_rank is not None:
         return min(low, config.high_rank - 1), config.high_rank
     return low, high
+
+
+def check_rare_classes(config: Config, names: Sequence[str]) -> None:
+    """Refuse `data.rare_classes` that are no classes.
+
+    Args:
+        config: gives them.
+        names: of the classes, in label order.
+
+    Raises:
+        UserError: naming the first one that is not there.
+    """
+    for name in config.data.rare_classes:
+        if name not in names:
+            raise UserError(f"data.rare_classes names {name!r}, which is no class{nearest(name, names)}")
 
 
 def check_classes(config: Config, num_classes: int) -> None:

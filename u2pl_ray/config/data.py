@@ -90,6 +90,12 @@ class DataConfig(Section):
     """Side of the square training crops, in pixels, a multiple of 32 (the paper: 513). Padding is labeled 255."""
     scale: tuple[Scale, Scale] = (0.5, 2.0)
     """Range of the random rescaling."""
+    rare_crops: Fraction = 0.0
+    """Probability that the crop of a labeled image is placed so that it holds a pixel of one of rare_classes, where the
+    image shows one (nnU-Net's oversampling of foreground: 0.33). 0: all crops are random, as those of unlabeled images
+    always are."""
+    rare_classes: tuple[str, ...] = ()
+    """Names of the classes that rare_crops are placed on: one of those that the image shows is drawn, then a pixel."""
     flip: Fraction = 0.5
     """Probability of a horizontal flip."""
     mean: tuple[float, ...] = (0.485, 0.456, 0.406)
@@ -139,6 +145,14 @@ class DataConfig(Section):
             raise ValueError("data.label_coding=color needs data.colors: list the colour of each class")
         if len(set(self.colors)) != len(self.colors) and self.label_coding == "color":
             raise ValueError("data.colors names a colour twice: each class needs its own")
+        return self
+
+    @model_validator(mode="after")
+    def _rare_crops_need_classes(self) -> "DataConfig":
+        if self.rare_crops and not self.rare_classes:
+            raise ValueError(
+                f"data.rare_crops={self.rare_crops} needs data.rare_classes: name the classes to place crops on"
+            )
         return self
 
     @model_validator(mode="after")

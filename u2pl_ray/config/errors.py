@@ -1,7 +1,11 @@
-"""The one exception for everything a user can get wrong."""
+"""What a user can get wrong, and what can go away under a program."""
 
 import difflib
 from collections.abc import Iterable
+
+
+class LostError(OSError):
+    """What the program ran on does not answer any more: one line, and exit code 75 (start it again)."""
 
 
 class UserError(Exception):

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ValidationError
 
 from u2pl_ray.config.errors import UserError, nearest
 from u2pl_ray.config.preset import read_presets
+from u2pl_ray.config.relative import beside
 from u2pl_ray.config.schema import Config
 from u2pl_ray.config.yaml_text import read_yaml
 
@@ -35,7 +36,7 @@ def load(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Config:
         raise UserError(f"{source}: expected a mapping of settings, found {type(tree).__name__}")
     tree = _undotted(tree, source)
     if Path(source).is_file():
-        tree = _beside(tree, Path(source).expanduser().absolute().parent)
+        tree = beside(tree, Path(source).expanduser().absolute().parent)
     changed = merge(tree, parse_overrides(overrides))
     try:
         return Config.model_validate(changed)
@@ -51,15 +52,6 @@ def _valid(tree: Mapping[str, Any]) -> bool:
     except ValidationError:
         return False
     return True
-
-
-def _beside(tree: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """`tree` with a relative data.root taken from the config's folder, and not from where the command runs."""
-    data = tree.get("data")
-    root = data.get("root") if isinstance(data, Mapping) else None
-    if not isinstance(root, str) or not root or Path(root).expanduser().is_absolute():
-        return tree
-    return merge(tree, {"data": {"root": str(folder / root)}})
 
 
 def parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:

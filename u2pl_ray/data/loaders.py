@@ -251,7 +251,7 @@ class _TrainingDataset(Dataset[TrainingBatch | UserError]):
         image, mask = self._read(self._items[draw.stream][draw.item])
         # A second plane, 0 all over the image, goes through the same transforms: it is 255 where they padded.
         planes = cv2.merge([mask, np.zeros_like(mask)])
-        image, planes = self._augment.crop(image, planes, draw.seed)
+        image, planes = self._augment.crop(image, planes, draw.seed, draw.stream == "labeled")
         self._augment.normalise(image, pixels)
         label[...], padding = cv2.split(planes)
         np.not_equal(padding, IGNORE, out=valid)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from u2pl_ray.config.checks import check_classes
+from u2pl_ray.config.checks import check_classes, check_rare_classes
 from u2pl_ray.config.schema import Config, DataConfig
 from u2pl_ray.data.synthetic import class_names, ensure
 from u2pl_ray.data.voc import read_classes, root_of
@@ -23,14 +23,15 @@ DATASETS: dict[str, Callable[[DataConfig], DataConfig]] = {"voc": _voc, "synthet
 
 
 def resolve(config: Config) -> Config:
-    """The configuration with `data.root` and `data.classes` filled in, checked against the number of classes.
+    """The configuration with `data.root` and `data.classes` filled in, checked against the classes.
 
     The generated set is written to the cache if it is not there. Resolving twice changes nothing, so each machine
     of a cluster may resolve for itself.
 
     Raises:
-        UserError: a missing root or class list; a setting that does not go with the number of classes.
+        UserError: a missing root or class list; a setting that does not go with the classes.
     """
     data = DATASETS[config.data.dataset](config.data)
     check_classes(config, len(data.classes))
+    check_rare_classes(config, data.classes)
     return config.model_copy(update={"data": data})

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from u2pl_ray.config.schema import IGNORE, DataConfig
+from u2pl_ray.rng import derived_seed
 
 # One image is too small to share over threads, and OpenCV's pool does not survive the fork of loader processes.
 cv2.setNumThreads(0)
@@ -29,10 +30,7 @@ class WeakAugmentation:
 
     @cached_property
     def _pipeline(self) -> Any:
-        albumentations = _albumentations()
-        from u2pl_ray.data.crop import Crop
-
-        data = self._data
+        albumentations, data = _albumentations(), self._data
         return albumentations.Compose(
             [
                 albumentations.RandomScale(
@@ -42,10 +40,16 @@ class WeakAugmentation:
                     mask_interpolation=cv2.INTER_NEAREST_EXACT,
                     p=1.0,
                 ),
-                Crop(data.crop, self._fill),
+                self._crop,
                 albumentations.HorizontalFlip(p=data.flip),
             ]
         )
+
+    @cached_property
+    def _crop(self) -> Any:
+        from u2pl_ray.data.crop import Crop
+
+        return Crop(self._data.crop, self._fill, [self._data.classes.index(name) for name in self._data.rare_classes])
 
     @cached_property
     def _normalised(self) -> Any:
@@ -74,29 +78,33 @@ class WeakAugmentation:
         for plane, values, table in zip(planes, cv2.split(image), self._table, strict=True):
             cv2.LUT(values, table, plane)
 
-    def __call__(self, image: np.ndarray, label: np.ndarray, seed: int) -> tuple[Tensor, Tensor]:
+    def __call__(self, image: np.ndarray, label: np.ndarray, seed: int, labeled: bool = False) -> tuple[Tensor, Tensor]:
         """Augment one image; the draws depend on `seed` alone.
 
         Args:
             image: [h, w, channels] as `read_image` gives it.
             label: uint8 [h, w], or [h, w, n] planes that share its fate.
             seed: of this draw.
+            labeled: place a share `data.rare_crops` of the crops on rare classes.
 
         Returns:
             float32 [channels, crop, crop] normalised, uint8 [crop, crop] (or [crop, crop, n]).
         """
-        cropped, mask = self.crop(image, label, seed)
+        cropped, mask = self.crop(image, label, seed, labeled)
         pixels = torch.empty(cropped.shape[2], *cropped.shape[:2])
         self.normalise(cropped, pixels)
         return pixels, torch.from_numpy(np.ascontiguousarray(mask))
 
-    def crop(self, image: np.ndarray, label: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    def crop(
+        self, image: np.ndarray, label: np.ndarray, seed: int, labeled: bool = False
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Do all of it but normalise: return image [crop, crop, channels] of its own dtype, and label.
 
         Args:
             image: as for `__call__`.
             label: likewise.
             seed: likewise.
+            labeled: likewise.
         """
         # Not Compose.set_random_seed: it seeds every transform alike, so that scale, crop and flip would be one
         # and the same draw. One stream shared by all transforms keeps them independent.
@@ -105,8 +113,14 @@ class WeakAugmentation:
             size = max(int(least), image.shape[0]), max(int(least), image.shape[1])
             image, label = _enlarged(image, size, self._fill), _enlarged(label, size, IGNORE)
         self._pipeline.set_random_state(np.random.default_rng(seed), random.Random(seed))
+        self._crop.draws = self._rare_draws(seed) if labeled and self._data.rare_crops else None
         out = self._pipeline(image=image, mask=label)
         return out["image"], out["mask"]
+
+    def _rare_draws(self, seed: int) -> np.random.Generator | None:
+        """Return what places a crop on a rare class, a stream of its own; None for the share that stays random."""
+        draws = np.random.default_rng(derived_seed(seed, 0, "rare crop"))
+        return draws if draws.random() < self._data.rare_crops else None
 
 
 def normalise(image: np.ndarray, data: DataConfig) -> Tensor:

@@ -26,6 +26,9 @@ SPLITS = ("labeled", "unlabeled", "val", "test")
 LABEL_SUFFIXES = (".png", ".tif", ".tiff", ".bmp", ".gif")
 """Formats of masks that keep exact values, in order of precedence where an id has several files."""
 
+LOSSY = (".jpg", ".jpeg")
+"""Formats that masks are refused in."""
+
 
 @dataclass(frozen=True)
 class Item:
@@ -118,6 +121,8 @@ def listed(data: DataConfig, split: str, labels: bool = True) -> tuple[Item, ...
     old, new = data.label_rename or ("", "")
     named = [label or (images.id_of(image).replace(old, new) if old else images.id_of(image)) for image, label in pairs]
     if labels:
+        if data.labels != data.images:
+            _refuse_lossy([name for name in named if masks.find(name) is None], Files(root, data.labels, LOSSY), path)
         _refuse_absent(named, masks, path, f"{data.labels}/{{}}.png", "label")
     found = [
         (images.id_of(image), images.find(image), masks.find(label))
@@ -159,6 +164,17 @@ def with_labels(unlabeled: tuple[Item, ...], method: str) -> tuple[Item, ...]:
             f"{len(unlabeled)} have none (such as {bare[0]!r}): choose another method, or add the labels"
         )
     return unlabeled
+
+
+def _refuse_lossy(absent: Sequence[str], lossy: Files, split: Path) -> None:
+    """Raise `UserError` where a mask is there, but as a JPEG."""
+    found = [file for entry in absent if (file := lossy.find(entry)) is not None]
+    if found:
+        more = f" (and {len(found) - 1} more that {split} lists)" if len(found) > 1 else ""
+        raise UserError(
+            f"{found[0]}{more}: the mask is a JPEG, which blurs the classes at every border: save it as PNG from the "
+            "source it was drawn in"
+        )
 
 
 def _refuse_absent(entries: Sequence[str], files: Files, split: Path, pattern: str, what: str) -> None:

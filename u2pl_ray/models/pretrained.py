@@ -27,8 +27,8 @@ def check_weights(config: Config) -> list[str]:
         return []
     check_name(config.model)
     Segmentor(config.model, num_classes=2, representation=False, channels=config.data.channels)
-    if config.data.channels != 3:
-        return []  # what they were trained with says nothing about other channels
+    if config.data.channels != 3 or config.data.value_range is not None:
+        return []  # what they were trained with says nothing about other sensors
     expected = _expected(config.model.encoder, config.model.encoder_weights)
     if expected is None or expected == (config.data.mean, config.data.std):
         return []

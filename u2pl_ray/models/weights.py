@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from u2pl_ray.config.errors import UserError, nearest
+from u2pl_ray.config.relative import WEIGHT_SUFFIXES, looks_like_path
 from u2pl_ray.config.schema import ModelConfig
 from u2pl_ray.models.lite import ENCODER, read_package_weights
 
@@ -18,7 +19,6 @@ PACKAGE = "package"
 """Value of `model.encoder_weights` for the weights that `u2pl_ray[weights]` installs."""
 _LEAST = 0.5
 """Share of the encoder's numbers that must be found: with fewer, the file is of another network."""
-_SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".tar")
 _FILES = ("checkpoint.pt", "model.safetensors", "pytorch_model.bin")
 """What a folder is looked through for first: a training's checkpoint, an export, a hub's snapshot."""
 _NESTS = (
@@ -62,8 +62,7 @@ class WeightsReport:
 
 def is_name(weights: str) -> bool:
     """Tell whether `model.encoder_weights` is the name of weights to download, not a file, folder or package."""
-    looks_like_path = "/" in weights or weights.startswith(("~", ".")) or weights.endswith(_SUFFIXES)
-    return weights != PACKAGE and not looks_like_path and not Path(weights).exists()
+    return weights != PACKAGE and not looks_like_path(weights) and not Path(weights).exists()
 
 
 def check_name(config: ModelConfig) -> None:
@@ -136,11 +135,11 @@ def _read(weights: str) -> tuple[str, dict[str, Tensor]]:
         )
     if path.is_dir():
         files = [path / name for name in _FILES if (path / name).is_file()]
-        files = files or sorted(file for file in path.iterdir() if file.suffix in _SUFFIXES)
+        files = files or sorted(file for file in path.iterdir() if file.suffix in WEIGHT_SUFFIXES)
         if len(files) != 1 and (not files or files[0].name not in _FILES):
             raise UserError(
                 f"model.encoder_weights={weights}: the folder holds {len(files)} files of weights; name one file "
-                f"({', '.join(_SUFFIXES)})"
+                f"({', '.join(WEIGHT_SUFFIXES)})"
             )
         path = files[0]
     try:

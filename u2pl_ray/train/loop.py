@@ -209,12 +209,16 @@ class Worker:
         """Take over another training's state (a fork's parent) under this one's settings.
 
         The memory bank keeps the newest keys that fit; momenta stay; the learning rate is what this configuration's
-        schedule has at that step.
+        schedule has at that step. With the parent's schedule it stays to the last bit.
         """
         schedule = self.schedule.state_dict()
         groups = [{key: value for key, value in group.items() if key != "params"}
                   for group in self.optimizer.param_groups]  # fmt: skip
         self.load_state(state)
+        if all(state["schedule"][key] == schedule[key] for key in _SETTINGS):
+            for group, own in zip(self.optimizer.param_groups, groups, strict=True):
+                group.update({key: value for key, value in own.items() if key != "lr"})
+            return
         step = state["schedule"]["last_epoch"]
         left = max(0.0, 1.0 - step / schedule["total_iters"]) ** schedule["power"]
         rates = [base * left for base in schedule["base_lrs"]]

@@ -11,11 +11,13 @@ import yaml
 
 from u2pl_ray.config.errors import UserError
 from u2pl_ray.config.overrides import merge
+from u2pl_ray.data.init.apart import set_apart
 from u2pl_ray.data.init.coding import Coding, coding_of
 from u2pl_ray.data.init.draw import SHARE, draw
 from u2pl_ray.data.init.names import find_names
 from u2pl_ray.data.init.pairing import Pairs, find_pairs
 from u2pl_ray.data.init.parts import Pair, Parts, parts_of
+from u2pl_ray.data.init.pixels import pixel_settings
 from u2pl_ray.data.init.proposal import Seen, propose
 from u2pl_ray.data.init.scenes import group
 from u2pl_ray.data.init.survey import Code, Survey, survey
@@ -70,20 +72,25 @@ def first_config(
     cityscapes = {"labelids": "ids", "labeltrainids": "trainids"}.get(ends.pop(), "") if len(ends) == 1 else ""
     coding = coding_of(found, find_names(places), classes, cityscapes, ignore)
     presence = coding.presence(found)
-    parts, notes = _divided(parts, presence, seed)
+    parts, scenes, notes = _divided(parts, presence, seed)
+    parts, apart = set_apart(parts, scenes, "unlabeled" in (lists or {}))
+    notes += apart
     shown = coding.pixels(found)
     proposal, why = propose(Seen(coding.classes, shown, found.sizes, len(parts.unlabeled)))
     home, where = _places(pairs, out)
     tree = merge({"data": {**where, **_split_files(parts, home, out), "classes": list(coding.classes)}}, proposal)
-    tree = merge(tree, {"data": coding.settings})
+    pixels, read = pixel_settings([image for image, _ in labeled] + list(parts.unlabeled))
+    tree = merge(tree, {"data": {**coding.settings, **pixels}})
     said = [*pairs.notes, *_counts(parts, pairs), *parts.notes, *notes]
-    said += [*coding.notes, *_shares(coding, found, shown), *why]
+    said += [*coding.notes, *_shares(coding, found, shown), *read, *why]
     lines = {name: _lines(rows, home) for name, rows in _rows(parts).items()}
     return FirstConfig(tree, lines, tuple(said))
 
 
-def _divided(parts: Parts, presence: np.ndarray, seed: int) -> tuple[Parts, list[str]]:
-    """Return the parts with val and test drawn out of the labeled images, where there is no val; and notes.
+def _divided(parts: Parts, presence: np.ndarray, seed: int) -> tuple[Parts, bool, list[str]]:
+    """Return the parts with val and test drawn out of the labeled images, where there is no val, and notes.
+
+    Between them: whether they were drawn by scenes that the images' names tell.
 
     Args:
         parts: as found. A test part whose masks show no class is left out.
@@ -96,7 +103,7 @@ def _divided(parts: Parts, presence: np.ndarray, seed: int) -> tuple[Parts, list
         notes.append(f"the masks of {len(test)} test images show no class at all: not used")
         test = None
     if val is not None:
-        return Parts(labeled, parts.unlabeled, val, test, parts.notes), notes
+        return Parts(labeled, parts.unlabeled, val, test, parts.notes), False, notes
     groups = group([image for image, _ in labeled])
     drawn = draw(presence[: len(labeled)], groups.of, seed, test is None)
     if drawn.test:
@@ -111,7 +118,7 @@ def _divided(parts: Parts, presence: np.ndarray, seed: int) -> tuple[Parts, list
         notes.append("data.val is null: a part of the labeled images is held out instead")
     rest = tuple(labeled[row] for row in drawn.train)
     held = tuple(labeled[row] for row in drawn.val) or None
-    return Parts(rest, parts.unlabeled, held, test, parts.notes), notes
+    return Parts(rest, parts.unlabeled, held, test, parts.notes), groups.scenes, notes
 
 
 def _rows(parts: Parts) -> dict[str, Sequence[Pair | Path]]:
@@ -177,8 +184,8 @@ def _shares(coding: Coding, found: Survey, pixels: np.ndarray) -> list[str]:
     said = [f"{len(coding.classes)} classes, share of labeled pixels:"]
     for label, name in enumerate(coding.classes):
         code = codes.get(label)
-        coded = list(code) if isinstance(code, tuple) else code
-        said.append(f"  {label:>3} {name:<{width}} {100 * pixels[label] / total:6.2f} %  coded {coded}")
+        coded = "in no mask" if code is None else f"coded {list(code) if isinstance(code, tuple) else code}"
+        said.append(f"  {label:>3} {name:<{width}} {100 * pixels[label] / total:6.2f} %  {coded}")
     ignored = all_pixels - total
     return [*said, f"  ignored: {100 * ignored / all_pixels:.2f} % of all pixels"]
 

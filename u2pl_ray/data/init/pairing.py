@@ -87,6 +87,10 @@ def find_pairs(images: Path, masks: Path | None) -> Pairs:
             f"{refused[0]}: masks in this format lose the exact classes at every border: save them as PNG "
             f"({', '.join(LABEL_SUFFIXES)} are read)"
         )
+    if refused:
+        notes.append(
+            f"{len(refused)} masks are in a format that loses the exact classes (such as {refused[0].name}): not used"
+        )
     partner, orphans = _match(pictures, found, images, given or images)
     if found and not partner:
         raise UserError(

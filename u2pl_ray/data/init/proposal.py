@@ -1,6 +1,7 @@
 """Settings for a first training, from the number of classes and images, and their sizes and shares."""
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from u2pl_ray.config.checks import working_ranks
+from u2pl_ray.config.schema import DataConfig
 
 BATCH = 8
 _CROP = 512
@@ -15,6 +17,9 @@ _STEPS = 20, 500
 """Least and most steps of an epoch."""
 _RARE = 0.01
 """A class below this share of the labeled pixels is rare; of two classes, one below ten times as much."""
+
+_RARE_CROPS = 0.33
+"""Share of crops placed on rare classes: nnU-Net's."""
 
 
 @dataclass(frozen=True)
@@ -58,16 +63,19 @@ def propose(seen: Seen) -> tuple[dict[str, Any], list[str]]:
     method |= {"warmup_epochs": 5, "unsupervised_weight": 0.3}
     if seen.unlabeled:
         why.append("warm-up 5 epochs, unsupervised_weight 0.3: the paper's 1.0 cost more than it gave on photographs")
-    shares = seen.pixels / max(1, seen.pixels.sum())
-    shown = np.flatnonzero(seen.pixels)
-    rarest = int(shown[shares[shown].argmin()])
-    if shares[rarest] < (_RARE if count > 2 else 10 * _RARE):
+    if rare := _rare(seen):
         kept = BATCH * crop * crop // 16
         method |= {"supervised_loss": "ohem", "ohem": {"min_kept": kept}}
+        shares = ", ".join(f"{name} ({100 * share:.2f} %)" for name, share in rare.items())
         why.append(
-            f"OHEM: {seen.classes[rarest]} is rare ({100 * shares[rarest]:.2f} % of labeled pixels), so the loss keeps "
-            f"the hardest pixels, at least {kept} a step"
+            f"OHEM, as few labeled pixels are {shares}: the loss keeps the hardest pixels, at least {kept} a step"
         )
+        if (shown := _shown(seen, crop, data.get("scale", DataConfig().scale))) < 0.5:
+            data |= {"rare_crops": _RARE_CROPS, "rare_classes": list(rare)}
+            why.append(
+                f"rare_crops {_RARE_CROPS}: this share of labeled crops is placed on these classes, as a random one "
+                f"shows {100 * shown:.0f} % of an image; 0 switches it off"
+            )
     method["contrastive"] = {"low_rank": low, "high_rank": high}
     if seen.unlabeled:
         why.append(f"rank window {low}..{high}: what {count} classes leave room for")
@@ -86,6 +94,18 @@ def propose(seen: Seen) -> tuple[dict[str, Any], list[str]]:
         train["eval_batch_size"] = 1
         why.append("eval_batch_size 1: images have more than two million pixels")
     return {"data": data, "model": model, "method": method, "optim": optim, "train": train}, [*why[:1], words, *why[1:]]
+
+
+def _rare(seen: Seen) -> dict[str, float]:
+    """Return the share of labeled pixels of each class that is rare, the rarest first."""
+    shares, limit = seen.pixels / max(1, seen.pixels.sum()), _RARE if len(seen.classes) > 2 else 10 * _RARE
+    return {seen.classes[row]: float(shares[row]) for row in np.argsort(shares) if 0 < shares[row] < limit}
+
+
+def _shown(seen: Seen, crop: int, scale: Sequence[float]) -> float:
+    """Return the part of the middle image that a crop shows at the middle scale."""
+    areas = sorted(height * width for height, width in seen.sizes.elements())
+    return crop * crop / (areas[len(areas) // 2] * (sum(scale) / 2) ** 2)
 
 
 def _network() -> tuple[dict[str, Any], dict[str, Any], str]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from u2pl_ray.config.errors import UserError
+from u2pl_ray.search.study.allowance import Allowance
 from u2pl_ray.search.study.study import TrialStudy
 from u2pl_ray.search.study.trial_record import State, TrialRecord
 
@@ -23,6 +24,10 @@ class Budget:
         device_hours: GPUs (on CPU: workers) of a trial times the wall time of its processes, over all trials.
         patience: number of results in a row without improvement after which the search ends.
         patience_from: index of the first result that counts for `patience`; `extend` sets it to the next result.
+        trainings: all that is trained, in full trainings' worth, see `study.allowance`.
+        replicating: share of `trainings` for the leaders and the paper's setting on new seeds.
+        confirming: trainings on top, for replicates alone.
+        looks: how often an end of the budget came or will come: `extend` and `confirm` add one.
 
     Raises:
         UserError: (from `check`) a limit that is not positive.
@@ -32,6 +37,10 @@ class Budget:
     device_hours: float | None = None
     patience: int | None = None
     patience_from: int = 0
+    trainings: float | None = None
+    replicating: float = 0.0
+    confirming: int = 0
+    looks: int = 1
 
     def check(self) -> None:
         """Check the limits.
@@ -39,14 +48,19 @@ class Budget:
         Raises:
             UserError: one is not a positive finite number.
         """
-        for flag, value in (("--hours", self.hours), ("--gpu-hours", self.device_hours), ("--patience", self.patience)):
+        for flag, value in (
+            ("--trainings", self.trainings),
+            ("--hours", self.hours),
+            ("--gpu-hours", self.device_hours),
+            ("--patience", self.patience),
+        ):
             if value is not None and not 0 < value < float("inf"):
                 raise UserError(f"{flag} {value:g}: give a number above 0")
 
     @property
     def limited(self) -> bool:
         """Return whether any limit is set."""
-        return (self.hours, self.device_hours, self.patience) != (None, None, None)
+        return any(it is not None for it in (self.trainings, self.hours, self.device_hours, self.patience))
 
     def words(self, gpu: bool) -> list[str]:
         """Describe the limits for the user.
@@ -55,10 +69,15 @@ class Budget:
         """
         device = "GPU-hours" if gpu else "worker-hours (there is no GPU: a worker counts as one)"
         return [
+            *([f"{self.trainings:g} trainings' worth"] if self.trainings is not None else []),
             *([f"{self.hours:g} hours"] if self.hours is not None else []),
             *([f"{self.device_hours:g} {device}"] if self.device_hours is not None else []),
             *([f"{self.patience} results without a better one"] if self.patience is not None else []),
         ]
+
+    def allowance(self, epochs: int) -> Allowance:
+        """Return what may be spent in trainings of `epochs` epochs."""
+        return Allowance(epochs, self.trainings, self.replicating, self.confirming)
 
 
 NO_LIMIT = Budget()

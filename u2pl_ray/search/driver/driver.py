@@ -17,17 +17,20 @@ from u2pl_ray.config.errors import UserError
 from u2pl_ray.config.schema import Config
 from u2pl_ray.search.driver.budget import Meter
 from u2pl_ray.search.driver.presence import Presence
+from u2pl_ray.search.driver.rounds import Rounds, left
 from u2pl_ray.search.listeners.base import Listeners
 from u2pl_ray.search.storage import layout
+from u2pl_ray.search.study.allowance import Allowance
 from u2pl_ray.search.study.pareto import measured
-from u2pl_ray.search.study.remaining import counted, remaining
+from u2pl_ray.search.study.remaining import counted
 from u2pl_ray.search.study.study import TrialStudy
 from u2pl_ray.search.study.trial_file import TrialFile
-from u2pl_ray.search.study.trial_record import RETRYABLE, State, TrialRecord, trial_id
+from u2pl_ray.search.study.trial_record import PAPER, RETRYABLE, State, TrialRecord, trial_id
 from u2pl_ray.search.trials.copies import inherit
 from u2pl_ray.search.trials.epoch_log import EpochLog
 from u2pl_ray.search.trials.forks import Forks
 from u2pl_ray.search.trials.trial_images import store_images
+from u2pl_ray.search.trials.warmups import Warmups
 from u2pl_ray.system.atomic import write_whole
 
 _INVALID_IN_A_ROW = 100
@@ -77,8 +80,10 @@ class Driver:
         folder: `trials/` of the experiment.
         listeners: receive every event.
         commit: stores the written files; called before the driver acts on them.
+        allowance: what may be spent in trainings; None: no limit, and no replicates.
 
     Attributes:
+        rounds: replicates of the leaders, once exploring has ended.
         meter: counts hours, device-hours and patience, if the search has such limits.
         presence: tells which other drivers live, if there can be several.
     """
@@ -91,11 +96,14 @@ class Driver:
         folder: Path,
         listeners: Listeners | None = None,
         commit: Callable[[], None] = lambda: None,
+        allowance: Allowance | None = None,
     ) -> None:
         self.study, self.base, self.trials, self.folder = study, base, trials, folder
+        self.rounds = Rounds(study, base, allowance or Allowance(base.train.epochs))
         self.listeners = listeners or Listeners()
         self._commit = commit
         self.forks = Forks(study, base, trials or 0, folder)
+        self.warmups = Warmups(folder, share=self.forks.pruner is None)
         self.given_up = ""
         self.meter: Meter | None = None
         self.presence: Presence | None = None
@@ -123,7 +131,7 @@ class Driver:
         self.presence, self.study.driver = presence, presence.name
 
     def next(self) -> Assignment | None:
-        """Return the next trial to run, in this order: interrupted, queued, new; None if there is none."""
+        """Return the next trial to run, in this order: interrupted, queued, new, replicates; None if there is none."""
         with self.study.exclusively():
             return self._next()
 
@@ -134,18 +142,25 @@ class Driver:
             elif self._hopeless():
                 return None
             else:
-                started = self.study.start_queued() or self.forks.start() or self._new()
+                started = self.study.start_queued() or self.forks.start() or self._new() or self._replicate()
                 if started is None:
                     return None
-                record = self._introduce(started) if started.retries is None else self._catch_up(started)
+                record = self._introduce(started)
+                if started.retries is not None or record.inherited:
+                    record = self._catch_up(record, introduced=True)
                 if started.fork is not None:
                     for metrics in self._log(record).epochs:
                         self.listeners.epoch_known(record, metrics)
             if record.state == State.RUNNING:
                 self._commit()
-                start = None if record.fork is None else layout.START
+                start = layout.START if (self.folder / record.id / layout.START).exists() else None
                 return Assignment(record.id, self.config(record), len(self._log(record).epochs), start)
         return None
+
+    @property
+    def may_go_on(self) -> bool:
+        """Return whether there can be another trial once a running one has ended, though `next` has none now."""
+        return not self.spent and not self.given_up and self.rounds.allowance.limited
 
     def interrupted(self) -> list[int]:
         """Return the numbers of trials marked RUNNING in the study that no live driver owns."""
@@ -210,7 +225,7 @@ class Driver:
 
     def unfinished(self) -> int:
         """Trials still to be run or finished; without a limit there is always one more."""
-        return remaining(self.study.all_records(), self.trials, len(self.forks.due()))
+        return left(self.study, self.trials, self.forks, self.rounds)
 
     def retry_errored(self, reasons: Sequence[str] = RETRYABLE) -> list[str]:
         """Queue a repetition of every trial that failed for one of `reasons`; return the failed trials' ids.
@@ -249,9 +264,10 @@ class Driver:
             self._configs[key] = self.study.space.configure(self.base, settings)
         return self._configs[key]
 
-    def _catch_up(self, record: TrialRecord) -> TrialRecord:
+    def _catch_up(self, record: TrialRecord, introduced: bool = False) -> TrialRecord:
         """Add epochs to the study that only `epochs.jsonl` has, and repeat the decisions that a kill prevented."""
-        record = self._introduce(record)
+        if not introduced:
+            record = self._introduce(record)
         if record.state == State.RUNNING and record.reason:
             self.study.fail(record.number, record.reason, record.detail)
             record = self.study.record(record.number)
@@ -276,6 +292,9 @@ class Driver:
         TrialFile.of(record).write(folder)
         try:
             self.forks.prepare(record, self._log(record))
+            if epochs := self.warmups.prepare(record, config, self._log(record)):
+                self.study.inherit(record.number, epochs)
+                record = self.study.record(record.number)
         except UserError as error:
             self.study.fail(record.number, "error", str(error))
             return self.study.record(record.number)
@@ -314,11 +333,16 @@ class Driver:
             study.report(number, epoch, values[0])
             if at_end:
                 study.complete(number, values[1:])
-            elif latest and study.should_stop(number):
+            elif latest and not self._kept(record) and study.should_stop(number):
                 study.stop(number)
             else:
                 self.forks.keep(record, metrics)
+                self.warmups.keep(record, self.config(record), metrics, self._log(record))
         return study.record(number)
+
+    def _kept(self, record: TrialRecord) -> bool:
+        """Tell whether no scheduler may stop it: others are compared with it on new seeds, at full length."""
+        return record.note == PAPER and self.rounds.allowance.limited
 
     def _announce_end(self, record: TrialRecord) -> None:
         if record.state.finished:
@@ -332,6 +356,8 @@ class Driver:
         """Start a new proposal that is valid and not known to be infeasible; None if no trial is left."""
         records = self.study.records()
         if self.trials is not None and len(counted(records)) >= self.trials:
+            return None
+        if not self.rounds.allowance.exploring(self.study.all_records()):
             return None
         tried = [record.params for record in records if record.state == State.INFEASIBLE]
 
@@ -351,6 +377,10 @@ class Driver:
             tried.append(record.params)
         self._give_up(f"{_INVALID_IN_A_ROW} proposals in a row were not valid, the last one: {record.detail}")
         return None
+
+    def _replicate(self) -> TrialRecord | None:
+        """Start the next replicate; None if none is left, or none before what runs has ended."""
+        return self.study.start_queued() if self.rounds.queue() else None
 
     def _hopeless(self) -> bool:
         """Tell whether the setup is at fault: all failed alike before an epoch, or the last ones all by environment."""

@@ -1,13 +1,11 @@
 """Notice that the cluster's head is gone. Ray would end this process a minute later, with a code that says nothing."""
 
-import os
 import socket
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from u2pl_ray.search.execution.interrupts import AGAIN
+from u2pl_ray.search.execution.interrupts import end_now
 from u2pl_ray.system.periodic import every
 
 PATIENCE = 45.0
@@ -19,8 +17,6 @@ _ANSWER = 5.0
 @contextmanager
 def watch_head(again: str) -> Iterator[None]:
     """Within: end the process with `AGAIN` once the head of the connected cluster has not answered for `PATIENCE`.
-
-    Nothing is cleaned up, as that could wait for the cluster: resuming needs no more than what every epoch has stored.
 
     Args:
         again: the command that goes on, for the line on stderr that says so.
@@ -40,10 +36,7 @@ def watch_head(again: str) -> Iterator[None]:
             if silent < PATIENCE:
                 return
             line = f"the Ray cluster at {address} has not answered for {silent:.0f} s: stopped"
-            print(f"{line}; every trial keeps its last checkpoint. With a cluster again: {again}", file=sys.stderr)
-            for stream in (sys.stdout, sys.stderr):
-                stream.flush()
-            os._exit(AGAIN)
+            end_now(f"{line}; every trial keeps its last checkpoint. With a cluster again: {again}")
         answered = time.monotonic()
 
     with every(_BEAT, look, "head"):

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,6 +12,18 @@ _STOPPING = "stopping; every trial keeps its last checkpoint (once more: stop at
 AGAIN = 75
 """Exit code: stopped on notice, start it again."""
 _STOPPED = "stopped at once; `u2pl-ray resume` goes on from the last checkpoints"
+
+
+def end_now(line: str) -> None:
+    """End this process with `AGAIN`. Nothing is cleaned up, as that could wait for what is gone: resume needs none.
+
+    Args:
+        line: why, and what to do, for stderr.
+    """
+    print(line, file=sys.stderr)
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(AGAIN)
 
 
 def end_softly() -> None:

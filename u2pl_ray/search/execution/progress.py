@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from u2pl_ray.system.periodic import every
 from u2pl_ray.train.launch import PROGRESS_ACTOR
@@ -37,7 +38,10 @@ def say(line: str) -> None:
 def hear_progress(tell: Callable[[str], None]) -> Iterator[None]:
     """Pass every line of the workers to `tell`, from a thread; a failure here only loses lines."""
     # The name is unique per driver, which has its own namespace. An earlier search of this process may still hold it.
-    actor = ray.remote(num_cpus=0)(Progress).options(name=PROGRESS_ACTOR, get_if_exists=True).remote()
+    # It is on this node: on another one it would be lost with it, and all lines after that.
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    kept = {"name": PROGRESS_ACTOR, "get_if_exists": True, "scheduling_strategy": here}
+    actor = ray.remote(num_cpus=0)(Progress).options(**kept).remote()
 
     def listen() -> None:
         for line in ray.get(actor.heard.remote(), timeout=_LISTEN_SECONDS):

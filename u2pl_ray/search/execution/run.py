@@ -18,6 +18,9 @@ logger = logging.getLogger(__name__)
 
 INTERRUPTED = "interrupted"
 """Why a run ended that was stopped on notice."""
+LOST = "the storage does not take the study"
+"""Begins the reason of a run that ended for that."""
+_CREDENTIALS = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SECURITY_TOKEN", "AWS_SESSION_TOKEN"}
 
 
 def run_tune(driver: Driver, slots: Callable[[], int], place: Place, trainer: str) -> str:
@@ -30,16 +33,20 @@ def run_tune(driver: Driver, slots: Callable[[], int], place: Place, trainer: st
         trainer: `module:function`, see `TrialRunner`.
     """
     from ray import tune
+    from ray.tune.execution import class_cache
 
     from u2pl_ray.search.execution.head_watch import watch_head
     from u2pl_ray.search.execution.interrupts import end_softly, stop_softly
     from u2pl_ray.search.execution.progress import hear_progress
     from u2pl_ray.search.execution.reservations import reclaim, start_claims
+    from u2pl_ray.search.execution.storage_watch import watch_storage
     from u2pl_ray.search.execution.trial_actor import TrialRunner
     from u2pl_ray.search.execution.tune_scheduler import StudyScheduler
     from u2pl_ray.search.execution.tune_searcher import StudySearcher
 
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
+    # Tune would pass them to the trials' processes by way of every node's logs and process list. Each node has its own.
+    class_cache.ENV_VARS_TO_PROPAGATE.difference_update(_CREDENTIALS)
     scratch = place.folder / (layout.TUNE if driver.presence is None else f"{layout.TUNE}-{driver.presence.name}")
     shutil.rmtree(scratch, ignore_errors=True)
     claims = start_claims()
@@ -109,7 +116,8 @@ def run_tune(driver: Driver, slots: Callable[[], int], place: Place, trainer: st
         ),
     )
 
-    with stop_softly(note) as arm, hear_progress(note), watch_head(f"u2pl-ray resume {shlex.quote(place.location)}"):
+    again = f"u2pl-ray resume {shlex.quote(place.location)}"
+    with stop_softly(note) as arm, hear_progress(note), watch_head(again), watch_storage(place, again):
         try:
             tuner.fit()
         finally:
@@ -120,5 +128,6 @@ def run_tune(driver: Driver, slots: Callable[[], int], place: Place, trainer: st
                     driver.meter.save()
     shutil.rmtree(scratch, ignore_errors=True)
     if searcher.error is not None:
-        return f"the study could not be read or written: {searcher.error}"
+        gone = isinstance(searcher.error, OSError)
+        return f"{LOST if gone else 'the study could not be read or written'}: {searcher.error}"
     return driver.spent or (INTERRUPTED if driver.left() else "")

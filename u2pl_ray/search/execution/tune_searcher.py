@@ -33,7 +33,7 @@ class StudySearcher(Searcher):
         return list(self._live.values())
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        """Return the next trial's settings for `TrialRunner`; None while all slots are taken."""
+        """Return the next trial's settings for `TrialRunner`; None while there is none, but one may come."""
         if len(self._live) >= self._slots():
             return None
         try:
@@ -43,7 +43,8 @@ class StudySearcher(Searcher):
             self.error = error
             return Searcher.FINISHED
         if assignment is None:
-            return Searcher.FINISHED
+            waits = self._live and self._driver.may_go_on  # replicates start when all others have ended
+            return None if waits else Searcher.FINISHED
         self._live[trial_id] = assignment.trial
         return {
             "trial": assignment.trial,

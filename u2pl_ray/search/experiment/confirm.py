@@ -16,9 +16,7 @@ from u2pl_ray.search.experiment.experiment import Experiment
 from u2pl_ray.search.experiment.plan import Plan, plan_search
 from u2pl_ray.search.space.file import parse_space
 from u2pl_ray.search.space.paper_setting import paper_setting
-from u2pl_ray.search.study.trial_record import State
-
-PAPER = "paper"
+from u2pl_ray.search.study.trial_record import PAPER, State
 
 
 def confirmation_name(name: str) -> str:

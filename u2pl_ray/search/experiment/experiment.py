@@ -16,10 +16,12 @@ from u2pl_ray.search.cluster.connection import connect
 from u2pl_ray.search.driver.budget import Meter, spent
 from u2pl_ray.search.driver.driver import Driver
 from u2pl_ray.search.driver.presence import Presence, running
-from u2pl_ray.search.execution.run import INTERRUPTED, run_tune
+from u2pl_ray.search.driver.rounds import Rounds, left
+from u2pl_ray.search.execution.run import INTERRUPTED, LOST, run_tune
 from u2pl_ray.search.experiment import snapshot
 from u2pl_ray.search.experiment.options import FORMAT, Options, parse_description, read_options
 from u2pl_ray.search.experiment.repair import mend_study, restore_files
+from u2pl_ray.search.experiment.verdict import verdict
 from u2pl_ray.search.listeners.base import Listener, Listeners
 from u2pl_ray.search.listeners.formatting import many
 from u2pl_ray.search.space.file import parse_space
@@ -27,7 +29,8 @@ from u2pl_ray.search.space.space import Space
 from u2pl_ray.search.storage import layout
 from u2pl_ray.search.storage.place import Folder, Place, default_storage, experiments, find
 from u2pl_ray.search.study import prior_trials
-from u2pl_ray.search.study.remaining import remaining
+from u2pl_ray.search.study.allowance import Allowance
+from u2pl_ray.search.study.judgement import Judgement
 from u2pl_ray.search.study.study import TrialStudy
 from u2pl_ray.search.study.trial_record import RETRYABLE, State, TrialRecord, state_word
 from u2pl_ray.search.trials.epoch_log import read_epochs
@@ -48,7 +51,7 @@ class Summary:
         trials: all trials and their companions, in the order of their creation.
         best: the best one, None if none reported a value.
         finished: whether no trial is left within the budget; else `resume` continues.
-        noticed: whether it was stopped on notice, by a signal.
+        noticed: whether to start it again: it was stopped on notice, or the storage did not answer.
         reason: why it ended before the last trial, if it did.
     """
 
@@ -150,7 +153,7 @@ class Experiment:
         with self._session(told, force) as (study, presence):
             trials = self.folder / layout.TRIALS
             told.add(Keeper(study, self.place.below(layout.TRIALS), self.options.keep))
-            driver = Driver(study, self.config, self.options.trials, trials, told, self.place.commit)
+            driver = Driver(study, self.config, self.options.trials, trials, told, self.place.commit, self.allowance)
             if presence is not None:
                 driver.share(presence)
             again = driver.retry_errored(RETRYABLE if retry_errored else RETRYABLE[:1])
@@ -171,15 +174,21 @@ class Experiment:
             finally:
                 told.close()
             self.write_best(study)
+            best = self.best(study)
         finished = bool(driver.spent) or not driver.unfinished()
-        noticed = not finished and reason == INTERRUPTED
-        return Summary(study.all_records(), study.best(), finished, driver.given_up or reason, noticed)
+        noticed = not finished and reason.startswith((INTERRUPTED, LOST))
+        return Summary(study.all_records(), best, finished, driver.given_up or reason, noticed)
 
     def is_finished(self, study: TrialStudy) -> bool:
         """Tell whether no trial is left to run within the budget."""
         forks = Forks(study, self.config, self.options.trials or 0, self.folder / layout.TRIALS)
-        left = remaining(study.all_records(), self.options.trials, len(forks.due()))
-        return not left or bool(spent(study, self.options.budget))
+        rounds = Rounds(study, self.config, self.allowance)
+        return not left(study, self.options.trials, forks, rounds) or bool(spent(study, self.options.budget))
+
+    @property
+    def allowance(self) -> Allowance:
+        """Return what it may spend in trainings."""
+        return self.options.budget.allowance(self.config.train.epochs)
 
     def is_running(self) -> bool:
         """Tell whether a driver works on it at this moment."""
@@ -241,12 +250,28 @@ class Experiment:
 
     def write_best(self, study: TrialStudy | None = None) -> Path | None:
         """Write best.yaml, the best trial's whole configuration; return None if no trial has a value."""
-        best = (study or self.study()).best()
+        study = study or self.study()
+        best = self.best(study)
         if best is None:
             return None
-        target = self.folder / layout.BEST
-        write_whole(target, self.export(best))
+        target, judgement = self.folder / layout.BEST, self.judgement(study)
+        told = f"# {verdict(judgement)}\n" if judgement.repeated and judgement.answer is not None else ""
+        write_whole(target, told + self.export(best))
         return target
+
+    def judgement(self, study: TrialStudy) -> Judgement:
+        """Return what the trainings say of the settings' worth."""
+        return Judgement(self.space, self.config, study.all_records(), self.options.budget.looks)
+
+    def best(self, study: TrialStudy) -> TrialRecord | None:
+        """Return the setting to use; None if no trial has a value.
+
+        With replicates: the leader if it is better than the paper's by their posterior, else the paper's. Without: the
+        trial with the best value.
+        """
+        judgement = self.judgement(study)
+        use = judgement.use if judgement.repeated else None
+        return study.best() if use is None else study.record(int(use))
 
     def export(self, trial: TrialRecord) -> str:
         """Return a trial's whole configuration as YAML that `train` accepts, with a comment on its result."""
@@ -272,7 +297,7 @@ class Experiment:
     def status(self) -> dict[str, Any]:
         """Return the experiment as plain data: name, best (an id), trials (id, state, epochs, params, metrics)."""
         study, running = self.study(), self.is_running()
-        best = study.best()
+        best = self.best(study)
         return {
             "name": self.name,
             "best": None if best is None else best.id,

@@ -9,12 +9,13 @@ from u2pl_ray.config.errors import UserError
 from u2pl_ray.search.driver.budget import results, used_by
 from u2pl_ray.search.experiment import snapshot
 from u2pl_ray.search.experiment.experiment import Experiment
+from u2pl_ray.search.experiment.replicates import with_replicates
 from u2pl_ray.search.samplers.visible_trials import fits
 from u2pl_ray.search.space.space import Space
 from u2pl_ray.search.storage import layout
 from u2pl_ray.search.study.remaining import counted
 from u2pl_ray.search.study.study import TrialStudy
-from u2pl_ray.search.study.trial_record import State
+from u2pl_ray.search.study.trial_record import PAPER, State
 from u2pl_ray.system.atomic import write_whole
 
 
@@ -22,6 +23,7 @@ def extend(
     experiment: Experiment,
     trials: int = 0,
     *,
+    trainings: float = 0.0,
     hours: float = 0.0,
     device_hours: float = 0.0,
     patience: int | None = None,
@@ -32,6 +34,8 @@ def extend(
     Args:
         experiment: the search.
         trials: number of trials to add.
+        trainings: full trainings' worth to add to the present budget, or to the use so far if there was none; 30 % of
+            what is added goes to replicates, like that of the start.
         hours: wall hours to add to the present limit, or to the use so far if there was no limit.
         device_hours: the same for GPU-hours (on CPU: worker-hours).
         patience: the new limit; any extension restarts its count.
@@ -43,10 +47,10 @@ def extend(
     Raises:
         UserError: no extension is given, or the space has other settings.
     """
-    check_extension(trials, hours, device_hours, patience, space)
+    check_extension(trials, hours, device_hours, patience, space, trainings)
     study, options = experiment.study(), experiment.options
     records = study.records()
-    budget = options.budget
+    budget, said = options.budget, list[str]()
     so_far = used_by(study)
     budget = replace(
         budget,
@@ -55,6 +59,12 @@ def extend(
         patience=budget.patience if patience is None else patience,
         patience_from=len(results(records)),
     )
+    if trainings:
+        used = experiment.allowance.spent(study.all_records())
+        further = replace(budget, trainings=_more(budget.trainings, used, trainings), looks=budget.looks + 1)
+        paper = any(record.note == PAPER for record in records)
+        budget, more = with_replicates(further, paper, experiment.space)
+        said += more
     budget.check()
     notes = [] if space is None else _rerange(experiment, study, space)
     total = options.trials
@@ -70,10 +80,17 @@ def extend(
     tree["options"] |= {"trials": total, "budget": asdict(budget)}
     snapshot.write(experiment.folder, layout.EXPERIMENT, json.dumps(tree, indent=2))
     experiment.place.commit()
-    return extended, notes
+    return extended, notes + said
 
 
-def check_extension(trials: int, hours: float, device_hours: float, patience: int | None, space: Space | None) -> None:
+def check_extension(
+    trials: int,
+    hours: float,
+    device_hours: float,
+    patience: int | None,
+    space: Space | None,
+    trainings: float = 0.0,
+) -> None:
     """Refuse an extension by nothing, or by less than nothing.
 
     Args:
@@ -82,15 +99,19 @@ def check_extension(trials: int, hours: float, device_hours: float, patience: in
         device_hours: to add.
         patience: the new limit.
         space: other ranges.
+        trainings: to add.
 
     Raises:
         UserError: naming the option.
     """
-    for flag, more in (("--trials", trials), ("--hours", hours), ("--gpu-hours", device_hours)):
+    more_of = {"--trials": trials, "--trainings": trainings, "--hours": hours, "--gpu-hours": device_hours}
+    for flag, more in more_of.items():
         if more < 0:
             raise UserError(f"{flag} {more:+g}: give a number above 0")
-    if not (trials or hours or device_hours or patience is not None or space is not None):
-        raise UserError("extend: give --trials +N, --hours +H, --gpu-hours +H, --patience K or --space FILE")
+    if not (any(more_of.values()) or patience is not None or space is not None):
+        raise UserError(
+            "extend: give --trials +N, --trainings +N, --hours +H, --gpu-hours +H, --patience K or --space FILE"
+        )
 
 
 def _more(limit: float | None, so_far: float, more: float) -> float | None:

@@ -21,9 +21,11 @@ from u2pl_ray.search.experiment.disk import checkpoints
 from u2pl_ray.search.experiment.experiment import Experiment
 from u2pl_ray.search.experiment.new_name import new_place, taken
 from u2pl_ray.search.experiment.options import TRAINER, Options, describe
+from u2pl_ray.search.experiment.replicates import with_replicates
 from u2pl_ray.search.experiment.warm_start import gather
 from u2pl_ray.search.listeners.formatting import few, many, settings
 from u2pl_ray.search.samplers.registry import SAMPLERS, SamplerChoice
+from u2pl_ray.search.samplers.unit_cube import searched
 from u2pl_ray.search.schedulers.registry import SchedulerChoice, from_early_terminate
 from u2pl_ray.search.schedulers.successive_halving import RungPruner
 from u2pl_ray.search.space.file import parse_space
@@ -37,6 +39,12 @@ from u2pl_ray.search.study.database import check_url, open_database
 from u2pl_ray.search.study.prior_trials import NOTHING, Earlier
 from u2pl_ray.search.study.study import TrialStudy
 from u2pl_ray.search.trials.retention import KEEP
+
+NOISY_GP = "noisy-gp"
+_WRONG = 0.1
+"""Probability with which luck of one epoch may stop a trial whose trend is just good enough."""
+_FEW = 6
+"""Settings up to which noisy-gp is the default; simulated with four, see docs/noise.md."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +85,7 @@ class Plan:
             f"search       {trials} of at most {many(epochs, 'epoch')}, {goals}",
             *([f"beside it    {others}: one training each, with the same budget and seed"] if others else []),
             f"score        {self._score()}",
-            *([f"budget       ends after {' or '.join(limits)}"] if limits else []),
+            *([f"budget       ends after {' or '.join(limits)}{self._split()}"] if limits else []),
             *([] if self.queue else [f"sampler      {self.options.sampler.name}, seed {self.options.sampler.seed}"]),
             f"scheduler    {self.options.scheduler.name}{self._stops()}",
             f"cluster      {self.fit.arithmetic}",
@@ -94,6 +102,13 @@ class Plan:
             *(f"warm start   {note}" for note in self.earlier.notes),
             *(f"note         {note}" for note in self.notes),
         ]
+
+    def _split(self) -> str:
+        """Say what part of the budget goes to replicates."""
+        budget = self.options.budget
+        if budget.trainings is None or not budget.replicating:
+            return ""
+        return f"; {budget.replicating:.0%} of it trains the leaders and the paper's setting again, on new seeds"
 
     def _score(self) -> str:
         """Say which epoch of a trial counts."""
@@ -214,14 +229,16 @@ def plan_search(
     if trainer == TRAINER:
         check_objectives(space, config)
     space.check(config)
-    by_method = "random" if space.method == "random" else "tpe"
-    choice = SamplerChoice(sampler or by_method, seed, dict(sampler_options or {}))
+    choice = _sampler(sampler, dict(sampler_options or {}), seed, space, config, budget)
     choice.check(len(space.objectives))
     epochs = config.train.epochs
     if scheduler is None and not scheduler_options and space.early_terminate is not None:
         stopping = from_early_terminate(space.early_terminate, epochs, space.source)
     else:
-        stopping = SchedulerChoice(scheduler or "asha", dict(scheduler_options or {})).after(_warmup(config), epochs)
+        asked = dict(scheduler_options or {})
+        if scheduler is None and budget.trainings is not None:
+            asked = {"wrong": _WRONG, **asked}
+        stopping = SchedulerChoice(scheduler or "asha", asked).after(_warmup(config), epochs)
     stopping.build(epochs)
     stopping.check_reached(epochs)
     if stopping.name == "pbt" and "://" in place.storage:
@@ -247,6 +264,8 @@ def plan_search(
     if space.beliefs and not choice.spec.priors:
         notes.append(f"{choice.name} takes no priors; those of {', '.join(space.beliefs)} are ignored")
     examine(config)
+    budget, more = with_replicates(budget, bool(paper), space)
+    notes += more
     connect()
     room = fit(config, nodes(), max_concurrent, autoscale)
     if len(nodes()) > 1:
@@ -293,6 +312,28 @@ def plan_training(
         scheduler="none",
         examine=examine,
     )
+
+
+def _sampler(
+    asked: str | None, options: dict[str, Any], seed: int, space: Space, config: Config, budget: Budget
+) -> SamplerChoice:
+    """Return the sampler that was asked for, or the one that fits: noisy-gp for a budget of trainings and few settings.
+
+    Args:
+        asked: its name, None for the default.
+        options: its options.
+        seed: of the search.
+        space: what is searched.
+        config: the configuration the trials start from.
+        budget: the limits.
+    """
+    default = "random" if space.method == "random" else "tpe"
+    if budget.trainings is not None and space.method != "random" and len(searched(space.distributions)) <= _FEW:
+        default = NOISY_GP
+    name = asked or default
+    if name == NOISY_GP:
+        options = {"epochs": config.train.epochs, "warmup_epochs": _warmup(config), **options}
+    return SamplerChoice(name, seed, options)
 
 
 def _warmup(config: Config) -> int:

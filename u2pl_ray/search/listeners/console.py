@@ -1,5 +1,7 @@
 """Print a search on the terminal: one line per event, and the table at the end."""
 
+import os
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -25,9 +27,14 @@ _COLOURS = {
 }
 
 
+_PIPED = 160
+"""Columns of a table that goes into a file or another program, unless COLUMNS says otherwise."""
+
+
 def plain_console() -> Console:
     """Return a console that prints paths and names as they are: no markup, no emoji codes, no line breaks in them."""
-    return Console(soft_wrap=True, highlight=False, markup=False, emoji=False)
+    width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else _PIPED
+    return Console(soft_wrap=True, highlight=False, markup=False, emoji=False, width=width)
 
 
 class ConsoleListener(Listener):

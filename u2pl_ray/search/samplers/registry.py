@@ -13,6 +13,7 @@ from optuna.distributions import BaseDistribution
 from optuna.exceptions import ExperimentalWarning
 
 from u2pl_ray.config.errors import UserError, nearest
+from u2pl_ray.search.samplers.noisy_gp import NoisyGPSampler
 
 
 class NumberedQMC(samplers.QMCSampler):
@@ -41,6 +42,11 @@ def _cmaes(seed: int, number: int, options: Mapping[str, Any]) -> samplers.BaseS
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
         return samplers.CmaEsSampler(seed=trial_seed(seed, number), **{"warn_independent_sampling": False, **options})
+
+
+def _noisy_gp(seed: int, number: int, options: Mapping[str, Any]) -> samplers.BaseSampler:
+    # One sequence of first points for the whole study; later draws depend on the number too.
+    return NoisyGPSampler(number, seed, **options)
 
 
 def _seeded(kind: Callable[..., samplers.BaseSampler]) -> Callable[..., samplers.BaseSampler]:
@@ -80,6 +86,7 @@ SAMPLERS: dict[str, SamplerSpec] = {
     "random": SamplerSpec(_seeded(samplers.RandomSampler), samplers.RandomSampler),
     "qmc": SamplerSpec(_quasi_random, samplers.QMCSampler),
     "gp": SamplerSpec(_seeded(samplers.GPSampler), samplers.GPSampler, warm_start=True, completed_only=True),
+    "noisy-gp": SamplerSpec(_noisy_gp, NoisyGPSampler, one_objective=True, priors=True),
     "cmaes": SamplerSpec(_cmaes, samplers.CmaEsSampler, completed_only=True, one_objective=True, numbers_only=True),
     "nsga2": SamplerSpec(_seeded(samplers.NSGAIISampler), samplers.NSGAIISampler, completed_only=True),
 }
@@ -139,8 +146,9 @@ def _options(kind: type[samplers.BaseSampler]) -> dict[str, list[str]]:
     """Return the sampler's arguments that can be given on a command line, each with the names of its types."""
     found = {}
     for name, parameter in inspect.signature(kind).parameters.items():
-        words = re.findall(r"\w+", str(parameter.annotation))
-        if name != "seed" and words and set(words) <= _PLAIN.keys():
+        kinds = parameter.annotation
+        words = re.findall(r"\w+", kinds.__name__ if isinstance(kinds, type) else str(kinds))
+        if name not in ("seed", "number") and words and set(words) <= _PLAIN.keys():
             found[name] = words
     return found
 

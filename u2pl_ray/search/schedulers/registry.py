@@ -24,8 +24,10 @@ def _none(epochs: int) -> BasePruner:
     return NopPruner()
 
 
-def _asha(epochs: int, grace: int | None = None, factor: int = FACTOR, warmup: int = 0) -> BasePruner:
-    return RungPruner(_part(GRACE, epochs - warmup, grace), factor, warmup=warmup)
+def _asha(
+    epochs: int, grace: int | None = None, factor: int = FACTOR, warmup: int = 0, wrong: float | None = None
+) -> BasePruner:
+    return RungPruner(_part(GRACE, epochs - warmup, grace), factor, warmup=warmup, wrong=wrong)
 
 
 def _hyperband(
@@ -49,7 +51,7 @@ def _pbt(
 
 SCHEDULERS: dict[str, tuple[Callable[..., BasePruner], tuple[str, ...]]] = {
     "none": (_none, ()),
-    "asha": (_asha, ("grace", "factor", "warmup")),
+    "asha": (_asha, ("grace", "factor", "warmup", "wrong")),
     "hyperband": (_hyperband, ("grace", "factor", "brackets", "warmup")),
     "median": (_median, ("grace", "startup_trials", "warmup")),
     "pbt": (_pbt, ("interval", "quantile", "perturbation", "warmup")),
@@ -57,7 +59,7 @@ SCHEDULERS: dict[str, tuple[Callable[..., BasePruner], tuple[str, ...]]] = {
 """Name to (factory, options)."""
 
 _LEAST = {"factor": 2, "startup_trials": 0, "warmup": 0}
-_SHARES = {"quantile": 0.5, "perturbation": 1.0}
+_SHARES = {"quantile": 0.5, "perturbation": 1.0, "wrong": 0.5}
 """Options that are fractions above 0, with their largest allowed value."""
 
 

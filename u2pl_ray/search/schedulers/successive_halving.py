@@ -25,10 +25,14 @@ class RungPruner(BasePruner):
         factor: a trial in `factor` goes on.
         brackets: 1 for successive halving, more for HyperBand.
         warmup: epochs in which trials do not differ; budgets are counted from there.
+        wrong: a trial whose trend is just at the cut is stopped with this probability; what it needs beyond the cut
+            follows from the noise between epochs (`posterior.stopping_margin`). None: the cut alone decides.
     """
 
-    def __init__(self, grace: int, factor: int = 3, brackets: int = 1, warmup: int = 0) -> None:
-        self.grace, self.factor, self.brackets, self.warmup = grace, factor, brackets, warmup
+    def __init__(
+        self, grace: int, factor: int = 3, brackets: int = 1, warmup: int = 0, wrong: float | None = None
+    ) -> None:
+        self.grace, self.factor, self.brackets, self.warmup, self.wrong = grace, factor, brackets, warmup, wrong
 
     def rungs(self, number: int, epochs: int) -> list[int]:
         """List the epochs at which a trial can be stopped.
@@ -56,9 +60,10 @@ class RungPruner(BasePruner):
         value = trial.intermediate_values[epoch]
         if math.isnan(value):
             return True
+        others = study.get_trials(deepcopy=False)
         values = [
             other.intermediate_values[epoch]
-            for other in study.get_trials(deepcopy=False)
+            for other in others
             if other.number % self.brackets == trial.number % self.brackets
             and other.number != trial.number
             and not math.isnan(other.intermediate_values.get(epoch, math.nan))
@@ -67,4 +72,21 @@ class RungPruner(BasePruner):
         maximize = study.direction == StudyDirection.MAXIMIZE
         values.sort(reverse=maximize)
         worst_allowed = values[max(len(values) // self.factor, 1) - 1]
-        return value < worst_allowed if maximize else value > worst_allowed
+        behind = worst_allowed - value if maximize else value - worst_allowed
+        return behind > (0.0 if self.wrong is None else self._margin(others, self.wrong))
+
+    def _margin(self, trials: list[FrozenTrial], wrong: float) -> float:
+        """Return what a trial may be behind by luck of one epoch, by the noise in all trials' curves so far."""
+        from u2pl_ray.posterior import Run, stopping_margin
+
+        runs = []
+        for trial in trials:
+            last = max(trial.intermediate_values, default=0)
+            later = {
+                epoch / last: value
+                for epoch, value in trial.intermediate_values.items()
+                if epoch > self.warmup and math.isfinite(value)
+            }
+            if later:
+                runs.append(Run(str(trial.number), 0, later))
+        return stopping_margin(runs, wrong)

@@ -13,7 +13,8 @@
         epochs.jsonl    the metrics of each epoch
         images/         pictures of some epochs
         train/          Ray Train's run: checkpoints
-        kept/, start/   checkpoints for and of forks (population-based training)
+        kept/, start/   checkpoints for forks (population-based training), and of what a trial goes on from
+    warmups/<key>/      checkpoint and epochs of a warm-up that several trials share
     driver.lease        held by the driver that runs the experiment
     best.yaml           the best configuration so far, which `train` accepts
     report.html, confirmation.json, results.json, wandb/    results for people; resume does not need them
@@ -25,6 +26,7 @@ START = "start"
 WARM_START = "warm_start.json"
 STUDY = "study.journal"
 TRIALS = "trials"
+WARMUPS = "warmups"
 TRIAL, EPOCHS, IMAGES, RUN, KEPT = "trial.json", "epochs.jsonl", "images", "train", "kept"
 LEASE = "driver.lease"
 BEST = "best.yaml"
@@ -40,5 +42,5 @@ DECIDING = (
 )
 """Patterns of the files that `resume` needs, in the order in which they are stored: each after those it refers to."""
 
-ELSEWHERE = (f"{TRIALS}/*/{RUN}/*", f"{TUNE}/*", LEASE, "*.partial", "*.partial/*", "*.lock")
+ELSEWHERE = (f"{TRIALS}/*/{RUN}/*", f"{WARMUPS}/*", f"{TUNE}/*", LEASE, "*.partial", "*.partial/*", "*.lock")
 """Patterns of files that the search does not upload: checkpoints (Ray Train does), locks, unfinished files."""

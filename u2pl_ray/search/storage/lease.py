@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import platform
+import signal
 import time
 import uuid
 from pathlib import Path
@@ -45,6 +46,7 @@ class Lease:
         self._mark, self._experiment, self._beat, self._stale = mark, experiment, beat, stale
         self._mine = {"id": uuid.uuid4().hex, "machine": _machine(), "process": os.getpid(), "born": _born(os.getpid())}
         self.lost = False
+        self._held = time.monotonic()
         self._beating = contextlib.ExitStack()
 
     def __enter__(self) -> "Lease":
@@ -60,6 +62,7 @@ class Lease:
         except OSError as error:
             why = error.strerror or error
             raise UserError(f"{self._experiment}: its {self._mark.name} cannot be taken ({why})") from None
+        self._held = time.monotonic()
         self._beating.enter_context(every(self._beat, self._hold, "lease"))
         return self
 
@@ -71,6 +74,10 @@ class Lease:
             owner = self._owner()
             if owner is not None and owner["id"] == self._mine["id"]:
                 self._mark.remove()
+
+    def silent(self) -> float:
+        """Return the seconds since the storage took the last beat."""
+        return time.monotonic() - self._held
 
     def held(self) -> bool:
         """Tell whether a driver holds the lease, without taking it: another driver may take it meanwhile.
@@ -86,6 +93,26 @@ class Lease:
         if owner["machine"] == self._mine["machine"]:
             return _born(owner["process"]) == owner["born"]
         return time.time() - self._mark.touched() < self._stale
+
+    def interrupt(self) -> int:
+        """Ask the owner to stop, as Ctrl-C would, and return its process id.
+
+        Raises:
+            UserError: there is no owner, or it is on another machine or another user's.
+        """
+        owner = self._owner() if self.held() else None
+        if owner is None:
+            raise UserError(f"{self._experiment}: nobody runs it")
+        if owner["machine"] != self._mine["machine"]:
+            raise UserError(
+                f"{self._experiment}: is being run on another machine: stop it there (Ctrl-C, or its queue's command)"
+            )
+        process: int = owner["process"]
+        try:
+            os.kill(process, signal.SIGTERM)
+        except OSError as error:
+            raise UserError(f"{self._experiment}: process {process} can't be stopped ({error.strerror})") from None
+        return process
 
     def _refuse_or_outlive(self, owner: dict[str, Any]) -> None:
         """Wait until the owner is gone.
@@ -133,6 +160,7 @@ class Lease:
             self.lost = True
         else:
             self._mark.touch(self._content)
+        self._held = time.monotonic()
 
 
 def _machine() -> str:

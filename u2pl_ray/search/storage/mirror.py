@@ -16,11 +16,11 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from u2pl_ray.config.errors import UserError
+from u2pl_ray.config.errors import LostError, UserError
 from u2pl_ray.search.storage import layout
 from u2pl_ray.search.storage.lease import Lease
 from u2pl_ray.search.storage.lease_marks import ObjectMark
-from u2pl_ray.search.storage.object_store import Objects, child, parent
+from u2pl_ray.search.storage.object_store import Objects, child, parent, why
 from u2pl_ray.system.periodic import every
 from u2pl_ray.system.scratch import scratch
 
@@ -55,9 +55,12 @@ class Mirror:
     def exists(self) -> bool:
         """See `Place`."""
         try:
-            return self._objects.exists(layout.EXPERIMENT)
+            there = self._objects.exists(layout.EXPERIMENT)
         except OSError as error:
-            raise UserError(f"{self.location}: cannot be read ({error})") from None
+            raise UserError(f"{self.location}: {why(error)}") from None
+        if not there:
+            self._objects.check_bucket()
+        return there
 
     def fetch(self) -> None:
         """See `Place`."""
@@ -66,7 +69,7 @@ class Mirror:
             with ThreadPoolExecutor(8) as pool:
                 list(pool.map(self._get, names))
         except OSError as error:
-            raise UserError(f"{self.location}: cannot be read ({error})") from None
+            raise UserError(f"{self.location}: {why(error)}") from None
 
     def commit(self) -> None:
         """See `Place`.
@@ -96,6 +99,14 @@ class Mirror:
         """See `Place`."""
         return self._lease_of().held()
 
+    def interrupt(self) -> int:
+        """See `Place`."""
+        return self._lease_of().interrupt()
+
+    def silent(self) -> float:
+        """See `Place`."""
+        return 0.0 if self._lease is None else self._lease.silent()
+
     @contextmanager
     def session(self) -> Iterator[None]:
         """See `Place`."""
@@ -113,8 +124,14 @@ class Mirror:
                     yield
             finally:
                 if not self._lease.lost:
-                    self.publish()
+                    self._publish_all()
         self._lease = None
+
+    def _publish_all(self) -> None:
+        try:
+            self.publish()
+        except OSError as error:
+            raise LostError(f"{self.location}: {why(error)}; what was made at the end was not stored") from None
 
     def _lease_of(self) -> Lease:
         return Lease(ObjectMark(self._objects), self.folder.name)

@@ -1,5 +1,6 @@
 """Read and write whole objects below a URI: s3://, and every other scheme that pyarrow (and so Ray Train) takes."""
 
+import re
 from contextlib import suppress
 from urllib.parse import urlsplit
 
@@ -124,7 +125,48 @@ class Objects:
                 raise OSError("what was written cannot be read back")
             self.delete(name)
         except OSError as error:
-            raise UserError(f"--storage-path {self.uri}: {_first_line(error)}") from None
+            raise UserError(f"--storage-path {self.uri}: {why(error)}") from None
+
+    def check_bucket(self) -> None:
+        """Refuse a bucket that does not exist, which looks like an empty one.
+
+        Raises:
+            UserError: there is none, or the store does not say.
+        """
+        from pyarrow import fs
+
+        bucket = self._root.partition("/")[0]
+        try:
+            found = self._filesystem.get_file_info(bucket).type != fs.FileType.NotFound
+        except OSError as error:
+            raise UserError(f"{self.uri}: {why(error)}") from None
+        if not found and self.uri.startswith("s3://"):
+            raise UserError(f"{self.uri}: {_NO_BUCKET}")
+
+
+_NO_BUCKET = "there is no such bucket; create it, or give another one"
+_REASONS = (
+    (r"NO_SUCH_BUCKET", _NO_BUCKET),
+    (
+        r"ACCESS_DENIED|INVALID_ACCESS_KEY_ID|SIGNATURE|INVALID_CLIENT_TOKEN|UNRECOGNIZED_CLIENT|EXPIRED|AUTHENTICATION",
+        "the store refuses these credentials ({}); set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE",
+    ),
+    (
+        r"NETWORK_CONNECTION|REQUEST_TIMEOUT",
+        "the store does not answer ({}); look at the network, AWS_REGION and AWS_ENDPOINT_URL",
+    ),
+)
+"""What pyarrow's errors of S3 mean to a user."""
+
+
+def why(error: BaseException) -> str:
+    """Return what an error of a store means, in one line."""
+    line = _first_line(error)
+    kind = re.search(r"AWS Error (\w+)", line)
+    for pattern, meaning in _REASONS:
+        if kind and re.search(pattern, kind[1]):
+            return meaning.format(kind[0])
+    return line
 
 
 def _first_line(error: BaseException) -> str:

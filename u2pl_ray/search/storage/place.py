@@ -17,7 +17,7 @@ from u2pl_ray.search.storage import layout
 from u2pl_ray.search.storage.lease import Lease
 from u2pl_ray.search.storage.lease_marks import FileMark
 from u2pl_ray.search.storage.mirror import Mirror
-from u2pl_ray.search.storage.object_store import Objects, child, is_uri
+from u2pl_ray.search.storage.object_store import Objects, child, is_uri, why
 
 _LEAST_FREE = 5.0  # GiB
 
@@ -55,6 +55,16 @@ class Place(Protocol):
 
     def running(self) -> bool:
         """Return whether a driver works on the experiment at this moment."""
+
+    def interrupt(self) -> int:
+        """Ask the driver, if it runs on this machine, to stop as Ctrl-C would; return its process id.
+
+        Raises:
+            UserError: nobody runs the experiment, or somebody out of reach.
+        """
+
+    def silent(self) -> float:
+        """Return the seconds for which the storage has not answered this driver, which holds a `session`; else 0."""
 
     def session(self) -> AbstractContextManager[None]:
         """Return a context in which this process alone runs the experiment; it begins with `fetch`."""
@@ -98,6 +108,14 @@ class Folder:
     def running(self) -> bool:
         """See `Place`."""
         return self._lease_of().held()
+
+    def interrupt(self) -> int:
+        """See `Place`."""
+        return self._lease_of().interrupt()
+
+    def silent(self) -> float:
+        """See `Place`."""
+        return 0.0 if self._lease is None else self._lease.silent()
 
     @contextmanager
     def session(self) -> Iterator[None]:
@@ -162,11 +180,17 @@ def experiments(storage: str | Path | None = None) -> list[str]:
     where = absolute(storage)
     if is_uri(where):
         objects = Objects(where)
-        return [name for name in objects.folders() if objects.exists(f"{name}/{layout.EXPERIMENT}")]
-    found = [
+        try:
+            found = [name for name in objects.folders() if objects.exists(f"{name}/{layout.EXPERIMENT}")]
+        except OSError as error:
+            raise UserError(f"{where}: {why(error)}") from None
+        if not found:
+            objects.check_bucket()
+        return found
+    folders = [
         entry.parent for entry in Path(where).glob(f"*/{layout.EXPERIMENT}") if not entry.parent.name.startswith(".")
     ]
-    return [folder.name for folder in sorted(found, key=lambda folder: (folder / layout.EXPERIMENT).stat().st_mtime)]
+    return [folder.name for folder in sorted(folders, key=lambda folder: (folder / layout.EXPERIMENT).stat().st_mtime)]
 
 
 def writable(storage: str | Path) -> list[str]:

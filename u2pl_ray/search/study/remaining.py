@@ -22,13 +22,23 @@ def counted(records: Sequence[TrialRecord]) -> list[TrialRecord]:
     ]
 
 
-def remaining(records: Sequence[TrialRecord], trials: int | None, forks_due: int = 0) -> int:
+def remaining(
+    records: Sequence[TrialRecord],
+    trials: int | None,
+    forks_due: int = 0,
+    exploring: bool = True,
+    replicates: int = 0,
+) -> int:
     """Return how many trials are still to be started or finished.
 
     Args:
         records: all trials of the study.
-        trials: the requested number; None: no limit, so there is always one more.
+        trials: the requested number; None: no limit, so there is always one more while exploring.
         forks_due: ended trials of a population whose fork has not started.
+        exploring: whether the allowance has room for new settings.
+        replicates: replicates that are to start.
     """
-    open_trials = sum(not record.state.finished for record in records) + forks_due
+    open_trials = sum(not record.state.finished for record in records) + forks_due + replicates
+    if not exploring:
+        return open_trials
     return open_trials + (1 if trials is None else max(0, trials - len(counted(records))))

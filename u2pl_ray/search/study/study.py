@@ -17,6 +17,7 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from u2pl_ray.config.errors import UserError
+from u2pl_ray.search.samplers.noisy_gp import NoisyGPSampler
 from u2pl_ray.search.samplers.registry import SamplerChoice
 from u2pl_ray.search.samplers.visible_trials import INFEASIBLE, shown
 from u2pl_ray.search.space.space import Space
@@ -28,6 +29,7 @@ from u2pl_ray.search.study.trial_file import TrialFile
 from u2pl_ray.search.study.trial_record import FORK, Fork, State, TrialRecord, trial_id
 
 _FIXED = "fixed_params"  # where Optuna keeps the settings of a queued trial
+_INHERITED = "inherited"
 
 
 class TrialStudy:
@@ -47,6 +49,7 @@ class TrialStudy:
     def __init__(self, study: optuna.Study, space: Space, sampler: SamplerChoice, pruner: BasePruner) -> None:
         self.driver = ""
         self.earlier: Sequence[FrozenTrial] = ()
+        self._records: dict[int, tuple[FrozenTrial, TrialRecord]] = {}
         self.study, self.space, self.sampler, self.pruner = study, space, sampler, pruner
         study.sampler = sampler.build(0)  # some samplers write attributes when a trial ends
 
@@ -132,6 +135,7 @@ class TrialStudy:
             distributions={path: self.space.distributions[path] for path in params},
         )
         notes = {"note": file.note, "retries": file.retries, FORK: file.fork, COMPANION: file.companion}
+        notes |= {_INHERITED: file.inherited or None}
         return self._enter(
             proposal, TrialState.RUNNING, {name: value for name, value in notes.items() if value not in ("", None)}
         )
@@ -143,6 +147,17 @@ class TrialStudy:
                 self.take(trial.number)
                 return self.complete_proposal(trial.number)
         return None
+
+    def inherit(self, number: int, epochs: int) -> None:
+        """Note that a running trial goes on from another one's first epochs.
+
+        Args:
+            number: of the trial.
+            epochs: how many it does not train itself.
+        """
+        trial = self._trial(number)
+        if trial.state == TrialState.RUNNING and trial.user_attrs.get(_INHERITED) != epochs:
+            self._storage.set_trial_user_attr(trial._trial_id, _INHERITED, epochs)
 
     def take(self, number: int) -> None:
         """Write to the study that this driver runs the trial from now on."""
@@ -192,6 +207,8 @@ class TrialStudy:
             fixed: settings that are given, as the study stores them.
         """
         sampler = self.sampler.build(number)
+        if isinstance(sampler, NoisyGPSampler):
+            sampler.prepare(self.space.distributions, self.space.beliefs)
         copy = optuna.create_study(directions=self.study.directions, sampler=sampler, pruner=optuna.pruners.NopPruner())
         others = [*self.earlier, *(trial for trial in competing(self._trials()) if trial.number != number)]
         copy.add_trials(shown(others, self.space.distributions, self.sampler.name, self.study.directions))
@@ -344,6 +361,13 @@ class TrialStudy:
         return self._record(self._storage.get_trial(identifier))
 
     def _record(self, trial: FrozenTrial) -> TrialRecord:
+        """Return a trial as plain data; made once for each state of it, as Optuna's storages replace what changes."""
+        known = self._records.get(trial.number)
+        if known is None or known[0] is not trial:
+            known = self._records[trial.number] = trial, self._read(trial)
+        return known[1]
+
+    def _read(self, trial: FrozenTrial) -> TrialRecord:
         reason = trial.user_attrs.get("reason", "")
         stored = trial.params or trial.system_attrs.get(_FIXED, {})
         return TrialRecord(
@@ -361,6 +385,7 @@ class TrialStudy:
             driver=trial.user_attrs.get("driver", ""),
             companion=Companion.read(trial.user_attrs.get(COMPANION)),
             retries=trial.user_attrs.get("retries"),
+            inherited=trial.user_attrs.get(_INHERITED, 0),
             started=trial.datetime_start,
             finished=trial.datetime_complete,
         )

@@ -22,6 +22,7 @@ class TrialFile:
     fork: list[int] | None = None
     retries: int | None = None
     companion: dict[str, Any] | None = None
+    inherited: int = 0
 
     @classmethod
     def of(cls, record: TrialRecord) -> "TrialFile":
@@ -29,7 +30,15 @@ class TrialFile:
         fork = None if record.fork is None else list(record.fork)
         companion = None if record.companion is None else record.companion.as_data()
         return cls(
-            record.params, record.state, record.reason, record.detail, record.note, fork, record.retries, companion
+            record.params,
+            record.state,
+            record.reason,
+            record.detail,
+            record.note,
+            fork,
+            record.retries,
+            companion,
+            record.inherited,
         )
 
     def write(self, folder: Path) -> None:
@@ -37,6 +46,8 @@ class TrialFile:
         tree = asdict(self)
         if self.companion is None:
             del tree["companion"]
+        if not self.inherited:
+            del tree["inherited"]
         write_whole(folder / layout.TRIAL, json.dumps(tree))
 
     @classmethod

@@ -46,6 +46,7 @@ class TrialRecord:
         note: where the trial comes from, such as "paper".
         fork: where a fork comes from, see `Fork`; None for a trial that starts from scratch.
         driver: name of the driver that runs it, if there can be several.
+        inherited: first epochs that it did not train itself: it goes on from a shared warm-up.
         companion: what it is for, if it is no proposal of the search, see `Companion`.
         retries: number of the failed trial that this one repeats, from its last checkpoint.
         started, finished: naive local time of the process that reads it.
@@ -65,6 +66,7 @@ class TrialRecord:
     driver: str = ""
     companion: Companion | None = None
     retries: int | None = None
+    inherited: int = 0
     started: datetime | None = None
     finished: datetime | None = None
 
@@ -83,6 +85,9 @@ class TrialRecord:
         """Return the objective at the end, or else at the latest epoch; None before the first epoch."""
         return self.value if self.value is not None else self.values.get(self.epochs)
 
+
+PAPER = "paper"
+"""Note of the trial of the paper's setting."""
 
 RETRYABLE = ("environment", "error", "lost")
 """Reasons of a failure after which the same settings may work."""

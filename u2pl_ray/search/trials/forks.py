@@ -101,9 +101,8 @@ class Forks:
             log.append({name: value for name, value in metrics.items() if name not in _FILES})
 
     def clean(self, record: TrialRecord) -> None:
-        """Delete a finished trial's copy of its parent's checkpoint."""
-        if record.fork is not None:
-            shutil.rmtree(self.folder / record.id / layout.START, ignore_errors=True)
+        """Delete a finished trial's copy of the checkpoint that it went on from."""
+        shutil.rmtree(self.folder / record.id / layout.START, ignore_errors=True)
 
     def _settings(self, parent: int, seed: int) -> dict[str, Any]:
         """Return the parent's settings, perturbed so that they are valid; unchanged if no attempt gives valid ones."""

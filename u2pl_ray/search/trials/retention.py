@@ -22,16 +22,18 @@ def discard_checkpoints(
         records: all trials of the study.
         maximize: whether larger values are better.
         trials: path or URI of the experiment's `trials/`.
-        keep: number of finished trials that keep theirs; completed ones rank before stopped and failed ones. Baselines
-            keep theirs besides; replicates do not.
+        keep: number of finished trials that keep theirs; completed ones rank before stopped and failed ones. Baselines,
+            and trials that were repeated on new seeds, keep theirs besides; replicates do not.
         spare: ids of trials whose checkpoints are still needed.
     """
     sign = 1 if maximize else -1
+    repeated = {record.companion.of for record in records if record.companion is not None}
     finished = [
         record
         for record in records
         if record.state.finished
         and record.id not in spare
+        and record.number not in repeated
         and (record.companion is None or record.companion.kind != Kind.BASELINE)
     ]
 

@@ -11,19 +11,25 @@ from rich.console import Console
 from rich.markup import escape
 
 from u2pl_ray.config.errors import UserError
+from u2pl_ray.doctor.node import LIBRARIES, Finding
 from u2pl_ray.system.limits import memory_limit, usable_cpus
 
-_LIBRARIES = ("torch", "torchvision", "segmentation-models-pytorch", "ray", "optuna", "wandb", "albumentations")
 _LEAST_SHM = 2**30
-
-Finding = tuple[bool | None, str]
-"""Whether it is well (None: worth a look, and no reason not to start), and what it is, in one line."""
 
 _SIGNS = {True: ("green", "ok"), None: ("yellow", "? "), False: ("red", "!!")}
 
 
-def examine(config: str | None, overrides: Sequence[str], storage_path: str | None) -> list[str]:
-    """Look at everything a training needs, print a line for each, and return the problems."""
+def examine(
+    config: str | None, overrides: Sequence[str], storage_path: str | None, every_node: bool = False
+) -> list[str]:
+    """Look at everything a training needs, print a line for each, and return the problems.
+
+    Args:
+        config: preset or file to check too, or None.
+        overrides: of it.
+        storage_path: folder or URI; None: the default storage.
+        every_node: look at each node of the cluster (without one: of a Ray of this machine) and at what joins them.
+    """
     console = Console(soft_wrap=True, highlight=False, emoji=False)
     problems: list[str] = []
     warnings = 0
@@ -34,6 +40,8 @@ def examine(config: str | None, overrides: Sequence[str], storage_path: str | No
         ("storage", lambda: _storage(storage_path)),
         ("W&B", _wandb),
     ]
+    if every_node:
+        parts.append(("nodes", lambda: _nodes(config, overrides, storage_path)))
     if config is not None:
         parts.append((config, lambda: _config(config, overrides)))
     for title, look in parts:
@@ -56,7 +64,7 @@ def examine(config: str | None, overrides: Sequence[str], storage_path: str | No
 
 def _software() -> Iterator[Finding]:
     yield True, f"Python {platform.python_version()}"
-    for name in _LIBRARIES:
+    for name in LIBRARIES:
         try:
             yield True, f"{name} {metadata.version(name)}"
         except metadata.PackageNotFoundError:
@@ -123,11 +131,27 @@ def _storage(storage_path: str | None) -> Iterator[Finding]:
             yield not blind, f"not seen from {', '.join(blind)}" if blind else "every node reaches it"
 
 
+def _nodes(config: str | None, overrides: Sequence[str], storage_path: str | None) -> Iterator[Finding]:
+    from u2pl_ray.config.overrides import load
+    from u2pl_ray.doctor.cluster import examine_nodes
+    from u2pl_ray.search.cluster.connection import connect
+    from u2pl_ray.search.storage.place import absolute, writable
+
+    connect()
+    storage: str | None = absolute(storage_path)
+    try:
+        writable(storage or "")
+    except UserError:  # a problem of the storage's
+        storage = None
+    yield from examine_nodes(storage, None if config is None else load(config, overrides))
+
+
 def _wandb() -> Iterator[Finding]:
     mode = os.environ.get("WANDB_MODE")
     if mode:
         yield True, f"WANDB_MODE={mode}"
         return
+    os.environ.setdefault("WANDB_SILENT", "true")  # or it prints the server's address
     import wandb
 
     try:

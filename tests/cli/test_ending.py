@@ -1,0 +1,74 @@
+"""Ending an experiment: `stop` its run from another terminal, `delete` its files."""
+
+import io
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from tests.analysis.local_search import create
+from tests.cli.conftest import Run
+from tests.train.conftest import tiny
+from u2pl_ray.search.experiment.experiment import Experiment
+from u2pl_ray.search.listeners.console import plain_console
+
+SPACE = "parameters:\n  method.contrastive.temperature: {min: 0.1, max: 1.0}\n"
+DRIVER = """
+import sys, time
+from u2pl_ray.cli.notice import heed_notice
+from u2pl_ray.search.storage.place import find
+try:
+    with heed_notice(), find(sys.argv[1]).session():
+        print("held", flush=True)
+        time.sleep(60)
+except KeyboardInterrupt:
+    sys.exit(75)
+"""
+
+
+@pytest.fixture
+def experiment(storage: Path) -> Experiment:
+    return create(storage, tiny(), SPACE, trials=2, name="here")
+
+
+def test_stop_ends_the_process_that_runs_it(experiment: Experiment, run: Run) -> None:
+    driver = subprocess.Popen([sys.executable, "-c", DRIVER, str(experiment.folder)], stdout=subprocess.PIPE, text=True)
+    assert driver.stdout is not None
+    assert driver.stdout.readline() == "held\n"
+    code, said, _ = run("stop", "here")
+    assert driver.wait(10) == 75
+    assert code == 0
+    assert f"process {driver.pid} was told to stop" in said
+    assert "next: u2pl-ray resume here" in said
+    code, _, complained = run("stop", "here")
+    assert (code, complained) == (2, "error: here: nobody runs it\n")
+
+
+def test_delete_asks_refuses_and_deletes(experiment: Experiment, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = create(experiment.folder.parent, tiny(), SPACE, trials=2, name="other")
+    with experiment.place.session():
+        code, _, complained = run("delete", "here", "--yes")
+        assert code == 2
+        assert "is running; stop it first: u2pl-ray stop here" in complained
+    monkeypatch.setattr(sys, "stdin", io.StringIO("y\n"))
+    code, said, complained = run("delete", "here")
+    assert code == 2
+    assert f"{experiment.folder}: 0 trials" in said
+    assert "add --yes" in complained
+    assert experiment.folder.is_dir()
+    assert run("delete", "here", "-y")[0] == 0
+    assert not experiment.folder.exists()
+    assert other.folder.is_dir()
+    assert run("delete", "here", "-y")[0] == 2
+    (experiment.folder.parent / "photos").mkdir()
+    assert run("delete", "photos", "-y")[0] == 2  # no experiment
+    assert (experiment.folder.parent / "photos").is_dir()
+
+
+def test_tables_in_a_file_are_not_squeezed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    assert plain_console().width == 160  # pytest's stdout is no terminal
+    monkeypatch.setenv("COLUMNS", "70")
+    assert plain_console().width == Console(width=70).width

@@ -1,0 +1,68 @@
+"""Verbs that end an experiment: its run, or its files."""
+
+import shlex
+import shutil
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from u2pl_ray.cli.arguments import Name, Storage
+from u2pl_ray.cli.common import say
+from u2pl_ray.config.errors import UserError
+
+_POLL = 0.5
+_PATIENCE = 120.0
+"""Seconds; a driver that is told to stop saves what its trials have done first, for which it takes at most a minute."""
+
+
+def stop(name: Name, storage_path: Storage = None) -> None:
+    """Stop a search or training that runs on this machine, as Ctrl-C in its own terminal would."""
+    from u2pl_ray.search.experiment.experiment import Experiment
+
+    experiment = Experiment.open(name, storage_path)
+    process = experiment.place.interrupt()
+    say(f"{experiment.name}: process {process} was told to stop; it stores what its trials have done first")
+    until = time.monotonic() + _PATIENCE
+    while experiment.place.running():
+        if time.monotonic() > until:
+            raise UserError(
+                f"{experiment.name}: process {process} has not stopped within {_PATIENCE:.0f} s: look at its terminal"
+            )
+        time.sleep(_POLL)
+    say(f"stopped; next: u2pl-ray resume {shlex.quote(name)}")
+
+
+def delete(
+    name: Name,
+    storage_path: Storage = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """Delete an experiment with its trials, checkpoints and reports. Asks first; not one that runs."""
+    from u2pl_ray.search.experiment.experiment import Experiment
+    from u2pl_ray.search.storage import layout
+    from u2pl_ray.search.storage.object_store import is_uri
+
+    experiment = Experiment.open(name, storage_path)
+    location = experiment.place.location
+    if is_uri(location):
+        raise UserError(f"{location}: only experiments in folders are deleted; use your object store's own command")
+    if experiment.place.running():
+        raise UserError(f"{experiment.name}: is running; stop it first: u2pl-ray stop {shlex.quote(name)}")
+    if experiment.options.study_url:
+        raise UserError(
+            f"{experiment.name}: its study is in a database, and other drivers may run it: delete both there"
+        )
+    folder = Path(location)
+    size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file() and not file.is_symlink())
+    trials = sum(1 for _ in (folder / layout.TRIALS).glob("*/"))
+    say(f"{folder}: {trials} trials, {size / 2**20:.0f} MiB")
+    if not yes:
+        if not sys.stdin.isatty():
+            raise UserError(f"{experiment.name}: nobody can be asked here; add --yes to delete it")
+        if not typer.confirm("Delete it for good?"):
+            raise typer.Abort
+    shutil.rmtree(folder)
+    say("deleted")

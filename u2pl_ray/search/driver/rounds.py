@@ -1,0 +1,115 @@
+"""Rounds of replicates: once exploring has ended, the leaders and the paper's setting train on new common seeds.
+
+Which ones is a function of the study at the end of the round before. A round is written to the study in one piece
+before its first training starts, so a kill at any moment changes nothing.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from u2pl_ray.config.schema import Config
+from u2pl_ray.search.study.allowance import Allowance
+from u2pl_ray.search.study.companion import Companion, Kind
+from u2pl_ray.search.study.judgement import Judgement
+from u2pl_ray.search.study.remaining import counted, remaining
+from u2pl_ray.search.study.study import TrialStudy
+from u2pl_ray.search.study.trial_record import TrialRecord, trial_id
+from u2pl_ray.search.trials.forks import Forks
+
+_ROUNDS = "rounds"
+"""User attribute of a study: all replicates so far in order, each as [number of the trial it repeats, seed]."""
+_SEEDS = 1000
+"""`posterior.seed_for` has room for so many seeds of a search."""
+
+
+class Rounds:
+    """Replicates of a search, queued one by one.
+
+    Args:
+        study: the trials.
+        base: configuration the trials start from.
+        allowance: what may be spent.
+    """
+
+    def __init__(self, study: TrialStudy, base: Config, allowance: Allowance) -> None:
+        self.study, self.base, self.allowance = study, base, allowance
+
+    def left(self, records: Sequence[TrialRecord]) -> int:
+        """Return how many replicates are still to start; at least so many, while a trial runs.
+
+        Args:
+            records: all trials and their companions.
+        """
+        begun = _begun(records)
+        queued = len(self._planned()) - len(begun)
+        if queued > 0:
+            return queued
+        if not Judgement(self.study.space, self.base, records).comparable:
+            return 0
+        return self.allowance.replicates(records)
+
+    def queue(self) -> bool:
+        """Queue the next replicate; return False if there is none, or none before all that runs has ended."""
+        records = self.study.all_records()
+        begun, planned = _begun(records), self._planned()
+        if len(begun) >= len(planned):
+            if any(not record.state.finished for record in records):
+                return False
+            further = self._next_round(records)
+            if not further:
+                return False
+            planned = [*begun, *further]
+            self.study.study.set_user_attr(_ROUNDS, planned)
+        of, seed = planned[len(begun)]
+        repeated = self.study.record(of)
+        changes = {} if repeated.companion is None else dict(repeated.companion.changes)
+        note = f"{trial_id(of)} again" if repeated.companion is None else f"{repeated.note} again"
+        again = Companion(Kind.REPLICATE, {**changes, "seed": seed}, of)
+        self.study.enqueue(repeated.params, note, companion=again)
+        return True
+
+    def _next_round(self, records: Sequence[TrialRecord]) -> list[list[int]]:
+        """Return the trainings of the next round; every baseline joins the paper's setting on its new seeds."""
+        from u2pl_ray.posterior import next_replicates
+
+        judgement = Judgement(self.study.space, self.base, records)
+        left = self.allowance.replicates(records)
+        if left < 1 or judgement.posterior is None:
+            return []
+        total = self.allowance.replicated(records) + left
+        found: list[list[int]] = []
+        for replicate in next_replicates(judgement.posterior, left, total, self.base.seed % _SEEDS):
+            found.append([int(replicate.setting), replicate.seed])
+            if replicate.setting == judgement.reference:
+                found += [[int(label), replicate.seed] for label in judgement.baselines.values()]
+        return found[:left]
+
+    def _planned(self) -> list[list[int]]:
+        planned: Any = self.study.study.user_attrs.get(_ROUNDS, [])
+        return [list(pair) for pair in planned]
+
+
+def left(study: TrialStudy, trials: int | None, forks: Forks, rounds: Rounds) -> int:
+    """Return how many trials of a search are still to be started or finished.
+
+    Args:
+        study: of the search.
+        trials: the requested number, None for no limit.
+        forks: of its population.
+        rounds: of its replicates.
+    """
+    records = study.all_records()
+    exploring = rounds.allowance.exploring(records)
+    more = exploring and (trials is None or len(counted(records)) < trials)
+    due = len(forks.due())
+    return remaining(records, trials, due, exploring, 0 if more else rounds.left(records))
+
+
+def _begun(records: Sequence[TrialRecord]) -> list[list[int]]:
+    """Return the replicates in the study, queued ones too, as `_ROUNDS` has them; repeated failures once."""
+    found = []
+    for record in records:
+        companion = record.companion
+        if companion is not None and companion.kind == Kind.REPLICATE and record.retries is None:
+            found.append([companion.of or 0, int(companion.changes["seed"])])
+    return found

@@ -1,0 +1,67 @@
+"""The answer of a search in words: which setting to use, with which probability, and what more budget would bring."""
+
+from typing import TYPE_CHECKING
+
+from u2pl_ray.search.study.judgement import Comparison, Judgement
+
+if TYPE_CHECKING:
+    from u2pl_ray.posterior import Answer
+
+_CERTAIN = 0.9995
+"""From here on a probability is written as more than 99.9 %."""
+
+
+def verdict(judgement: Judgement) -> str:
+    """Return the answer in one or two sentences; an empty string while nothing can be said.
+
+    Args:
+        judgement: of a search.
+    """
+    told, reference = judgement.answer, judgement.reference
+    if told is None:
+        return ""
+    from u2pl_ray.posterior import Verdict
+
+    metric = judgement.space.metric.name
+    if told.leader is None:
+        return f"Keep the paper's setting ({reference}): no other has a value."
+    amount = f"{told.difference:+.4f} {metric} ({told.low:+.4f} .. {told.high:+.4f})"
+    luck = f"Seeds alone spread by {told.seed_sd:.4f}."
+    if told.verdict == Verdict.BETTER:
+        return f"{told.leader} is better than the paper's setting with {share(told.probability)}: {amount}. {luck}"
+    why = f"{told.leader} is better with {share(told.probability)}, where {share(told.threshold)} are needed: {amount}"
+    if told.verdict == Verdict.NOTHING:
+        why = f"there is most likely nothing to find. The best other one: {why}"
+    return f"Keep the paper's setting ({reference}): {why}. {luck}"
+
+
+def prospect(told: "Answer") -> str:
+    """Return what as much budget again is expected to add, in a sentence."""
+    more = told.prospect
+    return (
+        f"With {more.trainings:.0f} more trainings the chance to find a setting that is better than the paper's by "
+        f"half a seed's spread or more is {share(more.chance)}."
+    )
+
+
+def against(comparison: Comparison, method: str) -> str:
+    """Return how the setting to use compares with another method, in a clause.
+
+    Args:
+        comparison: see `Judgement.against`.
+        method: what it is compared with.
+    """
+    amount = f"{comparison.difference:+.4f} ({comparison.low:+.4f} .. {comparison.high:+.4f})"
+    seeds = f"on {comparison.seeds} new seed{'s' * (comparison.seeds != 1)}"
+    word, probability = "better", comparison.probability
+    if probability < 0.5:
+        word, probability = "worse", 1 - probability
+    enough = "" if probability >= comparison.threshold else f", where {share(comparison.threshold)} are needed"
+    return f"{comparison.setting} is {word} than {method} with {share(probability)}{enough}: {amount}, {seeds}"
+
+
+def share(probability: float) -> str:
+    """Return a probability in per cent, never as 100 %."""
+    if probability >= _CERTAIN:
+        return "more than 99.9 %"
+    return f"{probability:.1%}".replace("%", " %") if probability > 0.95 else f"{probability:.0%}".replace("%", " %")

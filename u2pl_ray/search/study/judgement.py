@@ -1,0 +1,247 @@
+"""What a study's trainings say of its settings' true worth: the posterior over all of them, stopped ones too."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from u2pl_ray.config.schema import Config
+from u2pl_ray.search.samplers.unit_cube import categories, searched, to_unit
+from u2pl_ray.search.space.space import Space
+from u2pl_ray.search.study.companion import Kind
+from u2pl_ray.search.study.trial_record import PAPER, State, TrialRecord, trial_id
+
+if TYPE_CHECKING:  # the posterior needs scipy, which a look at a search without replicates does not pay for
+    from u2pl_ray.posterior import Answer, Posterior, Run
+
+_SEED = "seed"
+_LEAST = 2
+"""Settings with a value, below which there is nothing to judge."""
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """Settings of a search by the id of the first trial that has each, and their trainings.
+
+    Attributes:
+        space: what is searched.
+        config: the configuration the trials start from.
+        records: all trials and their companions.
+        look: which look at the answer this is, see `posterior.threshold`.
+    """
+
+    space: Space
+    config: Config
+    records: Sequence[TrialRecord]
+    look: int = 1
+
+    @property
+    def repeated(self) -> bool:
+        """Return whether a replicate has a value: only then are settings judged by more than one training each."""
+        return any(it.companion is not None and it.companion.kind == Kind.REPLICATE for it in self._complete)
+
+    @property
+    def _complete(self) -> list[TrialRecord]:
+        return [it for it in self.records if it.state == State.COMPLETED and it.value is not None]
+
+    @cached_property
+    def labels(self) -> dict[int, str]:
+        """Return the setting of each trial and replicate by its number; other methods are settings of their own."""
+        found: dict[int, str] = {}
+        first: dict[str, str] = {}
+        for record in self.records:
+            companion = record.companion
+            if companion is not None and companion.kind == Kind.REPLICATE:
+                continue
+            key = repr((sorted(_without_seed(record.params).items()), _method(record)))
+            found[record.number] = first.setdefault(key, record.id)
+        for record in self.records:
+            if record.companion is not None and record.companion.of is not None:
+                found[record.number] = found.get(record.companion.of, trial_id(record.companion.of))
+        return found
+
+    @cached_property
+    def reference(self) -> str | None:
+        """Return the paper's setting, None if the search has no trial of it."""
+        return next((self.labels[it.number] for it in self.records if it.note == PAPER), None)
+
+    @cached_property
+    def baselines(self) -> dict[str, str]:
+        """Return the other methods beside the search, each with its setting's name."""
+        kinds = ((it, it.companion) for it in self.records)
+        return {
+            it.note: self.labels[it.number] for it, that in kinds if that is not None and that.kind == Kind.BASELINE
+        }
+
+    @cached_property
+    def seeds(self) -> dict[str, list[tuple[int, float, TrialRecord]]]:
+        """Return by setting its complete trainings: seed, value, trial."""
+        found: dict[str, list[tuple[int, float, TrialRecord]]] = {}
+        for record in self._complete:
+            found.setdefault(self.labels[record.number], []).append((self._seed(record), record.value or 0.0, record))
+        return found
+
+    @cached_property
+    def runs(self) -> "list[Run]":
+        """Return the trainings of the settings that have a value; not of other methods. Failed ones say nothing."""
+        return [run for run in map(self._run, self._useful) if run is not None]
+
+    @property
+    def _useful(self) -> list[TrialRecord]:
+        others, again = set(self.baselines.values()), {record.retries for record in self.records}
+        return [
+            it
+            for it in self.records
+            if it.state not in (State.FAILED, State.INFEASIBLE)
+            and it.number not in again
+            and it.fork is None
+            and self.labels[it.number] not in others
+        ]
+
+    def _run(self, record: TrialRecord) -> "Run | None":
+        from u2pl_ray.posterior import Run, progress
+
+        epochs, method = self.config.train.epochs, self.config.method
+        warmup = method.warmup_epochs if method.semi_supervised else 0
+        values = {
+            progress(epoch, epochs, min(warmup, epochs - 1)): value
+            for epoch, value in record.values.items()
+            if epoch <= epochs and np.isfinite(value)
+        }
+        return Run(self.labels[record.number], self._seed(record), values) if values else None
+
+    def _seed(self, record: TrialRecord) -> int:
+        return int(record.settings.get(_SEED, self.config.seed))
+
+    @cached_property
+    def points(self) -> dict[str, list[float]] | None:
+        """Return each setting's place in the unit cube; None if one lies outside it, or nothing varies."""
+        distributions = searched(self.space.distributions)
+        found = {}
+        for record in self.records:
+            label = self.labels.get(record.number)
+            if record.id == label and record.params and (record.companion is None):
+                try:
+                    found[label] = to_unit(distributions, self.space.encode(record.params))
+                except (KeyError, ValueError):
+                    return None
+        named = {run.setting for run in self.runs}
+        if not distributions or not named <= found.keys():
+            return None
+        if any(not 0 <= share <= 1 for label in named for share in found[label]):
+            return None
+        return {label: found[label] for label in named}
+
+    @cached_property
+    def comparable(self) -> bool:
+        """Return whether the paper's setting and another one have a value."""
+        named = {self.labels[it.number] for it in self._useful if it.values}
+        return self.reference in named and len(named) >= _LEAST
+
+    @cached_property
+    def posterior(self) -> "Posterior | None":
+        """Return what is known of the settings; None if they are not comparable."""
+        if not self.comparable:
+            return None
+        from u2pl_ray.posterior import encode, fit
+
+        counts = categories(searched(self.space.distributions))
+        points = self.points
+        encoded = None if points is None else {label: encode(point, counts) for label, point in points.items()}
+        return fit(self.runs, self.reference, encoded, self.space.metric.maximize)
+
+    @cached_property
+    def answer(self) -> "Answer | None":
+        """Return which setting to use, and how surely; None where `posterior` is."""
+        if self.posterior is None:
+            return None
+        from u2pl_ray.posterior import answer
+
+        return answer(self.posterior, self.look)
+
+    @property
+    def use(self) -> str | None:
+        """Return the setting to use: the leader if it may be called better, else the paper's; None without answer."""
+        from u2pl_ray.posterior import Verdict
+
+        if self.answer is None or self.answer.verdict != Verdict.BETTER:
+            return self.reference if self.answer is not None else None
+        return self.answer.leader
+
+    def against(self, method: str, setting: str | None = None) -> "Comparison | None":
+        """Return how a setting compares with another method, by the replicates of both on the same new seeds.
+
+        The model of the settings does not fit here: it takes them to be alike beforehand, and another method need not
+        be. So the plain mean of n differences, with the noise that was learned from all trainings: Student's t with
+        scale seed_sd sqrt(2 / n). The first trainings are left out, as the setting was chosen by its own.
+
+        Args:
+            method: a baseline's name, such as supervised.
+            setting: the setting; None: the one to use.
+
+        Returns:
+            None without a new seed that both have.
+        """
+        label, posterior = self.baselines.get(method, ""), self.posterior
+        if posterior is None:
+            return None
+        chosen = (self.use or "") if setting is None else setting
+        one, other = (self._new(name) for name in (chosen, label))
+        common = sorted(one.keys() & other.keys())
+        if not common:
+            return None
+        from scipy import stats
+
+        from u2pl_ray.posterior import threshold
+
+        sign = 1 if self.space.metric.maximize else -1
+        gap = float(np.mean([sign * (one[seed] - other[seed]) for seed in common]))
+        scale = posterior.seed_sd * math.sqrt(2 / len(common))
+        half = scale * float(stats.t.ppf(0.975, posterior.degrees))
+        probability = float(stats.t.cdf(gap / scale, posterior.degrees))
+        return Comparison(chosen, len(common), probability, threshold(self.look), gap, gap - half, gap + half)
+
+    def _new(self, label: str) -> dict[int, float]:
+        """Return a setting's values by seed, those of its replicates alone."""
+        return {
+            seed: value
+            for seed, value, record in self.seeds.get(label, ())
+            if record.companion is not None and record.companion.kind == Kind.REPLICATE
+        }
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Hold how a setting compares with another method.
+
+    Attributes:
+        setting: id of its first trial.
+        seeds: new seeds that both were trained on.
+        probability: P(the setting is better).
+        threshold: the probability needed to say so.
+        difference, low, high: posterior mean and central 95 % interval; positive where the setting is better.
+    """
+
+    setting: str
+    seeds: int
+    probability: float
+    threshold: float
+    difference: float
+    low: float
+    high: float
+
+    @property
+    def better(self) -> bool:
+        """Return whether the setting may be called better."""
+        return self.probability >= self.threshold
+
+
+def _without_seed(params: Mapping[str, Any]) -> dict[str, Any]:
+    return {path: value for path, value in params.items() if path != _SEED}
+
+
+def _method(record: TrialRecord) -> Any:
+    return None if record.companion is None else record.companion.changes.get("method.name")
