@@ -1,4 +1,3 @@
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -60,9 +59,3 @@ def config(voc: Folder, tmp_path: Path) -> Path:
         "train: {epochs: 2, batch_size: 2, unlabeled_batch_size: 4}\n"
     )
     return file
-
-
-@pytest.fixture(scope="session")
-def two_cpus() -> None:
-    """Local Ray clusters of two CPUs, whatever the machine has."""
-    os.environ["RAY_NUM_CPUS"] = "2"

@@ -9,6 +9,7 @@ from PIL import Image
 from tests.cli.conftest import Run
 from tests.data.voc_folder import Folder
 from u2pl_ray.search.cluster import connection
+from u2pl_ray.search.experiment import plan
 
 SEARCH = ["search", "quickstart", "--space", "search_spaces/quickstart.yaml"]
 SPACE = "metric: {name: val/miou, goal: maximize}\nparameters:\n  "
@@ -146,15 +147,13 @@ def test_wrong_command_lines(run: Run, storage: Path, arguments: list[str], word
     assert_refused(run(*arguments), storage, *words)
 
 
-@pytest.mark.ray
-def test_more_workers_than_the_cluster_has(run: Run, two_cpus: None, config: Path, storage: Path) -> None:
-    import ray
-
+def test_more_workers_than_the_cluster_has(
+    run: Run, monkeypatch: pytest.MonkeyPatch, config: Path, storage: Path
+) -> None:
+    monkeypatch.setattr(plan, "connect", lambda: None)
+    monkeypatch.setattr(plan, "nodes", lambda: [{"CPU": 2.0, "memory": 2.0**33}])
     grown = ["workers=8", "train.batch_size=16", "train.unlabeled_batch_size=16"]
-    try:
-        assert_refused(run("train", config, *grown), storage, "workers=8", "2 CPU", "= 0 trials")
-    finally:
-        ray.shutdown()
+    assert_refused(run("train", config, *grown), storage, "workers=8", "2 CPU", "= 0 trials")
 
 
 @pytest.mark.parametrize("verb", ["train", "search"])

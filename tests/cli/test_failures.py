@@ -178,7 +178,7 @@ def test_a_training_that_fails_ends_with_1_and_says_why(tmp_path: Path, config: 
     "kind",
     [signal.SIGTERM, *(pytest.param(kind, marks=pytest.mark.slow) for kind in (signal.SIGINT, signal.SIGUSR1))],
 )
-def test_a_notice_ends_with_75_and_the_same_command_goes_on(tmp_path: Path, config: Path, kind: int) -> None:
+def test_a_notice_ends_with_75_and_the_same_command_goes_on(run: Run, tmp_path: Path, config: Path, kind: int) -> None:
     environment = {**os.environ, **ENVIRONMENT}
     started = command("train", config, "train.epochs=300", "--name", "s1", "--resume-if-exists")
     with subprocess.Popen(
@@ -192,15 +192,9 @@ def test_a_notice_ends_with_75_and_the_same_command_goes_on(tmp_path: Path, conf
         rest = process.stdout.read()
     assert process.returncode == exit_codes.AGAIN, rest
     assert "u2pl-ray resume s1" in rest
-    refused = subprocess.run(
-        command("train", config, "train.epochs=299", "--name", "s1", "--resume-if-exists"),
-        cwd=tmp_path,
-        env=environment,
-        capture_output=True,
-        text=True,
-    )
-    assert refused.returncode == exit_codes.INPUT
-    assert "train.epochs=300" in refused.stderr
+    code, _, complaint = run("train", config, "train.epochs=299", "--name", "s1", "--resume-if-exists")
+    assert code == exit_codes.INPUT
+    assert "train.epochs=300" in complaint
 
 
 @pytest.mark.parametrize("kind", [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT])

@@ -50,6 +50,21 @@ def test_labels_follow_their_pixels(scale: tuple[float, float], size: tuple[int,
         assert (told[kept] == mask[kept]).float().mean() > 0.85
 
 
+@pytest.mark.parametrize("channels", [1, 3, 5])
+def test_normalisation_is_the_librarys_bit_for_bit(channels: int) -> None:
+    """By a table for 8 bits; every value in every channel."""
+    draws = np.random.default_rng(0)
+    mean, std = (tuple(draws.uniform(0.1, 0.9, channels).round(3).tolist()) for _ in range(2))
+    augment = WeakAugmentation(DataConfig(channels=channels, mean=mean, std=std))
+    image = np.stack([draws.permutation(256).astype(np.uint8).reshape(8, 32) for _ in range(channels)], axis=2)
+    out = torch.full((channels, 8, 32), torch.nan)
+    augment.normalise(image, out)
+    import albumentations  # after it was imported without its look for a newer version
+
+    expected = albumentations.Normalize(mean, std)(image=image)["image"]
+    assert torch.equal(out, torch.from_numpy(expected).reshape(8, 32, channels).permute(2, 0, 1))
+
+
 def test_padding_is_255_and_the_mean_colour() -> None:
     image, label = scene(40, 40)
     pixels, mask = WeakAugmentation(DataConfig(crop=64, scale=(1.0, 1.0)))(image, label, 0)

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 import pytest
 
 from u2pl_ray.config.errors import UserError
-from u2pl_ray.search.cluster import connection
 from u2pl_ray.search.cluster.connection import check_address, refusal
 
 
@@ -47,12 +46,11 @@ def web() -> Iterator[int]:
         ("127.0.0.1:port", "give the head as host:6379"),
     ],
 )
-def test_no_cluster_is_said_in_a_line(monkeypatch: pytest.MonkeyPatch, web: int, address: str, words: str) -> None:
-    monkeypatch.setattr(connection, "_PATIENCE", 0.0)
+def test_no_cluster_is_said_in_a_line(web: int, address: str, words: str) -> None:
     address = address.format(free=free_port(), web=web)
     began = time.monotonic()
     with pytest.raises(UserError) as refusal:
-        check_address(address)
+        check_address(address, 0.0)
     assert time.monotonic() - began < 20
     said = str(refusal.value)
     assert said.startswith(f"RAY_ADDRESS={address}: ")

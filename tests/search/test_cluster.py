@@ -107,7 +107,7 @@ def head() -> bool:
 
 
 @pytest.fixture
-def nodes(tmp_path: Path, head: bool) -> Iterator[Nodes]:
+def nodes(tmp_path: Path, head: bool, no_ray: None) -> Iterator[Nodes]:
     import ray
 
     from u2pl_ray.search.cluster.connection import connect

@@ -12,25 +12,29 @@ from typing import Any
 
 import pytest
 
+from tests.search.conftest import BASE, SPACE
 from u2pl_ray.config import overrides
 from u2pl_ray.config.errors import UserError
-from u2pl_ray.config.schema import Config
 from u2pl_ray.search.driver.driver import Driver, Outcome
 from u2pl_ray.search.experiment import plan as plans
 from u2pl_ray.search.experiment.experiment import Experiment
 from u2pl_ray.search.experiment.plan import plan_search
-from u2pl_ray.search.space.space import Space
+from u2pl_ray.search.space.file import parse_space
 from u2pl_ray.search.study.trial_record import State
 from u2pl_ray.train import checkpoint
 
 TRIALS = 6
 
 
+def two_cpus(patch: pytest.MonkeyPatch) -> None:
+    """Two CPUs, as Ray would say."""
+    patch.setattr(plans, "connect", lambda: None)
+    patch.setattr(plans, "nodes", lambda: [{"CPU": 2.0, "memory": 2.0**33}])
+
+
 @pytest.fixture(autouse=True)
 def cluster(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two CPUs, as Ray would say."""
-    monkeypatch.setattr(plans, "connect", lambda: None)
-    monkeypatch.setattr(plans, "nodes", lambda: [{"CPU": 2.0, "memory": 2.0**33}])
+    two_cpus(monkeypatch)
 
 
 def train(driver: Driver, most_reports: int) -> None:
@@ -71,20 +75,31 @@ def story(folder: Path) -> list[Any]:
     ]
 
 
-@pytest.fixture
-def halfway(tmp_path: Path, base: Config, space: Space) -> Path:
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An experiment killed in its fourth trial, with finished and stopped ones."""
-    plan_search(base, space, name="a", trials=TRIALS, storage_path=tmp_path).create()
-    go_on(tmp_path / "a", 18)
-    return tmp_path / "a"
+    folder = tmp_path_factory.mktemp("killed")
+    with pytest.MonkeyPatch.context() as patch:
+        two_cpus(patch)
+        base, space = overrides.validate(BASE), parse_space(SPACE, "space.yaml")
+        plan_search(base, space, name="a", trials=TRIALS, storage_path=folder).create()
+    go_on(folder / "a", 18)
+    return folder / "a"
 
 
 @pytest.fixture
-def whole(tmp_path: Path, halfway: Path) -> list[Any]:
+def halfway(tmp_path: Path, killed: Path) -> Path:
+    """A copy of it, to damage."""
+    return Path(shutil.copytree(killed, tmp_path / "a"))
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory, killed: Path) -> list[Any]:
     """How it ends when nothing is damaged."""
-    shutil.copytree(halfway, tmp_path / "whole")
-    assert go_on(tmp_path / "whole") == []
-    ends = story(tmp_path / "whole")
+    folder = tmp_path_factory.mktemp("whole") / "a"
+    shutil.copytree(killed, folder)
+    assert go_on(folder) == []
+    ends = story(folder)
     assert {state for _, state, *_ in ends} == {State.COMPLETED, State.STOPPED}
     return ends
 

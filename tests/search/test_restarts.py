@@ -1,11 +1,13 @@
 import pytest
-from ray.exceptions import ActorDiedError, NodeDiedError
+import torch
+from ray.exceptions import ActorDiedError, NodeDiedError, OutOfMemoryError
 from ray.train.v2._internal.exceptions import WorkerGroupStartupFailedError, WorkerGroupStartupTimeoutError
 from ray.train.v2._internal.exceptions import WorkerHealthCheckFailedError as Unhealthy
 from ray.train.v2.api.exceptions import ControllerError, PreemptionError, WorkerGroupError
 from ray.train.v2.api.preemption import PreemptionInfo
 
 from u2pl_ray.search.execution.failures import RESTARTS, Interruption, Restarts, causes_of, classify, interruption
+from u2pl_ray.search.study.trial_record import State
 from u2pl_ray.train.errors import NonFiniteLoss, Preempted
 
 
@@ -36,6 +38,54 @@ def test_losses(error: Exception, words: str, counts: bool) -> None:
     assert why is not None
     assert words in why.what
     assert why.counts == counts
+
+
+ON_A_GPU = (
+    "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 79.10 GiB of which {free} is free. "
+    "{others}Including non-PyTorch memory, this process has {own} memory in use. Of the allocated memory 36.00 GiB is "
+    "allocated by PyTorch, and 512.00 MiB is reserved by PyTorch but unallocated."
+)
+ON_A_NODE = (
+    "Memory on the node (IP: 10.0.0.1, ID: ab) was 15.20GB used / 16.00GB limit (0.95)\nTop 10 memory users: "
+    "PID\tMEM(GB)\tCOMMAND\n11\t{ray}\tray::RayTrainWorker\n12\t{other}\t/usr/bin/python other.py\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("error", "others"),
+    [
+        (torch.OutOfMemoryError(ON_A_GPU.format(free="512.00 MiB", own="78.00 GiB", others="")), 0.0),
+        (
+            torch.OutOfMemoryError(
+                ON_A_GPU.format(free="1.10 GiB", own="38.00 GiB", others="Process 4711 has 40.00 GiB memory in use. ")
+            ),
+            40.0,
+        ),
+        # where the GPU's library cannot be asked, without either process
+        (
+            torch.OutOfMemoryError(ON_A_GPU.format(free="1.10 GiB", own="?", others="").replace("this process", "")),
+            41.5,
+        ),
+        (OutOfMemoryError(ON_A_NODE.format(ray="13.10", other="1.50")), 0.0),
+        (OutOfMemoryError(ON_A_NODE.format(ray="5.20", other="9.00")), 10.0),
+        (MemoryError(), 0.0),
+    ],
+)
+def test_out_of_memory_is_the_settings_only_when_nobody_else_held_any(error: Exception, others: float) -> None:
+    raised = of_workers(error)
+    why, outcome = interruption(raised), classify(raised)
+    if not others:
+        assert why is None
+        assert (outcome.state, outcome.reason) == (State.INFEASIBLE, "memory")
+        assert "lower train.micro_batch_size" in outcome.detail
+    else:
+        assert why == Interruption(
+            f"ran out of memory while other programs held {others:.1f} GiB of it",
+            True,
+            pause=60.0,
+            reason="environment",
+        )
+        assert outcome.reason == "error"  # which is what is looked into for an interruption
 
 
 @pytest.mark.parametrize(

@@ -45,6 +45,17 @@ def test_one_image_without_a_warm_up_is_accepted() -> None:
     rehearse(tiny(*ONE, "method.warmup_epochs=0", "data.crop=64"))
 
 
+@pytest.mark.parametrize(("size", "labeled", "fits"), [(1, 4, False), (2, 3, False), (2, 4, True), (3, 5, True)])
+def test_a_part_of_one_image_is_too_few_for_batchnorm(size: int, labeled: int, fits: bool) -> None:
+    parts = (f"train.micro_batch_size={size}", f"train.batch_size={labeled}")
+    if fits:
+        rehearse(tiny(*parts))
+        return
+    with pytest.raises(UserError, match=rf"train\.micro_batch_size={size}: a part .* one image.*normalization=group"):
+        rehearse(tiny(*parts))
+    rehearse(tiny(*parts, "model.normalization=group"))
+
+
 def test_another_failure_names_the_model() -> None:
     with pytest.raises(UserError, match=r"model: a step of the warm-up fails with FPN, tu-swin_tiny.*Input"):
         rehearse(windows(64))

@@ -144,7 +144,8 @@ def _colors(path: Path, upright: bool) -> np.ndarray | None:
         if file.mode not in _MODES:
             raise UserError(f"{path}: pixel format {file.mode} is not supported: save it as 8-bit RGB")
         turn = turn_of(file) if upright else None
-        return np.array((file if turn is None else file.transpose(turn)).convert("RGB"))
+        upright_file = file if turn is None else file.transpose(turn)
+        return np.array(upright_file if upright_file.mode == "RGB" else upright_file.convert("RGB"))
 
 
 def _eight_bit(path: Path, channels: int) -> np.ndarray | None:

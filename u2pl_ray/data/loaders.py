@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple, TypeVar
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor
@@ -95,9 +96,9 @@ class TrainingBatches:
         )
         processes = config.data.loader_workers
         self._loader: DataLoader[TrainingBatch | UserError] = DataLoader(
-            _TrainingDataset(config, labeled, unlabeled),  # type: ignore[arg-type]
+            _TrainingDataset(config, labeled, unlabeled),
             batch_sampler=self._sampler,
-            collate_fn=_Collate(config.data.channels, config.data.crop),
+            collate_fn=_as_is,
             num_workers=processes,
             persistent_workers=processes > 0,
             pin_memory=pin_memory,
@@ -219,27 +220,41 @@ class _StepSampler(Sampler[list[Draw]]):
             yield draws + (self._unlabeled.draws(epoch, step, *self._share) if both else [])
 
 
-Sample = tuple[Stream, Tensor, Tensor, Tensor]
-"""Stream, image, label, and where the crop is image rather than padding."""
-
-
-class _TrainingDataset(Dataset[Sample | UserError]):
-    """Augmented samples, by draw."""
+class _TrainingDataset(Dataset[TrainingBatch | UserError]):
+    """Batches of augmented samples, by their draws; each sample is written where it belongs, once."""
 
     def __init__(self, config: Config, labeled: tuple[Item, ...], unlabeled: tuple[Item, ...]) -> None:
+        self._data = config.data
         self._items = {"labeled": labeled, "unlabeled": unlabeled}
         self._read = _Reader(config)
         self._augment = WeakAugmentation(config.data)
 
-    def __getitem__(self, draw: Draw) -> Sample | UserError:
+    def __getitems__(self, draws: list[Draw]) -> TrainingBatch | UserError:
+        """Return one rank's share of a step."""
         try:
-            image, label = self._read(self._items[draw.stream][draw.item])
+            images, labels, _ = self._samples("labeled", draws)
+            return TrainingBatch(images, labels, *self._samples("unlabeled", draws))
         except UserError as error:
             return error
+
+    def _samples(self, stream: Stream, draws: list[Draw]) -> tuple[Tensor, Tensor, Tensor]:
+        """Images, labels, and where the crops are image rather than padding."""
+        chosen = [draw for draw in draws if draw.stream == stream]
+        shape = (len(chosen), self._data.crop, self._data.crop)
+        images = torch.empty(len(chosen), self._data.channels, *shape[1:])
+        labels, valid = torch.empty(shape, dtype=torch.uint8), torch.empty(shape, dtype=torch.bool)
+        for draw, *outputs in zip(chosen, images, labels.numpy(), valid.numpy(), strict=True):
+            self._load(draw, *outputs)
+        return images, labels, valid
+
+    def _load(self, draw: Draw, pixels: Tensor, label: np.ndarray, valid: np.ndarray) -> None:
+        image, mask = self._read(self._items[draw.stream][draw.item])
         # A second plane, 0 all over the image, goes through the same transforms: it is 255 where they padded.
-        planes = np.stack([label, np.zeros_like(label)], axis=2)
-        pixels, planes_out = self._augment(image, planes, draw.seed, draw.stream == "labeled")
-        return draw.stream, pixels, planes_out[..., 0].contiguous(), planes_out[..., 1] != IGNORE
+        planes = cv2.merge([mask, np.zeros_like(mask)])
+        image, planes = self._augment.crop(image, planes, draw.seed, draw.stream == "labeled")
+        self._augment.normalise(image, pixels)
+        label[...], padding = cv2.split(planes)
+        np.not_equal(padding, IGNORE, out=valid)
 
 
 class _EvaluationDataset(Dataset[EvaluationBatch | UserError]):
@@ -264,27 +279,3 @@ class _EvaluationDataset(Dataset[EvaluationBatch | UserError]):
             (pairs[0][1].shape[0], pairs[0][1].shape[1]),
             tuple(item.id for item in items),
         )
-
-
-class _Collate:
-    """Stacks the samples of a step, labeled and unlabeled apart."""
-
-    def __init__(self, channels: int, crop: int) -> None:
-        self._channels, self._crop = channels, crop
-
-    def __call__(self, results: list[Sample | UserError]) -> TrainingBatch | UserError:
-        samples: list[Sample] = []
-        for result in results:
-            if isinstance(result, UserError):
-                return result
-            samples.append(result)
-        labeled_images, labels, _ = self._stack(samples, "labeled")
-        return TrainingBatch(labeled_images, labels, *self._stack(samples, "unlabeled"))
-
-    def _stack(self, samples: list[Sample], stream: Stream) -> tuple[Tensor, Tensor, Tensor]:
-        chosen = [sample[1:] for sample in samples if sample[0] == stream]
-        if not chosen:
-            empty = torch.empty(0, self._crop, self._crop, dtype=torch.uint8)
-            return torch.empty(0, self._channels, self._crop, self._crop), empty, empty.bool()
-        images, labels, valid = zip(*chosen, strict=True)
-        return torch.stack(images), torch.stack(labels), torch.stack(valid)

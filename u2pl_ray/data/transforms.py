@@ -30,11 +30,7 @@ class WeakAugmentation:
 
     @cached_property
     def _pipeline(self) -> Any:
-        # Imported at first use (it takes two seconds), and without its look for a newer version on the network.
-        os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
-        import albumentations
-
-        data = self._data
+        albumentations, data = _albumentations(), self._data
         return albumentations.Compose(
             [
                 albumentations.RandomScale(
@@ -46,7 +42,6 @@ class WeakAugmentation:
                 ),
                 self._crop,
                 albumentations.HorizontalFlip(p=data.flip),
-                albumentations.Normalize(data.mean, data.std, self._most),
             ]
         )
 
@@ -55,6 +50,33 @@ class WeakAugmentation:
         from u2pl_ray.data.crop import Crop
 
         return Crop(self._data.crop, self._fill, [self._data.classes.index(name) for name in self._data.rare_classes])
+
+    @cached_property
+    def _normalised(self) -> Any:
+        return _albumentations().Normalize(self._data.mean, self._data.std, self._most)
+
+    @cached_property
+    def _table(self) -> np.ndarray:
+        """What normalisation makes of each value of each channel, float32 [channels, 256]."""
+        ramp = np.repeat(np.arange(256, dtype=np.uint8)[None, :, None], len(self._data.mean), axis=2)
+        return np.ascontiguousarray(self._normalised(image=ramp)["image"][0].T)
+
+    def normalise(self, image: np.ndarray, out: Tensor) -> None:
+        """Write the normalised image into `out`.
+
+        Values of 8 bits go by a table straight to the planes where they belong, which takes a third of the time of
+        normalising first and reordering floats.
+
+        Args:
+            image: [h, w, channels], as `crop` returns it.
+            out: float32 [channels, h, w], contiguous.
+        """
+        planes = out.numpy()
+        if image.dtype != np.uint8:
+            planes[...] = self._normalised(image=image)["image"].transpose(2, 0, 1)
+            return
+        for plane, values, table in zip(planes, cv2.split(image), self._table, strict=True):
+            cv2.LUT(values, table, plane)
 
     def __call__(self, image: np.ndarray, label: np.ndarray, seed: int, labeled: bool = False) -> tuple[Tensor, Tensor]:
         """Augment one image; the draws depend on `seed` alone.
@@ -68,6 +90,22 @@ class WeakAugmentation:
         Returns:
             float32 [channels, crop, crop] normalised, uint8 [crop, crop] (or [crop, crop, n]).
         """
+        cropped, mask = self.crop(image, label, seed, labeled)
+        pixels = torch.empty(cropped.shape[2], *cropped.shape[:2])
+        self.normalise(cropped, pixels)
+        return pixels, torch.from_numpy(np.ascontiguousarray(mask))
+
+    def crop(
+        self, image: np.ndarray, label: np.ndarray, seed: int, labeled: bool = False
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Do all of it but normalise: return image [crop, crop, channels] of its own dtype, and label.
+
+        Args:
+            image: as for `__call__`.
+            label: likewise.
+            seed: likewise.
+            labeled: likewise.
+        """
         # Not Compose.set_random_seed: it seeds every transform alike, so that scale, crop and flip would be one
         # and the same draw. One stream shared by all transforms keeps them independent.
         least = -(-1.0 // self._data.scale[0])
@@ -77,8 +115,7 @@ class WeakAugmentation:
         self._pipeline.set_random_state(np.random.default_rng(seed), random.Random(seed))
         self._crop.draws = self._rare_draws(seed) if labeled and self._data.rare_crops else None
         out = self._pipeline(image=image, mask=label)
-        pixels = np.ascontiguousarray(out["image"].transpose(2, 0, 1))
-        return torch.from_numpy(pixels), torch.from_numpy(np.ascontiguousarray(out["mask"]))
+        return out["image"], out["mask"]
 
     def _rare_draws(self, seed: int) -> np.random.Generator | None:
         """Return what places a crop on a rare class, a stream of its own; None for the share that stays random."""
@@ -103,6 +140,14 @@ def normalise(image: np.ndarray, data: DataConfig) -> Tensor:
     out = np.zeros((image.shape[2], padded(h), padded(w)), np.float32)
     out[:, :h, :w] = ((image - mean) * factor).transpose(2, 0, 1)
     return torch.from_numpy(out)
+
+
+def _albumentations() -> Any:
+    # Imported at first use (it takes two seconds), and without its look for a newer version on the network.
+    os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
+    import albumentations
+
+    return albumentations
 
 
 def _enlarged(array: np.ndarray, size: tuple[int, int], fill: Any) -> np.ndarray:

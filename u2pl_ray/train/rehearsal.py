@@ -10,6 +10,7 @@ from u2pl_ray.config.schema import IGNORE, Config
 from u2pl_ray.method.collectives import Collectives
 from u2pl_ray.method.objective import build_objective
 from u2pl_ray.method.types import Batch, Clock
+from u2pl_ray.models.micro_batches import MicroBatches
 from u2pl_ray.models.segmentor import STRIDE, Segmentor
 from u2pl_ray.models.teacher import Teacher
 from u2pl_ray.train.optimizer import build_optimizer
@@ -23,9 +24,10 @@ _FAILURES = (ValueError, RuntimeError, IndexError, AssertionError)
 def rehearse(config: Config, side: int | None = None) -> None:
     """Take one optimizer step of the warm-up and one after it, as one worker would, on random pixels on the CPU.
 
-    A worker has one image where it has one in the training with the most workers, else two. The crops are small;
-    what fails on them is tried once more at the training's own crop before it is refused. Global generators are left
-    as they were. Pretrained weights are not read: see `models.pretrained`.
+    A worker has one image where it has one in the training with the most workers, else two. With gradient accumulation
+    it has three for an odd number, in parts of at most three: a part is of one image if one of the training's is. The
+    crops are small; what fails on them is tried once more at the training's own crop before it is refused. Global
+    generators are left as they were. Pretrained weights are not read: see `models.pretrained`.
 
     Args:
         config: resolved (`data.registry.resolve`), so that the classes are known.
@@ -41,6 +43,10 @@ def rehearse(config: Config, side: int | None = None) -> None:
         failure = _try(config, side)
         if failure is not None and side < config.data.crop:
             failure = _try(config, config.data.crop)
+        if failure is not None and (size := config.train.micro_batch_size) is not None:
+            train = config.train.model_copy(update={"micro_batch_size": None})
+            if _try(config.model_copy(update={"train": train}), side) is None:
+                raise UserError(_explain_parts(failure[0], size))
     if failure is not None:
         raise UserError(_explain(*failure, config))
 
@@ -61,8 +67,12 @@ def _try(config: Config, side: int) -> tuple[Exception, bool] | None:
         auxiliary_weight=config.model.auxiliary_weight,
     )
     optimizer = build_optimizer(config.optim, student)
+    size = config.train.micro_batch_size
+    networks: list[Any] = [student, teacher]
+    if size is not None:
+        networks = [MicroBatches(network, student.draws, min(size, 3)) for network in networks]
     # Nothing depends on more images than a pair, which is what mixing needs; one is what BatchNorm cannot take.
-    labeled, unlabeled = (min(2, count) for count in _images(config))
+    labeled, unlabeled = (min(2, count) if size is None or count < 2 else 2 + count % 2 for count in _images(config))
     semi_supervised = config.method.semi_supervised
     stages = [True] * (config.method.warmup_epochs > 0 or not semi_supervised) + [False] * semi_supervised
     for step, warming_up in enumerate(stages):
@@ -70,7 +80,7 @@ def _try(config: Config, side: int) -> tuple[Exception, bool] | None:
         student.draws.start(step, labeled, len(batch.unlabeled_images))
         clock = Clock(epoch=0, epochs=config.train.epochs, step=step, warming_up=warming_up)
         try:
-            losses, _ = objective(student, torch.no_grad()(teacher), batch, clock)
+            losses, _ = objective(networks[0], torch.no_grad()(networks[1]), batch, clock)
             optimizer.zero_grad(set_to_none=True)
             losses.total.backward()
             optimizer.step()
@@ -97,6 +107,16 @@ def _random_batch(labeled: int, unlabeled: int, shape: tuple[int, int], classes:
     images = [torch.randn(count, channels, side, side) for count in (labeled, unlabeled)]
     truth = labels(unlabeled)
     return Batch(images[0], labels(labeled), images[1], truth, truth != IGNORE)
+
+
+def _explain_parts(error: Exception, size: int) -> str:
+    """Say what is wrong with the parts of a batch alone."""
+    if "more than 1 value per channel" in str(error):
+        return (
+            f"train.micro_batch_size={size}: a part of a step has one image, too few for the statistics of BatchNorm; "
+            "use 3 or more (or null), or model.normalization=group"
+        )
+    return f"train.micro_batch_size={size}: a step in parts fails: {str(error).splitlines()[0]}; set it to null"
 
 
 def _explain(error: Exception, warming_up: bool, config: Config) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 
 from u2pl_ray.config.errors import UserError
 from u2pl_ray.search.driver.driver import Outcome
+from u2pl_ray.search.execution.memory import held_by_others
 from u2pl_ray.search.study.trial_record import State
 
 RESTARTS = 3
@@ -40,6 +41,8 @@ _OUTAGES = tuple(
 )  # fmt: skip
 """Messages of pyarrow for a store that does not answer at present."""
 _OUTAGE_SECONDS = 10.0
+_CROWD_SECONDS = 60.0
+"""For other programs to go, before a training that ran out of memory beside them is started again."""
 
 
 _OUT_OF_MEMORY = (
@@ -50,6 +53,8 @@ _OUT_OF_MEMORY = (
     "MemoryError",
     "low on memory",
 )
+LOWER = "lower train.micro_batch_size, data.crop or train.batch_size, or set model.activation_checkpointing=true"
+"""What helps a setting that finds too little memory."""
 
 
 @dataclass(frozen=True)
@@ -61,18 +66,23 @@ class Interruption:
         counts: whether it counts towards `RESTARTS`, as the training may have caused it.
         no_room: whether the cluster had no room for it.
         pause: seconds to wait before the restart.
+        reason: of the trial's failure, when it is not restarted any more.
     """
 
     what: str
     counts: bool
     no_room: bool = False
     pause: float = 0.0
+    reason: str = "lost"
 
 
 def interruption(error: BaseException) -> Interruption | None:
     """Tell what interrupted a training that failed with `error`; None if the training itself raised it."""
     causes = list(causes_of(error))
     kinds = {kind.__name__ for cause in causes for kind in type(cause).__mro__}
+    if others := _crowd(causes, kinds):
+        what = f"ran out of memory while other programs held {others:.1f} GiB of it"
+        return Interruption(what, counts=True, pause=_CROWD_SECONDS, reason="environment")
     if kinds & _PREEMPTED or any(getattr(cause, "preempted", False) for cause in causes):
         return Interruption("its machine is being taken away", counts=False)
     if any(sign in str(cause) for cause in causes for sign in _OUTAGES):
@@ -129,18 +139,31 @@ def classify(error: BaseException) -> Outcome:
     """Convert an exception of a training to the trial's outcome.
 
     A `UserError` is `refused` here; the driver, which knows the search space, tells a setting from its surroundings.
+    Out of memory beside other programs is an error, see `interruption`; alone, the setting cannot work.
     """
     causes = list(causes_of(error))
     kinds = {kind.__name__ for cause in causes for kind in type(cause).__mro__}
     text = "\n".join(str(cause) for cause in causes)
     line = _last_line(causes[-1])
-    if any(sign in kinds or sign in text for sign in _OUT_OF_MEMORY):
-        return Outcome(State.INFEASIBLE, "memory", line)
+    if _crowd(causes, kinds):
+        return Outcome(State.FAILED, "error", line)
+    if _out_of_memory(kinds, text):
+        return Outcome(State.INFEASIBLE, "memory", f"{line}; {LOWER}")
     if "NonFiniteLoss" in kinds or "NonFiniteLoss" in text:
         return Outcome(State.FAILED, "nan", line)
     if any(isinstance(cause, UserError) for cause in causes):
         return Outcome(State.INFEASIBLE, "refused", line)
     return Outcome(State.FAILED, "error", line)
+
+
+def _out_of_memory(kinds: set[str], text: str) -> bool:
+    return any(sign in kinds or sign in text for sign in _OUT_OF_MEMORY)
+
+
+def _crowd(causes: list[BaseException], kinds: set[str]) -> float:
+    """Return GiB that other programs held when the training ran out of memory; 0 if none, or if it did not."""
+    text = "\n".join(str(cause) for cause in causes)
+    return held_by_others(text) if _out_of_memory(kinds, text) else 0.0
 
 
 def _last_line(error: BaseException) -> str:

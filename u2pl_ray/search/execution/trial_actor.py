@@ -130,11 +130,17 @@ class Training:
             if why is None or self._reports.stopped:
                 return outcome
             if not restarts.allow(why, self._reports.epochs):
-                return Outcome(State.FAILED, "lost", f"{why.what} {RESTARTS + 1} times in a row")
+                return Outcome(State.FAILED, why.reason, f"{why.what} {RESTARTS + 1} times in a row")
             say(f"{trial} {why.what}; it goes on after epoch {self._reports.epochs}")
             self._free()
-            time.sleep(why.pause)
+            self._pause(why.pause)
             ceiling = workers if why.no_room else None
+
+    def _pause(self, seconds: float) -> None:
+        """Wait before a restart, but no longer than until the training is told to stop."""
+        until = time.monotonic() + seconds
+        while time.monotonic() < until and not self._reports.stopped:
+            time.sleep(0.2)
 
     def _attempt(
         self, trainer: str, arguments: dict[str, Any], ceiling: int | None
