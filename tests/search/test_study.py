@@ -31,7 +31,12 @@ def reopen(study: TrialStudy, location: Path | str) -> TrialStudy:
     return TrialStudy.open(location, "a", study.space, study.sampler, study.pruner)
 
 
-OPTIONS: dict[str, dict[str, int]] = {"nsga2": {"population_size": 4}, "random": {}, "qmc": {}}
+OPTIONS: dict[str, dict[str, int]] = {
+    "nsga2": {"population_size": 4},
+    "noisy-gp": {"epochs": EPOCHS},
+    "random": {},
+    "qmc": {},
+}
 """Of the samplers that have no `n_startup_trials`."""
 
 
