@@ -43,8 +43,8 @@ def voc(tmp_path: Path) -> Folder:
     for file, letters in lists.items():
         ids = [f"{letter}{index}" for index, letter in enumerate(letters)]
         folder.split(file, ids)
-        for seed, name in enumerate(ids):
-            folder.write(name, 40, 48, seed)
+        for number, name in enumerate(ids):
+            folder.write(name, 40, 48, seed=100 * ord(letters[0]) + number)  # no two splits share an image
     return folder
 
 
