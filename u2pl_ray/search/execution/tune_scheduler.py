@@ -41,6 +41,8 @@ class StudyScheduler(FIFOScheduler):
             if OUTCOME in result:
                 state, reason, detail = result[OUTCOME]
                 self._driver.finish(name, Outcome(State(state), reason, detail))
+        except OSError as error:
+            logger.warning("a report of trial %s could not be stored; resume will ask for it again (%s)", name, error)
         except Exception:
             logger.exception("a report of trial %s could not be recorded; resume will ask for it again", name)
         return str(decision)

@@ -39,7 +39,7 @@ class StudySearcher(Searcher):
         try:
             assignment = self._driver.next()
         except Exception as error:
-            logger.exception("no further trials: the study cannot be read or written")
+            logger.warning("no further trials: the study cannot be read or written", exc_info=not _outage(error))
             self.error = error
             return Searcher.FINISHED
         if assignment is None:
@@ -68,7 +68,8 @@ class StudySearcher(Searcher):
         try:
             self._driver.finish(trial, Outcome(State.FAILED, "lost", "its process died and could not be restarted"))
         except Exception as problem:
-            logger.exception("the end of trial %s could not be recorded; resume will take it up again", trial)
+            line = "the end of trial %s could not be recorded; resume will take it up again"
+            logger.warning(line, trial, exc_info=not _outage(problem))
             self.error = problem
 
     def save(self, checkpoint_path: str) -> None:
@@ -76,3 +77,8 @@ class StudySearcher(Searcher):
 
     def restore(self, checkpoint_path: str) -> None:
         """Do nothing: the study is the state."""
+
+
+def _outage(error: Exception) -> bool:
+    """Tell whether it is the storage's fault, which a stack trace would not explain."""
+    return isinstance(error, OSError)
