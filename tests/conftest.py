@@ -22,3 +22,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     places = {f"{name}.py": place for place, name in enumerate(LONGEST)}
     folder = Path(__file__).parent
     items.sort(key=lambda item: places.get(item.path.relative_to(folder).as_posix(), len(places)))
+
+
+@pytest.fixture
+def no_ray() -> None:
+    """This process is connected to no Ray: for tests that bring a cluster of their own."""
+    import ray
+
+    ray.shutdown()

@@ -158,7 +158,7 @@ def test_more_workers_than_the_cluster_has(
 
 @pytest.mark.parametrize("verb", ["train", "search"])
 def test_a_cluster_that_does_not_answer(
-    run: Run, monkeypatch: pytest.MonkeyPatch, config: Path, storage: Path, verb: str
+    no_ray: None, run: Run, monkeypatch: pytest.MonkeyPatch, config: Path, storage: Path, verb: str
 ) -> None:
     monkeypatch.setattr(connection, "_PATIENCE", 0.0)
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.2:1")

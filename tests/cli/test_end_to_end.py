@@ -91,8 +91,9 @@ def test_the_disk_forecast_is_what_checkpoints_take(shell: Shell, searched: dict
     trials = shell.folder / "storage" / "mine" / "trials"
     folders = [folder for trial in ("0000", "0002") for folder in (trials / trial).glob("train/epoch_*")]
     taken = sum(file.stat().st_size for folder in folders for file in folder.rglob("*") if file.is_file())
-    assert len(folders) == 4  # two of each trial; those of the supervised training have no memory bank
-    assert abs(taken / (4 * each) - 1) < 0.2
+    # Two of the first, one of the second, which goes on from the first one's warm-up. Supervised has no memory bank.
+    assert len(folders) == 3
+    assert abs(taken / (3 * each) - 1) < 0.2
     assert taken < most
 
 

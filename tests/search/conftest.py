@@ -62,14 +62,6 @@ def ray_cluster(shared_ray: None) -> None:
 
 
 @pytest.fixture
-def no_ray() -> None:
-    """This process is connected to no Ray: for tests that bring a cluster of their own."""
-    import ray
-
-    ray.shutdown()
-
-
-@pytest.fixture
 def two_cpus(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two CPUs, as Ray would say, without Ray."""
     from u2pl_ray.search.experiment import plan

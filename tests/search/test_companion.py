@@ -170,7 +170,7 @@ def test_baselines_and_repeated_trials_keep_their_checkpoints_and_replicates_do_
     discard_checkpoints(driver.study.all_records(), True, str(tmp_path / "trials"), 1)
     best = driver.study.best()
     assert best is not None
-    assert [run.parent.name for run in runs if run.exists()] == sorted({best.id, "0000", "0001"})
+    assert [run.parent.name for run in runs if run.exists()] == sorted({best.id, "0000", "0001", "0003"})
 
 
 def test_which_are_trained(base: Config, space: Space) -> None:

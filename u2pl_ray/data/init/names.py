@@ -83,4 +83,6 @@ def _row(line: str) -> tuple[str, tuple[int, int, int]] | None:
 def color_name(rgb: tuple[int, int, int]) -> str:
     """Return a name for a class that is known by its colour alone: CSS's where it has one."""
     text = "#{:02x}{:02x}{:02x}".format(*rgb)
-    return next((name for name, value in ImageColor.colormap.items() if value == text), f"color_{text[1:]}")
+    # By what a name stands for: Pillow replaces the text of a colour by its numbers once it was asked for.
+    known = (name for name in ImageColor.colormap if ImageColor.getrgb(name) == ImageColor.getrgb(text))
+    return next(known, f"color_{text[1:]}")
