@@ -117,9 +117,7 @@ def test_what_a_growing_cluster_must_be_told() -> None:
     assert "// 2 = 0 trials at once now" in room.arithmetic
 
 
-def test_autoscale_without_a_limit_is_refused(
-    no_ray: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_autoscale_without_a_limit_is_refused(no_ray: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     space = ROOT / "search_spaces" / "quickstart.yaml"
     with pytest.raises(SystemExit) as ended:
         main(["search", "quickstart", "--space", str(space), "--autoscale", "--storage-path", str(tmp_path)])
