@@ -19,7 +19,6 @@ from u2pl_ray.search.experiment.verdict import prospect, verdict
 from u2pl_ray.search.listeners.formatting import many, number, settings, why_failed
 from u2pl_ray.search.storage import layout
 from u2pl_ray.search.storage.object_store import is_uri
-from u2pl_ray.search.study.companion import Kind
 from u2pl_ray.search.study.trial_record import State, TrialRecord, state_word
 
 _LEAST = 4
@@ -75,7 +74,7 @@ def _of_replicates(analysis: Analysis) -> Answer | None:
     judgement = analysis.judgement
     if not judgement.repeated or judgement.answer is None:
         return None
-    again = sum(it.companion is not None and it.companion.kind == Kind.REPLICATE for it in analysis.everything)
+    again = sum(it.replicate for it in analysis.everything)
     tried = len({run.setting for run in judgement.runs})
     rests = f"By {len(judgement.runs)} trainings of {tried} settings; {again} trainings were on new seeds."
     return Answer(verdict(judgement), f"{rests} {prospect(judgement.answer)}")

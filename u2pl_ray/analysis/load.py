@@ -38,6 +38,7 @@ class Analysis:
         study: its Optuna study.
         everything: the trials of the search and their companions, in the order of their creation.
         best: the best trial, or with replicates the setting to use (see `Experiment.best`); None if none has a value.
+        judgement: what all trainings together say of the settings' worth.
         epochs: by trial, the metrics it reported after each epoch.
         running: whether a driver works on it.
     """
@@ -46,6 +47,7 @@ class Analysis:
     study: TrialStudy
     everything: list[TrialRecord]
     best: TrialRecord | None
+    judgement: Judgement
     epochs: Mapping[str, list[dict[str, Any]]]
     running: bool
 
@@ -59,12 +61,6 @@ class Analysis:
         """Return the trainings of other methods beside the search."""
         kinds = ((record, record.companion) for record in self.everything)
         return [record for record, companion in kinds if companion is not None and companion.kind == Kind.BASELINE]
-
-    @cached_property
-    def judgement(self) -> Judgement:
-        """Return what all trainings together say of the settings' worth."""
-        looks = self.experiment.options.budget.looks
-        return Judgement(self.experiment.space, self.experiment.config, self.everything, looks)
 
     @property
     def name(self) -> str:
@@ -207,7 +203,8 @@ def analyse(experiment: Experiment) -> Analysis:
     study = experiment.study()
     records = study.all_records()
     epochs = {record.id: experiment.epochs(record.id) for record in records}
-    return Analysis(experiment, study, records, experiment.best(study), epochs, running)
+    judgement = experiment.judgement(study)
+    return Analysis(experiment, study, records, experiment.best(study, judgement), judgement, epochs, running)
 
 
 def _scalars(row: Mapping[str, Any], classes: tuple[str, ...]) -> Iterable[tuple[str, float, str]]:

@@ -110,6 +110,6 @@ def _begun(records: Sequence[TrialRecord]) -> list[list[int]]:
     found = []
     for record in records:
         companion = record.companion
-        if companion is not None and companion.kind == Kind.REPLICATE and record.retries is None:
+        if record.replicate and companion is not None and record.retries is None:
             found.append([companion.of or 0, int(companion.changes["seed"])])
     return found

@@ -173,8 +173,9 @@ class Experiment:
                             reason = run_tune(driver, slots, self.place, self.options.trainer)
             finally:
                 told.close()
-            self.write_best(study)
-            best = self.best(study)
+            judgement = self.judgement(study)
+            self.write_best(study, judgement)
+            best = self.best(study, judgement)
         finished = bool(driver.spent) or not driver.unfinished()
         noticed = not finished and reason.startswith((INTERRUPTED, LOST))
         return Summary(study.all_records(), best, finished, driver.given_up or reason, noticed)
@@ -248,13 +249,14 @@ class Experiment:
         for line in self.repair(force):
             told.note(line)
 
-    def write_best(self, study: TrialStudy | None = None) -> Path | None:
+    def write_best(self, study: TrialStudy | None = None, judgement: Judgement | None = None) -> Path | None:
         """Write best.yaml, the best trial's whole configuration; return None if no trial has a value."""
         study = study or self.study()
-        best = self.best(study)
+        judgement = judgement or self.judgement(study)
+        best = self.best(study, judgement)
         if best is None:
             return None
-        target, judgement = self.folder / layout.BEST, self.judgement(study)
+        target = self.folder / layout.BEST
         told = f"# {verdict(judgement)}\n" if judgement.repeated and judgement.answer is not None else ""
         write_whole(target, told + self.export(best))
         return target
@@ -263,13 +265,13 @@ class Experiment:
         """Return what the trainings say of the settings' worth."""
         return Judgement(self.space, self.config, study.all_records(), self.options.budget.looks)
 
-    def best(self, study: TrialStudy) -> TrialRecord | None:
+    def best(self, study: TrialStudy, judgement: Judgement | None = None) -> TrialRecord | None:
         """Return the setting to use; None if no trial has a value.
 
         With replicates: the leader if it is better than the paper's by their posterior, else the paper's. Without: the
         trial with the best value.
         """
-        judgement = self.judgement(study)
+        judgement = judgement or self.judgement(study)
         use = judgement.use if judgement.repeated else None
         return study.best() if use is None else study.record(int(use))
 

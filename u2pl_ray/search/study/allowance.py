@@ -4,7 +4,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from u2pl_ray.search.study.companion import Kind
 from u2pl_ray.search.study.trial_record import State, TrialRecord
 
 
@@ -37,7 +36,7 @@ class Allowance:
         """Tell whether a new setting may start; trials that run count as if they went on to their end."""
         if self.trainings is None:
             return True
-        running = (record for record in records if not record.state.finished and not _replicate(record))
+        running = (record for record in records if not record.state.finished and not record.replicate)
         committed = self.spent(records) + sum(1 - record.epochs / self.epochs for record in running)
         return committed - self._replicated(records) < (1 - self.replicating) * self.trainings - 1e-9
 
@@ -52,16 +51,12 @@ class Allowance:
 
     def replicated(self, records: Sequence[TrialRecord]) -> int:
         """Return how many replicates have started."""
-        return sum(_replicate(record) for record in records)
+        return sum(record.replicate for record in records)
 
     def _replicated(self, records: Sequence[TrialRecord]) -> float:
-        return self.spent([record for record in records if _replicate(record)])
+        return self.spent([record for record in records if record.replicate])
 
     def _cost(self, record: TrialRecord) -> float:
         """Return the epochs that it trained itself."""
         failed = record.state in (State.FAILED, State.INFEASIBLE)
-        return self.epochs if failed and _replicate(record) else max(0, record.epochs - record.inherited)
-
-
-def _replicate(record: TrialRecord) -> bool:
-    return record.companion is not None and record.companion.kind == Kind.REPLICATE
+        return self.epochs if failed and record.replicate else max(0, record.epochs - record.inherited)

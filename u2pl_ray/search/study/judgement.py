@@ -41,7 +41,7 @@ class Judgement:
     @property
     def repeated(self) -> bool:
         """Return whether a replicate has a value: only then are settings judged by more than one training each."""
-        return any(it.companion is not None and it.companion.kind == Kind.REPLICATE for it in self._complete)
+        return any(it.replicate for it in self._complete)
 
     @property
     def _complete(self) -> list[TrialRecord]:
@@ -53,8 +53,7 @@ class Judgement:
         found: dict[int, str] = {}
         first: dict[str, str] = {}
         for record in self.records:
-            companion = record.companion
-            if companion is not None and companion.kind == Kind.REPLICATE:
+            if record.replicate:
                 continue
             key = repr((sorted(_without_seed(record.params).items()), _method(record)))
             found[record.number] = first.setdefault(key, record.id)
@@ -206,11 +205,7 @@ class Judgement:
 
     def _new(self, label: str) -> dict[int, float]:
         """Return a setting's values by seed, those of its replicates alone."""
-        return {
-            seed: value
-            for seed, value, record in self.seeds.get(label, ())
-            if record.companion is not None and record.companion.kind == Kind.REPLICATE
-        }
+        return {seed: value for seed, value, record in self.seeds.get(label, ()) if record.replicate}
 
 
 @dataclass(frozen=True)

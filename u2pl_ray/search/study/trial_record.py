@@ -5,7 +5,7 @@ from datetime import datetime
 from enum import Enum
 from typing import Any, NamedTuple
 
-from u2pl_ray.search.study.companion import Companion
+from u2pl_ray.search.study.companion import Companion, Kind
 
 
 class State(str, Enum):
@@ -79,6 +79,11 @@ class TrialRecord:
     def settings(self) -> dict[str, Any]:
         """Return all settings by dotted path that the trial has over the search's configuration."""
         return {**self.params, **({} if self.companion is None else self.companion.changes)}
+
+    @property
+    def replicate(self) -> bool:
+        """Return whether it trains a setting of the search, or a baseline, once more on another seed."""
+        return self.companion is not None and self.companion.kind == Kind.REPLICATE
 
     @property
     def latest(self) -> float | None:

@@ -9,6 +9,9 @@ from typing import Any
 
 from u2pl_ray.config import metrics as names
 
+_FILES = ("checkpoint", names.IMAGES)
+"""Metrics that name files in their own trial's folder."""
+
 
 class EpochLog:
     """The metrics of a trial's epochs, one JSON object a line, in order; only the driver of the search writes it.
@@ -68,6 +71,11 @@ def read_epochs(path: Path) -> list[dict[str, Any]]:
             break
         rows.append(row)
     return rows
+
+
+def portable(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an epoch's metrics without those that name files in their own trial's folder: for another trial."""
+    return {name: value for name, value in metrics.items() if name not in _FILES}
 
 
 def _line(row: Mapping[str, Any]) -> bytes:

@@ -18,11 +18,9 @@ from u2pl_ray.search.storage import layout
 from u2pl_ray.search.study.study import TrialStudy
 from u2pl_ray.search.study.trial_record import Fork, State, TrialRecord, trial_id
 from u2pl_ray.search.trials.copies import link_folder
-from u2pl_ray.search.trials.epoch_log import EpochLog, read_epochs
+from u2pl_ray.search.trials.epoch_log import EpochLog, portable, read_epochs
 
 _ATTEMPTS = 20
-_FILES = ("checkpoint", names.IMAGES)
-"""Metrics that name files in their own trial's folder."""
 
 
 class Forks:
@@ -98,7 +96,7 @@ class Forks:
             link_folder(kept, start)
         parent = self.folder / trial_id(record.fork.parent) / layout.EPOCHS
         for metrics in read_epochs(parent)[: record.fork.epoch]:
-            log.append({name: value for name, value in metrics.items() if name not in _FILES})
+            log.append(portable(metrics))
 
     def clean(self, record: TrialRecord) -> None:
         """Delete a finished trial's copy of the checkpoint that it went on from."""

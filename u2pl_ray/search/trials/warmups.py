@@ -15,7 +15,7 @@ from u2pl_ray.config.schema import Config
 from u2pl_ray.search.storage import layout
 from u2pl_ray.search.study.trial_record import TrialRecord
 from u2pl_ray.search.trials.copies import link_folder
-from u2pl_ray.search.trials.epoch_log import EpochLog, read_epochs
+from u2pl_ray.search.trials.epoch_log import EpochLog, portable, read_epochs
 from u2pl_ray.system.atomic import whole_folder, write_whole
 
 _LATER = (
@@ -23,8 +23,6 @@ _LATER = (
     *("alpha", "mixing", "memory_bank", "contrastive", "reliability", "balance", "strong_view"),
 )
 """Settings of the method that say nothing before the warm-up ends (tests/train/test_warmup.py trains each)."""
-_FILES = ("checkpoint", names.IMAGES)
-"""Metrics that name files in their own trial's folder."""
 
 
 def warmup_key(config: Config) -> str:
@@ -65,7 +63,7 @@ class Warmups:
         if not key or not checkpoint or not source.exists() or self._kept(key).exists():
             return
         rows = log.epochs[: config.method.warmup_epochs]
-        plain = [{name: value for name, value in row.items() if name not in _FILES} for row in rows]
+        plain = [portable(row) for row in rows]
         with whole_folder(self._kept(key)) as partial:
             link_folder(source, partial / layout.START)
             write_whole(partial / layout.EPOCHS, "".join(f"{json.dumps(row)}\n" for row in plain))
