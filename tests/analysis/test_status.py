@@ -3,6 +3,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -16,8 +17,10 @@ from u2pl_ray.analysis.status import print_status, time_left, watch
 from u2pl_ray.analysis.tables import evaluate_command
 from u2pl_ray.search.driver.driver import Driver, Outcome
 from u2pl_ray.search.experiment.experiment import Experiment
+from u2pl_ray.search.storage import layout
 from u2pl_ray.search.storage.lease import Lease
 from u2pl_ray.search.storage.lease_marks import FileMark
+from u2pl_ray.search.storage.waits import Wait, WaitFile
 from u2pl_ray.search.study.trial_record import State
 
 
@@ -132,3 +135,20 @@ def test_without_a_test_list_the_next_command_scores_on_val(searched: Experiment
     untested = searched.config.model_copy(update={"data": searched.config.data.model_copy(update={"test": None})})
     assert evaluate_command(searched) == f"u2pl-ray evaluate {searched.argument}"
     assert evaluate_command(replace(searched, config=untested)) == f"u2pl-ray evaluate {searched.argument} --split val"
+
+
+def test_what_is_waited_for_is_named_while_it_runs(begun: Experiment, tmp_path: Path) -> None:
+    folder = tmp_path / begun.name
+    shutil.copytree(begun.folder, folder)
+    experiment = Experiment.open(str(folder))
+    file = WaitFile(folder)
+    now = time.time()
+    file.write([Wait("0003", "worker 1", "a training step", now - 60), Wait("0001", "it", "room", now - 7200)])
+    assert "waits" not in told(experiment)  # nobody runs it
+    with Lease(FileMark(folder / layout.LEASE), "it"):
+        lines = told(experiment).splitlines()
+        first = next(number for number, line in enumerate(lines) if "waits for" in line)
+        assert "0001: it waits for room, 2.0 h now" in lines[first]
+        assert "0003: worker 1 waits for a training step, 1 min now" in lines[first + 1]
+        file.write([])
+        assert "waits for" not in told(experiment)

@@ -1,3 +1,7 @@
+import multiprocessing
+import os
+import signal
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +15,7 @@ from u2pl_ray.data.image_files import read_image
 from u2pl_ray.data.loaders import EvaluationBatches, TrainingBatch, TrainingBatches, steps_per_epoch
 from u2pl_ray.data.transforms import normalise
 from u2pl_ray.data.voc import read_label
+from u2pl_ray.search.execution.failures import interruption
 
 
 def batches(config: Config, epochs: int = 2, rank: int = 0, world_size: int = 1) -> list[TrainingBatch]:
@@ -189,3 +194,36 @@ def test_camvid(camvid: Path) -> None:
     assert set(batch.labels.unique().tolist()) <= {*range(11), 255}
     assert abs(float(batch.labeled_images.mean())) < 2
     assert next(iter(EvaluationBatches(config, "test"))).images.shape == (4, 3, 192, 256)
+
+
+@pytest.mark.parametrize(
+    ("kind", "words", "what"),
+    [
+        # As when memory, or /dev/shm, is too small; and as on a disk that does not answer.
+        (signal.SIGKILL, "DataLoader worker", "lost a loader process"),
+        (signal.SIGSTOP, "DataLoader timed out", "waited longer than resources.batch_seconds"),
+    ],
+)
+def test_a_loader_process_that_hands_over_nothing_is_an_interruption(
+    folder: Folder, kind: signal.Signals, words: str, what: str
+) -> None:
+    config = folder.config(loader_workers=1)
+    resources = config.resources.model_copy(update={"batch_seconds": 2.0})
+    long = config.train.model_copy(update={"steps_per_epoch": 500})  # more than are loaded ahead
+    config = config.model_copy(update={"resources": resources, "train": long})
+    before = {child.pid for child in multiprocessing.active_children()}
+    batches = TrainingBatches(config).epoch(0)
+    next(batches)
+    (loader,) = (child for child in multiprocessing.active_children() if child.pid not in before)
+    assert loader.pid is not None
+    os.kill(loader.pid, kind)
+    try:
+        with pytest.raises(RuntimeError, match=words) as caught:
+            list(batches)
+    finally:
+        with suppress(ProcessLookupError):
+            os.kill(loader.pid, signal.SIGCONT)
+    why = interruption(caught.value)
+    assert why is not None
+    assert why.counts
+    assert why.what.startswith(what)

@@ -1,6 +1,7 @@
 """Print the state of a search on the terminal: once, or repeatedly until it ends."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Any
@@ -20,11 +21,14 @@ from u2pl_ray.search.experiment.verdict import verdict
 from u2pl_ray.search.listeners import pace
 from u2pl_ray.search.listeners.console import plain_console, results_table
 from u2pl_ray.search.listeners.formatting import duration, many, number, why_failed
+from u2pl_ray.search.storage.waits import Wait, read_waits
 from u2pl_ray.search.study.remaining import counted
 from u2pl_ray.search.study.trial_record import State, TrialRecord
 
 _FINDINGS = 3
 """Of the diagnostics, that are shown."""
+_WAITS = 5
+"""Of the waits, that are shown."""
 _AGAIN = 2.0
 """Seconds between two updates."""
 
@@ -119,6 +123,8 @@ def _lines(analysis: Analysis) -> list[tuple[str, str]]:
     working = [record for record in analysis.everything if record.state == State.RUNNING]
     if analysis.running and working:
         lines.append(("in use", _in_use(analysis, working)))
+    if analysis.running:
+        lines += _waits(read_waits(experiment.folder))
     if analysis.running and not is_finished(analysis):
         left = time_left(analysis)
         lines.append(("time left", "not known before the first epoch" if left is None else f"about {duration(left)}"))
@@ -137,6 +143,15 @@ def _rung(analysis: Analysis, rung: int) -> str:
     reached = [record for record in analysis.records if rung in record.values]
     stopped = sum(record.state == State.STOPPED and record.epochs == rung for record in reached)
     return f"epoch {rung}: {len(reached)} reached, {stopped} stopped"
+
+
+def _waits(waits: Sequence[Wait]) -> list[tuple[str, str]]:
+    """Return a line for each of the longest waits."""
+    now = time.time()
+    told = [f"{each.trial}: {each.who} waits for {each.what}, {duration(timedelta(seconds=now - each.since))} now"
+            for each in waits]  # fmt: skip
+    lines = [("waits", text) for text in told[:_WAITS]]
+    return lines + ([("", f"and {len(told) - _WAITS} more")] if len(told) > _WAITS else [])
 
 
 def _in_use(analysis: Analysis, working: list[TrialRecord]) -> str:
@@ -167,10 +182,10 @@ def as_data(analysis: Analysis) -> dict[str, Any]:
     """Return the search at this moment as plain data, for scripts.
 
     `state` (running, interrupted, finished, failed), `budget` (trials, trainings, hours, device_hours, patience: limit
-    and used), `seconds_left` (None if not known or nobody runs it), `answer` (sentence, doubt; with replicates use,
-    verdict, leader, probability, needed, difference with its interval, seed_sd), `unlabeled` (what they brought,
-    see `unlabeled.against_supervised`), `reasons` of failures, `findings` of the diagnostics, and what
-    `Experiment.status` has: name, best, trials.
+    and used), `waits` (trial, who, what, since: seconds since 1970), `seconds_left` (None if not known or nobody runs
+    it), `answer` (sentence, doubt; with replicates use, verdict, leader, probability, needed, difference with its
+    interval, seed_sd), `unlabeled` (what they brought, see `unlabeled.against_supervised`), `reasons` of failures,
+    `findings` of the diagnostics, and what `Experiment.status` has: name, best, trials.
     """
     experiment = analysis.experiment
     options, told = experiment.options, experiment.status()
@@ -194,6 +209,7 @@ def as_data(analysis: Analysis) -> dict[str, Any]:
             "device_hours": {"limit": options.budget.device_hours, "used": device_hours},
             "patience": options.budget.patience,
         },
+        "waits": [wait._asdict() for wait in read_waits(experiment.folder)] if analysis.running else [],
         "seconds_left": None if left is None else left.total_seconds(),
         "answer": {"sentence": answered.sentence, "doubt": answered.doubt, **_judged(analysis)},
         "unlabeled": as_rows(against_supervised(analysis)),

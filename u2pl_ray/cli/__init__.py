@@ -1,6 +1,7 @@
 """The command line: verbs only. Parse, call, print; what takes long to import is imported by the verb that needs it."""
 
 import io
+import os
 import signal
 import sys
 from collections.abc import Callable
@@ -115,6 +116,9 @@ def main(arguments: list[str] | None = None) -> Any:
     except _CommandLineError as error:
         print(f"error: {error.format_message()}", file=sys.stderr)
         sys.exit(exit_codes.INPUT)
+    except BrokenPipeError:  # as in `u2pl-ray status NAME | head -1`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(exit_codes.DONE)
     except (typer.Abort, KeyboardInterrupt):
         print("interrupted", file=sys.stderr)
         sys.exit(exit_codes.AGAIN)

@@ -104,6 +104,12 @@ class ResourceConfig(Section):
     """CPU cores for a worker, beside those of its loader processes."""
     gpus_per_worker: Positive = 1
     """Used on GPUs only; below 1, several workers share one GPU."""
+    batch_seconds: Positive = 60
+    """Seconds that a loader process may take for a batch; then the training is started again from its
+    checkpoint."""
+    wait_minutes: Positive = 20
+    """Minutes that a worker may wait for any one thing: a step, the other workers, a checkpoint to be stored, ...; then
+    its process is ended, and the training started again from its checkpoint."""
 
 
 class TrackingConfig(Section):

@@ -101,6 +101,7 @@ class TrainingBatches:
             collate_fn=_as_is,
             num_workers=processes,
             persistent_workers=processes > 0,
+            timeout=config.resources.batch_seconds if processes else 0,
             pin_memory=pin_memory,
             generator=torch.Generator(),  # else each epoch would advance the global one
         )
@@ -149,6 +150,7 @@ class EvaluationBatches:
             collate_fn=_as_is,
             num_workers=processes,
             persistent_workers=processes > 0,
+            timeout=config.resources.batch_seconds if processes else 0,
             pin_memory=pin_memory,
             generator=torch.Generator(),
         )

@@ -10,6 +10,7 @@ from typing import Any
 
 from u2pl_ray.config.schema import Config
 from u2pl_ray.train.session import Metrics
+from u2pl_ray.train.watchdog import Watchdog
 
 # Ray polls its workers every 2 s by default, which is when reports arrive: the largest cost of short epochs.
 _POLL_SECONDS = "0.25"
@@ -21,7 +22,7 @@ _PATIENCE = (1.0, 4.0, 15.0, 30.0)
 """Seconds between attempts to store a checkpoint."""
 
 PROGRESS_ACTOR = "u2pl_ray_progress"
-"""Name of an actor with a method `say(line)` that hears of the progress within epochs."""
+"""Name of an actor that hears of the workers: it has the methods `say`, `waits` and `ended`."""
 
 WORKER_ENVIRONMENT = {
     # glibc returns freed activations to the system and faults them in again at every step: page faults dominate CPU
@@ -33,14 +34,24 @@ WORKER_ENVIRONMENT = {
 
 
 class RaySession:
-    """A Ray Train worker's `Session`."""
+    """A Ray Train worker's `Session`.
 
-    def __init__(self) -> None:
+    Args:
+        patience: seconds that one wait may take.
+
+    Attributes:
+        watchdog: of this process.
+    """
+
+    def __init__(self, patience: float) -> None:
         from ray import train
 
         context = train.get_context()
         self.rank: int = context.get_world_rank()
         self.world_size: int = context.get_world_size()
+        self._trial = Path(context.get_storage().experiment_fs_path).parent.name
+        self._name = f"worker {self.rank}" if self.world_size > 1 else "its worker"
+        self.watchdog = Watchdog(patience, self._tell, self._end)
 
     def report(self, metrics: Metrics, checkpoint: Path | None, name: str | None) -> None:
         """See `Session`; Ray copies the folder to the run's storage and waits for that."""
@@ -78,9 +89,26 @@ class RaySession:
         """See `Session`: tells the actor named `PROGRESS_ACTOR`, if whoever started the training has one."""
         import ray
 
-        trial = Path(ray.train.get_context().get_storage().experiment_fs_path).parent.name
         with suppress(Exception):  # nobody listens
-            ray.get_actor(PROGRESS_ACTOR).say.remote(f"{trial} {line}")
+            ray.get_actor(PROGRESS_ACTOR).say.remote(f"{self._trial} {line}")
+
+    def waiting(self, what: str) -> None:
+        """See `Session`."""
+        self.watchdog.at(what)
+
+    def _tell(self, what: str, seconds: float) -> None:
+        """Tell the actor named `PROGRESS_ACTOR` what this worker waits for; that it lives, if for nothing."""
+        import ray
+
+        ray.get_actor(PROGRESS_ACTOR).waits.remote(self._trial, self._name, what, seconds)
+
+    def _end(self, why: str) -> None:
+        """Tell the same actor why this process ends itself; it has heard it when this returns."""
+        import ray
+
+        ray.get(
+            ray.get_actor(PROGRESS_ACTOR).ended.remote(self._trial, f"{self._name} {why}"), timeout=_CONSUMED_SECONDS
+        )
 
     def leaving(self) -> bool:
         """See `Session`: Ray hears of a node that is drained, and until when it lives."""
@@ -100,12 +128,15 @@ def train_worker(arguments: dict[str, Any]) -> None:
     from u2pl_ray.data.registry import resolve
     from u2pl_ray.train.loop import Worker
 
-    # Resolved again: the generated set may not be in this machine's cache yet.
-    config = resolve(Config.model_validate(arguments["config"]))
+    config = Config.model_validate(arguments["config"])
     torch.set_num_threads(max(1, int(config.resources.cpus_per_worker)))
     logging.getLogger("torch.nn.parallel").setLevel(logging.ERROR)
     start = arguments["start"]
-    Worker(config, RaySession(), get_device()).run(arguments["reported_epochs"], None if start is None else Path(start))
+    session = RaySession(60 * config.resources.wait_minutes)
+    with session.watchdog.watching():
+        # Resolved again: the generated set may not be in this machine's cache yet.
+        worker = Worker(resolve(config), session, get_device())
+        worker.run(arguments["reported_epochs"], None if start is None else Path(start))
 
 
 def uses_gpu(config: Config) -> bool:
@@ -157,7 +188,9 @@ def build_trainer(
             "reported_epochs": reported_epochs,
             "start": start,
         },
-        torch_config=NodeTorchConfig(backend="nccl" if gpu else "gloo"),
+        torch_config=NodeTorchConfig(
+            backend="nccl" if gpu else "gloo", timeout_s=max(1, round(60 * config.resources.wait_minutes))
+        ),
         scaling_config=ScalingConfig(
             num_workers=config.most_workers, use_gpu=gpu, resources_per_worker=worker_resources(config, gpu)
         ),

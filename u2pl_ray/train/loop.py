@@ -3,6 +3,7 @@
 import contextlib
 import math
 import time
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from torch.optim.lr_scheduler import PolynomialLR
 
 from u2pl_ray.config import metrics as names
 from u2pl_ray.config.schema import Config
-from u2pl_ray.data.loaders import EvaluationBatches, TrainingBatch, TrainingBatches
+from u2pl_ray.data.loaders import EvaluationBatch, EvaluationBatches, TrainingBatch, TrainingBatches
 from u2pl_ray.method.collectives import Collectives
 from u2pl_ray.method.objective import build_objective
 from u2pl_ray.method.types import Batch
@@ -108,6 +109,7 @@ class Worker:
             start: folder of another training's checkpoint, to go on with under this one's settings while there is no
                 checkpoint of its own.
         """
+        self.session.waiting("its checkpoint")
         with self.session.checkpoint() as folder:
             if folder is not None:
                 self.load_state(checkpoints.load(folder, self.device))
@@ -131,7 +133,9 @@ class Worker:
         diagnostics = Diagnostics(self.classes, self.device)
         self.student.train()
         started = last_word = time.monotonic()
+        self.session.waiting("a batch of its data loader")
         for index, loaded in enumerate(self.train_data.epoch(epoch, unlabeled=unlabeled)):
+            self.session.waiting("a training step")
             step = epoch * self.steps + index
             batch = self._to_device(loaded)
             self._start_draws(step, batch)
@@ -153,6 +157,8 @@ class Worker:
                     f"epoch {epoch + 1}/{config.train.epochs}: step {index + 1}/{self.steps}, "
                     f"{pace:.2f} s a step, {left:.0f} s of this epoch left"
                 )
+            self.session.waiting("a batch of its data loader")
+        self.session.waiting("the epoch's sums over all workers")
         metrics = diagnostics.read(self.collectives)  # waits for the device: so that the timing below is real
         trained = time.monotonic()
         if not math.isfinite(metrics[names.loss("total")]):
@@ -174,7 +180,9 @@ class Worker:
     def evaluate(self) -> Metrics:
         """`val/...` of student and teacher over the whole validation split, summed over workers."""
         models = [self.student, self.teacher.module]
-        matrices = confusion(models, self.val_data, len(self.classes), self.device, self.config.evaluation)
+        batches = self._marked(self.val_data)
+        matrices = confusion(models, batches, len(self.classes), self.device, self.config.evaluation)
+        self.session.waiting("the other workers' scores")
         # Gathered and added as integers: `Collectives.sum` is float32, exact only up to 2**24 pixels.
         gathered = self.collectives.gather(*(matrix.unsqueeze(0) for matrix in matrices))
         student, teacher = (matrix.sum(0) for matrix in gathered)
@@ -227,12 +235,21 @@ class Worker:
             group.update(own, lr=rate)
         self.schedule._last_lr = rates
 
+    def _marked(self, batches: Iterable[EvaluationBatch]) -> Iterator[EvaluationBatch]:
+        """The same batches; whoever watches hears of each."""
+        self.session.waiting("a batch of its data loader")
+        for batch in batches:
+            self.session.waiting("the scores of a batch")
+            yield batch
+            self.session.waiting("a batch of its data loader")
+
     def _remember(self, metrics: Metrics) -> None:
         self.position.epochs_done += 1
         self.position.history.append(metrics)
         metrics |= best_so_far(self.position.history)
 
     def _report(self, metrics: Metrics) -> None:
+        self.session.waiting("its checkpoint to be stored")
         if self.session.rank != 0:
             self.session.report(metrics, None, None)
             return

@@ -30,6 +30,9 @@ class Session(Protocol):
     def progress(self, line: str) -> None:
         """Say something to whoever watches; rank 0 alone."""
 
+    def waiting(self, what: str) -> None:
+        """Hear what this worker waits for from now on: see `watchdog`."""
+
     def leaving(self) -> bool:
         """Whether a machine of this training is about to be taken away. Every worker asks after each report."""
 
@@ -70,6 +73,9 @@ class LocalSession:
     def progress(self, line: str) -> None:
         """See `Session`."""
         print(line, flush=True)
+
+    def waiting(self, what: str) -> None:
+        """See `Session`: nobody watches."""
 
     def leaving(self) -> bool:
         """See `Session`."""

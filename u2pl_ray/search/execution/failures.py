@@ -34,6 +34,13 @@ _SEVERED = (
     "Broken pipe",
 )
 """Messages of the other workers when one is gone; they may arrive before Ray reports the loss."""
+_SIGNS = (
+    (("DataLoader worker",), "lost a loader process (killed? memory or /dev/shm too small? see its log)"),
+    (("DataLoader timed out",), "waited longer than resources.batch_seconds for a batch of its loader processes"),
+    (("Timed out waiting", "collective operation timeout"), "waited longer than resources.wait_minutes for a worker"),
+    (_SEVERED, "lost its connection to another worker"),
+)
+"""Messages of torch (DataLoader, gloo, NCCL), and what they say of a training."""
 _OUTAGES = tuple(
     f"AWS Error {kind}"
     for kind in ("NETWORK_CONNECTION", "SERVICE_UNAVAILABLE", "SLOW_DOWN", "INTERNAL_FAILURE", "REQUEST_TIMEOUT",
@@ -91,8 +98,9 @@ def interruption(error: BaseException) -> Interruption | None:
         return Interruption("finds no room on the cluster", counts=False, no_room=True)
     if kinds & _LOST:
         return Interruption("lost a process or a machine", counts=True)
-    if any(sign in str(cause) for cause in causes for sign in _SEVERED):
-        return Interruption("lost its connection to another worker", counts=True)
+    for signs, what in _SIGNS:
+        if any(sign in str(cause) for cause in causes for sign in signs):
+            return Interruption(what, counts=True)
     return None
 
 

@@ -1,31 +1,72 @@
-"""Progress within epochs: lines of text from the workers to the driver's listeners."""
+"""What the workers of a search say: lines of progress within epochs, and what each waits for."""
 
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from u2pl_ray.search.storage.waits import Wait
 from u2pl_ray.system.periodic import every
 from u2pl_ray.train.launch import PROGRESS_ACTOR
+from u2pl_ray.train.watchdog import LIFE, LOOK, NAMED
 
 _LISTEN_SECONDS = 2.0
 
 
 class Progress:
-    """Actor that collects the workers' lines; they find it by the name `PROGRESS_ACTOR`."""
+    """Actor that collects what the workers say; they find it by the name `PROGRESS_ACTOR`."""
 
     def __init__(self) -> None:
         self._lines: list[str] = []
+        self._waits: dict[tuple[str, str], tuple[str, float, float]] = {}
+        self._ended: dict[str, str] = {}
 
     async def say(self, line: str) -> None:
         """Store a line until `heard` fetches it."""
         self._lines.append(line)
 
-    async def heard(self) -> list[str]:
-        """Return the lines since the last call."""
+    async def waits(self, trial: str, who: str, what: str, seconds: float) -> None:
+        """Store what a process of a trial waits for; it is forgotten unless it is told again. Also a sign of life.
+
+        Args:
+            trial: id.
+            who: the process, such as `worker 1`.
+            what: what it waits for.
+            seconds: since when.
+        """
+        now = time.time()
+        self._waits[trial, who] = (what, now - seconds, now)
+
+    async def ended(self, trial: str, why: str) -> None:
+        """Hear that a worker ends itself, as it waited too long; `heard` returns this as a line, too.
+
+        Args:
+            trial: id.
+            why: which worker, and what it waited for.
+        """
+        self._ended[trial] = why
+        self._lines.append(f"{trial} {why}: its process is ended")
+
+    async def why(self, trial: str) -> str:
+        """Return why a worker of the trial ended itself since the last call; an empty string if none did."""
+        return self._ended.pop(trial, "")
+
+    async def heard(self) -> tuple[list[str], list[Wait], dict[str, float]]:
+        """Return the lines since the last call, the waits of some seconds, and when each trial was last heard of."""
         lines, self._lines = self._lines, []
-        return lines
+        now = time.time()
+        self._waits = {key: told for key, told in self._waits.items() if now - told[2] < 2 * LIFE}
+        waits = [
+            Wait(trial, who, what, since)
+            for (trial, who), (what, since, told) in self._waits.items()
+            if told - since >= NAMED and now - told < 3 * LOOK
+        ]
+        life: dict[str, float] = {}
+        for (trial, _), (_, _, told) in self._waits.items():
+            life[trial] = max(told, life.get(trial, 0.0))
+        return lines, waits, life
 
 
 def say(line: str) -> None:
@@ -34,9 +75,29 @@ def say(line: str) -> None:
         ray.get_actor(PROGRESS_ACTOR).say.remote(line)
 
 
+def tell_wait(trial: str, who: str, what: str, seconds: float) -> None:
+    """Tell the driver what a process of a trial waits for, see `Progress.waits`; without a driver nothing happens."""
+    with suppress(Exception):
+        ray.get_actor(PROGRESS_ACTOR).waits.remote(trial, who, what, seconds)
+
+
+def why_ended(trial: str) -> str:
+    """Return why a worker of the trial ended itself, see `Progress.why`; an empty string if nobody knows."""
+    with suppress(Exception):
+        return str(ray.get(ray.get_actor(PROGRESS_ACTOR).why.remote(trial), timeout=_LISTEN_SECONDS))
+    return ""
+
+
 @contextmanager
-def hear_progress(tell: Callable[[str], None]) -> Iterator[None]:
-    """Pass every line of the workers to `tell`, from a thread; a failure here only loses lines."""
+def hear_progress(
+    tell: Callable[[str], None], heard: Callable[[list[Wait], Mapping[str, float]], None]
+) -> Iterator[None]:
+    """Pass on what the workers say, from a thread; a failure here only loses lines.
+
+    Args:
+        tell: called with every line.
+        heard: called every two seconds with all that is waited for, and when each trial was last heard of.
+    """
     # The name is unique per driver, which has its own namespace. An earlier search of this process may still hold it.
     # It is on this node: on another one it would be lost with it, and all lines after that.
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
@@ -44,8 +105,10 @@ def hear_progress(tell: Callable[[str], None]) -> Iterator[None]:
     actor = ray.remote(num_cpus=0)(Progress).options(**kept).remote()
 
     def listen() -> None:
-        for line in ray.get(actor.heard.remote(), timeout=_LISTEN_SECONDS):
+        lines, waits, life = ray.get(actor.heard.remote(), timeout=_LISTEN_SECONDS)
+        for line in lines:
             tell(line)
+        heard(waits, life)
 
     with every(_LISTEN_SECONDS, listen, "progress"):
         yield

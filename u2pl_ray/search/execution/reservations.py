@@ -1,4 +1,4 @@
-"""Free the placement groups of a training when its trial ends, however it ends.
+"""Free the placement groups of a training when its trial ends, however it ends; kill the process of a silent trial.
 
 Ray Train reserves its workers' resources in a placement group that belongs to the job, not to the trial: when the
 trial's process dies, the reservation stays and the next trial waits for it for ever. Ray's own remedy is a process per
@@ -22,6 +22,20 @@ class Claims:
 
     def __init__(self) -> None:
         self._claims: dict[str, list[Any]] = defaultdict(list)
+        self._processes: dict[str, Any] = {}
+
+    def runs(self, trial: str, process: Any) -> None:
+        """Store which actor runs a trial.
+
+        Args:
+            trial: its id.
+            process: the actor's handle.
+        """
+        self._processes[trial] = process
+
+    def process(self, trial: str) -> Any:
+        """Return the actor that runs a trial; None if none ever did."""
+        return self._processes.get(trial)
 
     def add(self, trial: str, group: Any) -> None:
         """Store a placement group.
@@ -43,6 +57,19 @@ def start_claims() -> Any:
         ray.get_runtime_context().get_node_id(), soft=False
     )
     return ray.remote(num_cpus=0, scheduling_strategy=node)(Claims).remote()
+
+
+def end_process(claims: Any, trial: str) -> None:
+    """Kill the process that runs a trial, and with it its workers: Tune starts the trial again. Never raises.
+
+    Args:
+        claims: from `start_claims`.
+        trial: its id.
+    """
+    try:
+        ray.kill(ray.get(claims.process.remote(trial), timeout=10), no_restart=True)
+    except Exception:
+        logger.exception("the process of trial %s could not be ended", trial)
 
 
 def reclaim(claims: Any, trial: str) -> None:

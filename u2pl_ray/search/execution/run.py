@@ -3,7 +3,7 @@
 import logging
 import shlex
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -13,6 +13,7 @@ from u2pl_ray.search.driver.driver import Driver
 from u2pl_ray.search.execution.failures import RESTARTS
 from u2pl_ray.search.storage import layout
 from u2pl_ray.search.storage.place import Place
+from u2pl_ray.search.storage.waits import Wait, WaitFile
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +39,8 @@ def run_tune(driver: Driver, slots: Callable[[], int], place: Place, trainer: st
     from u2pl_ray.search.execution.head_watch import watch_head
     from u2pl_ray.search.execution.interrupts import end_softly, stop_softly
     from u2pl_ray.search.execution.progress import hear_progress
-    from u2pl_ray.search.execution.reservations import reclaim, start_claims
+    from u2pl_ray.search.execution.reservations import end_process, reclaim, start_claims
+    from u2pl_ray.search.execution.silence import Silence
     from u2pl_ray.search.execution.storage_watch import watch_storage
     from u2pl_ray.search.execution.trial_actor import TrialRunner
     from u2pl_ray.search.execution.tune_scheduler import StudyScheduler
@@ -51,8 +53,18 @@ def run_tune(driver: Driver, slots: Callable[[], int], place: Place, trainer: st
     shutil.rmtree(scratch, ignore_errors=True)
     claims = start_claims()
 
+    waits = WaitFile(place.folder, "" if driver.presence is None else driver.presence.name)
+    silence = Silence(60 * driver.base.resources.wait_minutes)
+
     def note(line: str) -> None:
         driver.listeners.note(line)
+
+    def heard(waiting: list[Wait], life: Mapping[str, float]) -> None:
+        """Tell `status` what is waited for; end the process of a trial that is silent: Tune starts it again."""
+        waits.write(waiting)
+        for trial, seconds in silence.of(searcher.live, life):
+            note(f"{trial} has not been heard of for {seconds / 60:.0f} minutes: its process is ended")
+            end_process(claims, trial)
 
     def free(trial: str) -> None:
         reclaim(claims, trial)
@@ -89,6 +101,7 @@ def run_tune(driver: Driver, slots: Callable[[], int], place: Place, trainer: st
             if result[names.EPOCH] > newest.get(trial.config["trial"], 0):
                 newest[trial.config["trial"]] = result[names.EPOCH]
                 trial.run_metadata.num_failures = 0  # losses are counted from one epoch to the next
+                silence.heard(trial.config["trial"])
 
         def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
             free(trial.config["trial"])
@@ -117,7 +130,7 @@ def run_tune(driver: Driver, slots: Callable[[], int], place: Place, trainer: st
     )
 
     again = f"u2pl-ray resume {shlex.quote(place.location)}"
-    with stop_softly(note) as arm, hear_progress(note), watch_head(again), watch_storage(place, again):
+    with stop_softly(note) as arm, hear_progress(note, heard), watch_head(again), watch_storage(place, again):
         try:
             tuner.fit()
         finally:

@@ -26,10 +26,11 @@ class LocalController:
 
     Args:
         reserved: called with every placement group the training reserves.
+        starting: called with True before its workers are started, and with False after that.
     """
 
-    def __init__(self, reserved: Callable[[Any], None]) -> None:
-        self._reserved = reserved
+    def __init__(self, reserved: Callable[[Any], None], starting: Callable[[bool], None]) -> None:
+        self._reserved, self._starting = reserved, starting
         self._lock = threading.Lock()
         self._stopped = False
         self._cancel: Callable[[], Any] | None = None
@@ -52,7 +53,7 @@ class LocalController:
 
     def _run(self, callbacks: Sequence[Any], **arguments: Any) -> Result:
         callbacks = [each for each in callbacks if not isinstance(each, _UNUSED)]
-        controller = _controller(self._reserved)(callbacks=callbacks, **arguments)
+        controller = _controller(self._reserved, self._starting)(callbacks=callbacks, **arguments)
 
         async def run() -> None:
             loop, task = asyncio.get_running_loop(), asyncio.current_task()
@@ -76,8 +77,15 @@ class LocalController:
         return controller.get_result()
 
 
-def _controller(reserved: Callable[[Any], None]) -> type[TrainController]:
+def _controller(reserved: Callable[[Any], None], starting: Callable[[bool], None]) -> type[TrainController]:
     class ClaimingGroup(WorkerGroup):
+        def _start(self, *arguments: Any, **options: Any) -> Any:
+            starting(True)
+            try:
+                return super()._start(*arguments, **options)
+            finally:
+                starting(False)
+
         def _create_placement_group(self, *arguments: Any, **options: Any) -> Any:
             handle = super()._create_placement_group(*arguments, **options)
             reserved(handle.placement_group)

@@ -9,9 +9,10 @@ import queue
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
-from ray import get, tune
+from ray import get, get_runtime_context, tune
 from ray.train import UserCallback
 
 from u2pl_ray.config import metrics as names
@@ -19,14 +20,16 @@ from u2pl_ray.config.schema import Config
 from u2pl_ray.search.cluster.capacity import workers_with_room
 from u2pl_ray.search.driver.driver import Outcome
 from u2pl_ray.search.execution.failures import RESTARTS, Interruption, Restarts, classify, interruption
-from u2pl_ray.search.execution.progress import say
+from u2pl_ray.search.execution.progress import say, tell_wait, why_ended
 from u2pl_ray.search.execution.reservations import reclaim
 from u2pl_ray.search.execution.train_controller import LocalController
 from u2pl_ray.search.execution.tune_scheduler import OUTCOME, REPORT
 from u2pl_ray.search.storage import layout
 from u2pl_ray.search.study.trial_record import State
+from u2pl_ray.system.periodic import every
 from u2pl_ray.train.run_files import mend
 from u2pl_ray.train.session import Metrics
+from u2pl_ray.train.watchdog import LOOK
 
 logger = logging.getLogger(__name__)
 
@@ -72,6 +75,7 @@ class TrialRunner(tune.Trainable):
     def _start(self, config: dict[str, Any]) -> "Training":
         trial, self._epoch = config["trial"], config["reported_epochs"]
         folder, claims = f"{self._storage_path}/{trial}", self._claims
+        claims.runs.remote(trial, get_runtime_context().current_actor)
         start = {} if config["start"] is None else {"start": f"{folder}/{config['start']}"}
         return Training(
             lambda group: get(claims.add.remote(trial, group)),
@@ -98,8 +102,10 @@ class Training:
     def __init__(self, reserved: Any, free: Callable[[], None], trainer: str, **arguments: Any) -> None:
         self._free = free
         self._items: queue.Queue[Metrics | Outcome] = queue.Queue()
-        self._controller = LocalController(reserved)
-        self._reports = ReportCallback(self._items.put, f"/{arguments['storage_path'].rpartition('/')[2]}")
+        self._controller = LocalController(reserved, self._starting)
+        self._trial = arguments["storage_path"].rpartition("/")[2]
+        self._wait: tuple[str, float] | None = None
+        self._reports = ReportCallback(self._items.put, f"/{self._trial}")
         self._thread = threading.Thread(target=self._train, args=(trainer, arguments), daemon=True)
         self._thread.start()
 
@@ -117,21 +123,22 @@ class Training:
     def _train(self, trainer: str, arguments: dict[str, Any]) -> None:
         """Train, and queue an outcome whatever happens: without one the trial would wait for ever."""
         try:
-            outcome = self._run(trainer, arguments)
+            with every(LOOK, self._tell_wait, "waits"):
+                outcome = self._run(trainer, arguments)
         except BaseException as error:
             logger.exception("a training's end could not be told")
             outcome = Outcome(State.FAILED, "error", f"{type(error).__name__}: its end could not be told")
         self._items.put(outcome)
 
     def _run(self, trainer: str, arguments: dict[str, Any]) -> Outcome:
-        trial, restarts, ceiling = arguments["storage_path"].rpartition("/")[2], Restarts(), None
+        restarts, ceiling = Restarts(), None
         while True:
             outcome, workers, why = self._attempt(trainer, arguments, ceiling)
             if why is None or self._reports.stopped:
                 return outcome
             if not restarts.allow(why, self._reports.epochs):
                 return Outcome(State.FAILED, why.reason, f"{why.what} {RESTARTS + 1} times in a row")
-            say(f"{trial} {why.what}; it goes on after epoch {self._reports.epochs}")
+            say(f"{self._trial} {why.what}; it goes on after epoch {self._reports.epochs}")
             self._free()
             self._pause(why.pause)
             ceiling = workers if why.no_room else None
@@ -139,8 +146,19 @@ class Training:
     def _pause(self, seconds: float) -> None:
         """Wait before a restart, but no longer than until the training is told to stop."""
         until = time.monotonic() + seconds
+        self._wait = f"{seconds:.0f} s to pass before it is started again", time.monotonic()
         while time.monotonic() < until and not self._reports.stopped:
             time.sleep(0.2)
+        self._wait = None
+
+    def _starting(self, begins: bool) -> None:
+        """Hear that the training's workers are being started, or that this has ended, well or not."""
+        self._wait = ("room on the cluster, and its workers to start", time.monotonic()) if begins else None
+
+    def _tell_wait(self) -> None:
+        if (wait := self._wait) is not None:
+            what, since = wait
+            tell_wait(self._trial, "it", what, time.monotonic() - since)
 
     def _attempt(
         self, trainer: str, arguments: dict[str, Any], ceiling: int | None
@@ -166,7 +184,10 @@ class Training:
             self._controller.fit(load_callable(trainer)(callbacks=[self._reports], **settings))
         except BaseException as error:
             outcome = classify(error)
-            return outcome, workers, interruption(error) if outcome.reason == "error" else None
+            why = interruption(error) if outcome.reason == "error" else None
+            if why is not None and (waited := why_ended(self._trial)):
+                why = replace(why, what=waited)
+            return outcome, workers, why
         return Outcome(State.COMPLETED), workers, None
 
 

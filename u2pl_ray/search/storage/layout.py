@@ -16,6 +16,7 @@
         kept/, start/   checkpoints for forks (population-based training), and of what a trial goes on from
     warmups/<key>/      checkpoint and epochs of a warm-up that several trials share
     driver.lease        held by the driver that runs the experiment
+    waits.json          what the running driver waits for; waits-<driver>.json where there are several
     best.yaml           the best configuration so far, which `train` accepts
     report.html, confirmation.json, results.json, wandb/    results for people; resume does not need them
     tune/               Ray Tune's working files; deleted after every run
@@ -28,7 +29,7 @@ STUDY = "study.journal"
 TRIALS = "trials"
 WARMUPS = "warmups"
 TRIAL, EPOCHS, IMAGES, RUN, KEPT = "trial.json", "epochs.jsonl", "images", "train", "kept"
-LEASE = "driver.lease"
+LEASE, WAITS = "driver.lease", "waits*.json"
 BEST = "best.yaml"
 REPORT, CONFIRMATION, RESULTS = "report.html", "confirmation.json", "results.json"
 TUNE = "tune"

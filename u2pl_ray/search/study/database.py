@@ -40,7 +40,8 @@ def open_database(url: str) -> BaseStorage:
     try:
         return RDBStorage(
             _parse(url).render_as_string(hide_password=False),
-            engine_kwargs={"pool_pre_ping": True},  # a connection that was cut is replaced
+            # A connection that was cut is replaced.
+            engine_kwargs={"pool_pre_ping": True, "connect_args": _limits(_parse(url))},
         )
     except (ImportError, NoSuchModuleError):
         raise UserError("--study-url: its client library is missing: pip install 'u2pl_ray[postgresql]'") from None
@@ -76,6 +77,14 @@ def shared(storage: BaseStorage) -> bool:
 
 def _inner(storage: BaseStorage) -> Any:
     return getattr(storage, "_backend", storage)  # behind Optuna's cache
+
+
+def _limits(url: URL) -> dict[str, Any]:
+    """Return arguments of a connection that keep it from waiting for ever: to be made, for a lock, for an answer."""
+    if not url.drivername.startswith("postgresql"):
+        return {}
+    alive = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3, "tcp_user_timeout": 60_000}
+    return {"connect_timeout": 30, "options": "-c lock_timeout=60s", **alive}
 
 
 def _parse(url: str) -> URL:

@@ -1,0 +1,20 @@
+from u2pl_ray.search.execution.silence import _LATER, Silence
+
+
+def test_a_trial_that_is_not_heard_of_is_named_once() -> None:
+    now = 0.0
+    silence = Silence(100.0, lambda: now)
+
+    def silent(*live: str, **life: float) -> list[tuple[str, float]]:
+        return list(silence.of(live, life))
+
+    assert silent("a", "b", "c") == []
+    now = 50.0
+    silence.heard("b")
+    now = 101.0 + _LATER
+    assert silent("a", "b", "c", c=60.0) == [("a", now)]
+    assert silent("a", "b", "c") == []  # it is being ended
+    now += 60.0
+    assert silent("a", "b", "c", c=now) == [("b", now - 50.0)]
+    now += 10_000.0
+    assert silent("d") == []  # a new one

@@ -1,0 +1,69 @@
+"""What a search waits for at present, in a file of its folder: written by the driver, read by `status`."""
+
+import json
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+from u2pl_ray.search.storage import layout
+from u2pl_ray.system.atomic import write_whole
+
+_SAME = 5.0
+"""Seconds by which the beginning of one wait may differ between two reports."""
+
+
+class Wait(NamedTuple):
+    """One process that waits."""
+
+    trial: str
+    """Id of its trial."""
+    who: str
+    """The process, such as `worker 1`."""
+    what: str
+    """What it waits for, such as `a batch of its data loader`."""
+    since: float
+    """When it began to, in seconds since 1970."""
+
+
+class WaitFile:
+    """The file of one driver; an empty list while nothing is waited for (object stores are told of changes alone).
+
+    Args:
+        folder: the experiment's.
+        driver: its name, where several work on the experiment.
+    """
+
+    def __init__(self, folder: Path, driver: str = "") -> None:
+        self._path = folder / layout.WAITS.replace("*", f"-{driver}" if driver else "")
+        self._written: list[Wait] = []
+        if self._path.exists():  # of a driver that was killed
+            self._store()
+
+    def write(self, waits: Sequence[Wait]) -> None:
+        """Store all that is waited for now, if it changed."""
+        now = sorted(waits)
+        if len(now) == len(self._written) and all(map(_same, now, self._written)):
+            return
+        self._written = now
+        self._store()
+
+    def _store(self) -> None:
+        write_whole(self._path, json.dumps([wait._asdict() for wait in self._written]))
+
+
+def read_waits(folder: Path) -> list[Wait]:
+    """Return what the running drivers of an experiment wait for, the longest first; empty if they say nothing.
+
+    Args:
+        folder: the experiment's.
+    """
+    waits: list[Wait] = []
+    for path in folder.glob(layout.WAITS):
+        with suppress(OSError, ValueError, TypeError):  # gone, or of a later version
+            waits += [Wait(**wait) for wait in json.loads(path.read_text("utf-8"))]
+    return sorted(waits, key=lambda wait: wait.since)
+
+
+def _same(one: Wait, other: Wait) -> bool:
+    return one[:3] == other[:3] and abs(one.since - other.since) < _SAME
