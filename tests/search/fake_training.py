@@ -212,7 +212,7 @@ def torch_worker(arguments: dict[str, Any]) -> None:
     torch.distributed.barrier()
     if rank_0 and trial.exists():
         (trial / f"started_{attempt}").write_text(str(done))
-    session = RaySession()
+    session = RaySession(60 * config.resources.wait_minutes)
     for past in history[arguments["reported_epochs"] :]:
         session.report(past, None, None)
     for epoch in range(done + 1, config.train.epochs + 1):

@@ -55,7 +55,7 @@ def outlive_terminal() -> Iterator[None]:
     main = threading.current_thread() is threading.main_thread()
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN) if main else None
     streams = sys.stdout, sys.stderr
-    sys.stdout, sys.stderr = (Outlet(stream) for stream in streams)  # type: ignore[assignment]
+    sys.stdout, sys.stderr = (Outlet(stream) for stream in streams)
     try:
         yield
     finally:
