@@ -16,10 +16,10 @@ setup: .venv/.ready
 quickstart: setup
 	./launch/local/quickstart.sh
 
-# In two processes, as most tests use one core; those of a file stay together, as they share what is costly to make. In the
-# order of tests/conftest.py, not by the number of a file's tests, which would begin with the quickest.
+# In three processes, as many tests wait for a start of Ray; those of a file stay together, as they share what is costly to
+# make. In the order of tests/conftest.py, not by the number of a file's tests, which would begin with the quickest.
 test: setup
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 # What takes minutes: kept out of `make test`.
 test-slow: setup

@@ -26,14 +26,16 @@ def test_a_worker_that_hangs_is_named_ended_and_tried_again(tmp_path: Path, monk
     config["resources"]["wait_minutes"] = 0.3
     (tmp_path / "my.yaml").write_text(yaml.safe_dump(config))
     (tmp_path / "space.yaml").write_text(SPACE)
-    check = [*COMMAND, "search", "my.yaml", "--space", "space.yaml", "--dry-run"]
-    subprocess.run(check, cwd=tmp_path, check=True, capture_output=True)  # generates the images
-    (image,) = (tmp_path / "cache").rglob("JPEGImages/unlabeled_0003.*")
-    image.unlink()
-    os.mkfifo(image)  # nobody writes to it: reading it never ends
     search = ["search", "my.yaml", "--space", "space.yaml", "--trials", "1", "--baseline", "none", "--name", "hangs"]
     with (tmp_path / "said").open("w") as said:
         driver = subprocess.Popen([*COMMAND, *search], cwd=tmp_path, stdout=said, stderr=said)
+        while not (tmp_path / "searches" / "hangs" / "trials" / "0000" / "config.yaml").exists():
+            assert driver.poll() is None, (tmp_path / "said").read_text()
+            time.sleep(0.1)
+        # The first epoch, of the warm-up, does not read it.
+        (image,) = (tmp_path / "cache").rglob("JPEGImages/unlabeled_0003.*")
+        image.unlink()
+        os.mkfifo(image)  # nobody writes to it: reading it never ends
         waits: list[dict[str, Any]] = []
         while driver.poll() is None:
             waits += status(tmp_path).get("waits", [])

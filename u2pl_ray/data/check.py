@@ -2,7 +2,6 @@
 
 import itertools
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,6 +11,7 @@ import numpy as np
 from u2pl_ray.config.errors import UserError
 from u2pl_ray.config.schema import IGNORE, Config, DataConfig
 from u2pl_ray.data import near_duplicates
+from u2pl_ray.data.at_once import read_all
 from u2pl_ray.data.image_files import read_size
 from u2pl_ray.data.registry import resolve
 from u2pl_ray.data.voc import (
@@ -25,7 +25,6 @@ from u2pl_ray.data.voc import (
 
 SMALL = 1000
 """Sets of up to so many images are always checked in full: that takes a second or two."""
-_THREADS = 8
 T = TypeVar("T")
 
 
@@ -160,8 +159,8 @@ def _examine(name: str, items: Sequence[Item], data: DataConfig, decode: bool, p
     return SplitReport(name, len(items), labels, pixels, int(counts[IGNORE]))
 
 
-def _each(function: Callable[[Item], T], items: Iterable[Item]) -> list[T | UserError]:
-    """In threads (decoding releases the interpreter lock); an item that is refused gives its error."""
+def _each(function: Callable[[Item], T], items: Sequence[Item]) -> list[T | UserError]:
+    """Apply a function to each item; one that is refused gives its error."""
 
     def attempt(item: Item) -> T | UserError:
         try:
@@ -169,8 +168,7 @@ def _each(function: Callable[[Item], T], items: Iterable[Item]) -> list[T | User
         except UserError as error:
             return error
 
-    with ThreadPoolExecutor(_THREADS) as pool:
-        return list(pool.map(attempt, items))
+    return read_all(attempt, items)
 
 
 def _count(item: Item, data: DataConfig) -> np.ndarray:

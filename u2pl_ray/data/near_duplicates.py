@@ -5,12 +5,12 @@ thumbnail of 16x17 grey values. They stay as they are under scaling, JPEG compre
 """
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from u2pl_ray.data.at_once import read_all
 from u2pl_ray.data.image_files import DECODE_ERRORS, read_values, unreadable
 
 MOST = 5000
@@ -18,7 +18,6 @@ MOST = 5000
 _SIDE = 16
 _ALIKE = 20
 """Near-duplicates differ in at most so many of the 256 bits."""
-_THREADS = 8
 _ROWS = 256
 _EIGHT_BIT = ("1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr")
 
@@ -29,8 +28,7 @@ def hashes(images: Sequence[Path]) -> np.ndarray:
     Raises:
         UserError: an image can't be read.
     """
-    with ThreadPoolExecutor(_THREADS) as pool:
-        return np.array(list(pool.map(_hash, images)), bool).reshape(len(images), _SIDE * _SIDE)
+    return np.array(read_all(_hash, images), bool).reshape(len(images), _SIDE * _SIDE)
 
 
 def pairs(images: Sequence[Path]) -> list[tuple[int, int]]:

@@ -1,7 +1,6 @@
 """Making labeled / unlabeled split files out of a training list, whose images may all have masks or only some."""
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
@@ -10,10 +9,9 @@ import numpy as np
 
 from u2pl_ray.config.errors import UserError
 from u2pl_ray.config.schema import IGNORE, DataConfig
+from u2pl_ray.data.at_once import read_all
 from u2pl_ray.data.lists import Files, read_list, split_entry
 from u2pl_ray.data.voc import Item, listed, read_classes, read_label, root_of
-
-_THREADS = 8
 
 
 def make_splits(
@@ -102,8 +100,7 @@ def presence(data: DataConfig, items: Sequence[Item]) -> np.ndarray:
         assert item.label is not None
         return np.bincount(read_label(item.label, classes, data).ravel(), minlength=IGNORE + 1)[:classes] > 0
 
-    with ThreadPoolExecutor(_THREADS) as pool:
-        return np.array(list(pool.map(row, items)))
+    return np.array(read_all(row, items))
 
 
 def hold_out(data: DataConfig) -> tuple[tuple[Item, ...], tuple[Item, ...]]:

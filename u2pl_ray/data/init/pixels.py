@@ -2,13 +2,13 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from u2pl_ray.config.errors import UserError
+from u2pl_ray.data.at_once import read_all
 from u2pl_ray.data.image_files import DECODE_ERRORS, has_alpha, read_values
 
 LOOKED_AT = 64
@@ -19,7 +19,6 @@ _JPEG = (".jpg", ".jpeg")
 """Always of 8 bits, and of one or three channels as far as training goes."""
 _BITS = (8, 10, 12, 14, 16)
 _LEAST_STD = 1e-3
-_THREADS = 8
 
 
 def pixel_settings(images: Sequence[Path]) -> tuple[dict[str, Any], list[str]]:
@@ -31,8 +30,7 @@ def pixel_settings(images: Sequence[Path]) -> tuple[dict[str, Any], list[str]]:
     rest = [path for path in images if path.suffix.lower() not in _JPEG]
     if not rest:
         return {}, []
-    with ThreadPoolExecutor(_THREADS) as pool:
-        read = list(pool.map(_sample, rest[:: -(-len(rest) // LOOKED_AT)]))
+    read = read_all(_sample, rest[:: -(-len(rest) // LOOKED_AT)])
     samples = [sample for sample in read if sample is not None]
     if not samples:
         return {}, []  # `data check` names the files that can't be read

@@ -2,7 +2,6 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,13 +9,13 @@ import numpy as np
 from PIL import Image
 
 from u2pl_ray.config.errors import UserError
+from u2pl_ray.data.at_once import read_all
 from u2pl_ray.data.image_files import read_size
 
 Code = int | tuple[int, int, int]
 """A mask's value, or its colour."""
 MOST = 256
 """More different colours than this are no classes."""
-_THREADS = 8
 
 
 @dataclass(frozen=True)
@@ -57,12 +56,11 @@ def survey(pairs: Sequence[tuple[Path, Path]], more: Sequence[Path] = ()) -> Sur
     """
     masks = [mask for _, mask in pairs]
     images = [image for image, _ in pairs] + list(more[:: max(1, len(more) // 500)])
-    with ThreadPoolExecutor(_THREADS) as pool:
-        seen = list(pool.map(_look, masks))
-        color = any(mask.color for mask in seen) or not _palettes_agree(seen)
-        if color:
-            seen = list(pool.map(lambda path: _look(path, as_color=True), masks))
-        sizes = Counter(pool.map(read_size, images))
+    seen = read_all(_look, masks)
+    color = any(mask.color for mask in seen) or not _palettes_agree(seen)
+    if color:
+        seen = read_all(lambda path: _look(path, as_color=True), masks)
+    sizes = Counter(read_all(read_size, images))
     pixels: Counter[Code] = Counter()
     for mask in seen:
         pixels.update(mask.pixels)

@@ -1,0 +1,38 @@
+"""Read many files at once."""
+
+from collections.abc import Callable, Sequence
+from multiprocessing import TimeoutError as TooLong
+from multiprocessing.pool import ThreadPool
+from typing import TypeVar
+
+from u2pl_ray.config.errors import UserError
+
+_THREADS = 8
+PATIENCE = 120.0
+"""Seconds without any result after which the disk or file server counts as hanging."""
+S = TypeVar("S")
+T = TypeVar("T")
+
+
+def read_all(read: Callable[[S], T], files: Sequence[S]) -> list[T]:
+    """Return `read` of each file, in their order; in threads, as decoding releases the interpreter lock.
+
+    Args:
+        read: called with a file.
+        files: what to read: paths, or items with a path as `image`.
+
+    Raises:
+        UserError: a file is not read to its end; and what `read` raises.
+    """
+    # Not an executor: its threads are waited for at the program's end, and one that hangs would keep it for ever.
+    pool = ThreadPool(_THREADS)
+    results = pool.imap(read, files)
+    found: list[T] = []
+    for file in files:
+        try:
+            found.append(results.next(PATIENCE))
+        except TooLong:
+            name = getattr(file, "image", file)
+            raise UserError(f"{name}: reading it has not ended for {PATIENCE:.0f} s: does its disk answer?") from None
+    pool.close()
+    return found
