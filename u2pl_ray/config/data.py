@@ -51,6 +51,9 @@ class DataConfig(Section):
     labeled: str = "labeled.txt"
     """Split file of labeled images, relative to root (or absolute): a line is an id, a path with or without suffix, or
     an image and its mask, parted by a tab, a comma or blanks."""
+    labeled_share: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
+    """Share of the labeled images that are trained on: to see what more labels bring. Smaller parts are parts of larger
+    ones and show every class if so few images can; drawn by holdout_seed."""
     unlabeled: str | None = "unlabeled.txt"
     """Split file of unlabeled images; null: there are none (methods that learn from labels alone)."""
     val: str | None = "ImageSets/Segmentation/val.txt"

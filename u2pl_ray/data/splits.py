@@ -130,6 +130,24 @@ def _hold_out(settings: str) -> tuple[tuple[Item, ...], tuple[Item, ...]]:
     return parts[0], parts[1]
 
 
+def part_of(data: DataConfig, items: tuple[Item, ...]) -> tuple[Item, ...]:
+    """Return `data.labeled_share` of the images, at least one, in their order; see there.
+
+    Args:
+        data: names share, seed and classes.
+        items: images with labels.
+    """
+    kept = set(_part_of(data.model_dump_json(), items))
+    return tuple(item for row, item in enumerate(items) if row in kept)
+
+
+@lru_cache(maxsize=4)
+def _part_of(settings: str, items: tuple[Item, ...]) -> tuple[int, ...]:
+    data = DataConfig.model_validate_json(settings)
+    order = _covering_order(presence(data, items), data.holdout_seed)
+    return tuple(order[: max(1, round(data.labeled_share * len(items)))])
+
+
 def _covering_order(present: np.ndarray, seed: int) -> list[int]:
     """All images in a random order that shows every class early on."""
     first = _covering(present, seed)

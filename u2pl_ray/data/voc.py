@@ -135,6 +135,10 @@ def listed(data: DataConfig, split: str, labels: bool = True) -> tuple[Item, ...
 def open_training_splits(data: DataConfig) -> tuple[tuple[Item, ...], tuple[Item, ...]]:
     """The labeled and the unlabeled split, checked to be disjoint."""
     labeled = open_split(data, "labeled")
+    if data.labeled_share < 1:
+        from u2pl_ray.data.splits import part_of
+
+        labeled = part_of(data, labeled)
     unlabeled = () if data.unlabeled is None else open_split(data, "unlabeled", labels=False)
     ids = {item.id for item in labeled}
     both = [item.id for item in unlabeled if item.id in ids]

@@ -1,0 +1,119 @@
+"""Say what unlabeled images are worth in labeled images: with how many would supervised training score as well?"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class Worth:
+    """What was found.
+
+    Attributes:
+        labeled: images with labels that the method had.
+        slope: what twice the labels bring supervised training, in the score's unit (positive: better).
+        ahead: the method's score above that of supervised training on the same labels, the mean over seeds.
+        low: lower end of its interval, None below two seeds.
+        high: upper end.
+    """
+
+    labeled: int
+    slope: float
+    ahead: float
+    low: float | None
+    high: float | None
+
+    @property
+    def told(self) -> bool:
+        """Whether more labels help supervised training at all, without which nothing can be said."""
+        return self.slope > 0
+
+    def equivalent(self, ahead: float) -> float:
+        """Return how many labeled images supervised training needs to be `ahead` of itself on `labeled`."""
+        return float(self.labeled * 2.0 ** min(ahead / self.slope, 20.0))
+
+
+def measure(
+    method: Mapping[int, float], supervised: Mapping[int, Mapping[int, float]], maximize: bool = True
+) -> Worth | None:
+    """Compare a method with supervised training on all labels and on parts of them.
+
+    Supervised training is taken to gain `slope` with every doubling of its labels (the least squares line of its scores
+    over log2 of the labels, each seed with its own level), as scores of segmentation do over such ranges. The interval
+    is that of the mean paired difference (Student's t); the slope's own error is not in it.
+
+    Args:
+        method: score by seed, on all labels.
+        supervised: score by seed, by number of labeled images; the largest number is all of them.
+        maximize: whether a larger score is better.
+
+    Returns:
+        None without a seed that the method and supervised training on all labels share, or without two sizes.
+    """
+    sign = 1.0 if maximize else -1.0
+    if len(supervised) < 2:
+        return None
+    labeled = max(supervised)
+    seeds = sorted(method.keys() & supervised[labeled].keys())
+    if not seeds:
+        return None
+    differences = sign * np.array([method[seed] - supervised[labeled][seed] for seed in seeds])
+    slope = sign * _slope(supervised)
+    low = high = None
+    if len(seeds) > 1:
+        from scipy import stats
+
+        half = float(stats.sem(differences) * stats.t.ppf(0.5 + CONFIDENCE / 2, len(seeds) - 1))
+        low, high = float(differences.mean()) - half, float(differences.mean()) + half
+    return Worth(labeled, slope, float(differences.mean()), low, high)
+
+
+def _slope(supervised: Mapping[int, Mapping[int, float]]) -> float:
+    """Return the common slope of each seed's line over log2 of the labels."""
+    above, below = 0.0, 0.0
+    for seed in {seed for values in supervised.values() for seed in values}:
+        points = np.array([(math.log2(count), values[seed]) for count, values in supervised.items() if seed in values])
+        centred = points - points.mean(0)
+        above += float((centred[:, 0] * centred[:, 1]).sum())
+        below += float((centred[:, 0] ** 2).sum())
+    return above / below if below else 0.0
+
+
+def sentences(worth: Worth, unlabeled: int, metric: str, seeds: Sequence[int]) -> list[str]:
+    """Put it into words.
+
+    Args:
+        worth: what was found.
+        unlabeled: how many unlabeled images there are.
+        metric: the score's name.
+        seeds: that were trained.
+    """
+    interval = "" if worth.low is None or worth.high is None else f" ({worth.low:+.4f} .. {worth.high:+.4f})"
+    lines = [
+        f"With the {unlabeled} unlabeled images {metric} is {worth.ahead:+.4f}{interval} against supervised training "
+        f"on the same {worth.labeled} labeled ones, in pairs by seed ({len(seeds)}).",
+        f"Twice the labels bring supervised training {worth.slope:+.4f}.",
+    ]
+    if not worth.told:
+        return [*lines, "More labels do not help it here, so nothing can be said in labeled images."]
+    span = ""
+    if worth.low is not None and worth.high is not None:
+        span = f" ({_images(worth, worth.low)} .. {_images(worth, worth.high)})"
+    value = worth.equivalent(worth.ahead) - worth.labeled
+    lines.append(
+        f"That is what supervised training would score with about {_images(worth, worth.ahead)}{span} labeled images: "
+        f"the unlabeled ones are worth about {value:+.0f} labeled ones."
+    )
+    if worth.low is not None and worth.high is not None and worth.low <= 0 <= worth.high:
+        lines.append("The interval holds 0: they may be worth nothing.")
+    if worth.equivalent(worth.ahead) > 2 * worth.labeled:
+        lines.append("More than twice the labels were never trained on: beyond that it is a guess.")
+    return lines
+
+
+def _images(worth: Worth, ahead: float) -> str:
+    return f"{worth.equivalent(ahead):.0f}"
