@@ -15,6 +15,7 @@ from u2pl_ray.analysis.unlabeled import did_they_help
 from u2pl_ray.config.errors import UserError
 from u2pl_ray.search.experiment.confirm import confirmation_name
 from u2pl_ray.search.experiment.experiment import Experiment
+from u2pl_ray.search.experiment.options import Options
 from u2pl_ray.search.experiment.verdict import prospect, verdict
 from u2pl_ray.search.listeners.formatting import many, number, settings, why_failed
 from u2pl_ray.search.storage import layout
@@ -189,7 +190,8 @@ def next_steps(analysis: Analysis) -> list[tuple[str, str]]:
         if allowance.limited:
             more = f"--trainings +{math.ceil(allowance.spent(analysis.everything))}"
             steps.append(("be surer of the answer: more new seeds", f"u2pl-ray confirm {name} {more}"))
-            steps.append(("look further: more settings, and seeds", f"u2pl-ray extend {name} {more}"))
+            further = _same_again(analysis.experiment.options) or more
+            steps.append(("look further: more settings, and seeds", f"u2pl-ray extend {name} {further}"))
         elif rivals and not analysis.experiment.options.confirms:
             steps.append(
                 ("train the best and the paper's on new seeds, before you believe it", f"u2pl-ray confirm {name}")
@@ -201,6 +203,15 @@ def next_steps(analysis: Analysis) -> list[tuple[str, str]]:
         images = "test" if analysis.experiment.config.data.test is not None else "val"
         steps.append((f"score it on the {images} images", evaluate_command(analysis.experiment)))
     return steps
+
+
+def _same_again(options: Options) -> str:
+    """Return the option that adds as much as the budget was, where it is none of trainings; else an empty string."""
+    budget = options.budget
+    for flag, limit in (("--hours", budget.hours), ("--gpu-hours", budget.device_hours), ("--trials", options.trials)):
+        if limit is not None and budget.trainings is None:
+            return f"{flag} +{limit:g}"
+    return ""
 
 
 def _baseline(experiment: Experiment) -> list[tuple[str, str]]:

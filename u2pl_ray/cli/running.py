@@ -149,7 +149,14 @@ def run_experiment(
     console = plain_console()
     study = cache(experiment.study)  # opened when it is first asked: a damaged one is mended before that
     total, epochs = experiment.options.trials, experiment.config.train.epochs
-    told = ConsoleListener(console, metric.name, total, epochs, lambda: study().records())
+    told = ConsoleListener(
+        console,
+        metric.name,
+        total,
+        epochs,
+        lambda: study().all_records(),
+        lambda: experiment.allowance.decided(study().study.user_attrs),
+    )
     listeners = [*([] if quiet else [told]), AlarmListener(warn), WandbListener(sink, console.print)]
     with heed_notice():  # again: Ray, which may have started meanwhile, has handlers of its own
         summary: Summary = experiment.run(listeners, force, retry_errored)

@@ -189,7 +189,7 @@ class Experiment:
     @property
     def allowance(self) -> Allowance:
         """Return what it may spend in trainings."""
-        return self.options.budget.allowance(self.config.train.epochs)
+        return self.options.budget.allowance(self.config.train.epochs, self.options.trials)
 
     def is_running(self) -> bool:
         """Tell whether a driver works on it at this moment."""

@@ -65,6 +65,8 @@ def extend(
         paper = any(record.note == PAPER for record in records)
         budget, more = with_replicates(further, paper, experiment.space)
         said += more
+    elif budget.replicating and (trials or hours or device_hours):
+        budget = replace(budget, looks=budget.looks + 1)
     budget.check()
     notes = [] if space is None else _rerange(experiment, study, space)
     total = options.trials

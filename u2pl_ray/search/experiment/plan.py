@@ -79,7 +79,8 @@ class Plan:
         goals = " and ".join(f"{metric.goal} {metric.name}" for metric in self.space.objectives)
         others = ", ".join(self.options.baselines)
         trials = "trials" if self.options.trials is None else many(self.options.trials, "trial")
-        limits = self.options.budget.words(self.fit.gpu)
+        budget = self.options.budget
+        limits = budget.words(self.fit.gpu) or ([trials] if budget.replicating else [])
         return [
             f"experiment   {self.place.location}",
             f"search       {trials} of at most {many(epochs, 'epoch')}, {goals}",
@@ -106,7 +107,7 @@ class Plan:
     def _split(self) -> str:
         """Say what part of the budget goes to replicates."""
         budget = self.options.budget
-        if budget.trainings is None or not budget.replicating:
+        if not budget.replicating:
             return ""
         return f"; {budget.replicating:.0%} of it trains the leaders and the paper's setting again, on new seeds"
 
@@ -236,7 +237,7 @@ def plan_search(
         stopping = from_early_terminate(space.early_terminate, epochs, space.source)
     else:
         asked = dict(scheduler_options or {})
-        if scheduler is None and budget.trainings is not None:
+        if scheduler is None and budget.answers:
             asked = {"wrong": _WRONG, **asked}
         stopping = SchedulerChoice(scheduler or "asha", asked).after(_warmup(config), epochs)
     stopping.build(epochs)
@@ -317,7 +318,7 @@ def plan_training(
 def _sampler(
     asked: str | None, options: dict[str, Any], seed: int, space: Space, config: Config, budget: Budget
 ) -> SamplerChoice:
-    """Return the sampler that was asked for, or the one that fits: noisy-gp for a budget of trainings and few settings.
+    """Return the sampler that was asked for, or the one that fits: noisy-gp if replicates follow and settings are few.
 
     Args:
         asked: its name, None for the default.
@@ -328,7 +329,7 @@ def _sampler(
         budget: the limits.
     """
     default = "random" if space.method == "random" else "tpe"
-    if budget.trainings is not None and space.method != "random" and len(searched(space.distributions)) <= _FEW:
+    if budget.answers and space.method != "random" and len(searched(space.distributions)) <= _FEW:
         default = NOISY_GP
     name = asked or default
     if name == NOISY_GP:
