@@ -143,7 +143,7 @@ def search(
     from u2pl_ray.search.driver.budget import Budget
     from u2pl_ray.search.experiment.plan import plan_search
     from u2pl_ray.search.experiment.replicates import SHARE
-    from u2pl_ray.search.space.file import load_space, with_best_epoch, with_objectives
+    from u2pl_ray.search.space.file import default_metric, load_space, with_best_epoch, with_metric, with_objectives
 
     if dump_config:
         print_config(settings)
@@ -158,6 +158,7 @@ def search(
     if score not in ("last", "best"):
         raise UserError(f"--score {score}: there are last and best")
     searched = load_space(space)
+    searched = with_metric(searched, [default_metric(searched, settings)])
     searched = with_best_epoch(searched) if score == "best" else searched
     searched = with_objectives(searched, [_objective(text) for text in objective or []])
     if resume_if_exists and not dry_run and (there := existing(name, storage_path)) is not None:

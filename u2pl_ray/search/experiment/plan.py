@@ -10,7 +10,7 @@ from typing import Any
 
 from u2pl_ray.config import overrides
 from u2pl_ray.config.errors import UserError
-from u2pl_ray.config.metrics import BEST_MIOU, VAL_MIOU
+from u2pl_ray.config.metrics import BEST
 from u2pl_ray.config.schema import Config
 from u2pl_ray.search.cluster.capacity import Fit, check_growth, fit, nodes
 from u2pl_ray.search.cluster.connection import connect
@@ -28,7 +28,7 @@ from u2pl_ray.search.samplers.registry import SAMPLERS, SamplerChoice
 from u2pl_ray.search.samplers.unit_cube import searched
 from u2pl_ray.search.schedulers.registry import SchedulerChoice, from_early_terminate
 from u2pl_ray.search.schedulers.successive_halving import RungPruner
-from u2pl_ray.search.space.file import parse_space
+from u2pl_ray.search.space.file import default_metric, parse_space, with_metric
 from u2pl_ray.search.space.objectives import check_objectives
 from u2pl_ray.search.space.paper_setting import elsewhere, paper_setting
 from u2pl_ray.search.space.space import Space
@@ -113,9 +113,10 @@ class Plan:
 
     def _score(self) -> str:
         """Say which epoch of a trial counts."""
-        if self.space.metric.name == BEST_MIOU:
-            return f"a trial counts with its best epoch so far ({BEST_MIOU}); the checkpoint kept is of its last epoch"
-        other = f"; with its best epoch: --score best ({BEST_MIOU})" if self.space.metric.name == VAL_MIOU else ""
+        name = self.space.metric.name
+        if name in BEST.values():
+            return f"a trial counts with its best epoch so far ({name}); the checkpoint kept is of its last epoch"
+        other = f"; with its best epoch: --score best ({BEST[name]})" if name in BEST else ""
         return f"a trial counts with its last epoch{other}"
 
     def _stops(self) -> str:
@@ -194,7 +195,7 @@ def plan_search(
 
     Args:
         config: resolved configuration the trials start from.
-        space: the searched settings.
+        space: the searched settings; where its file names no metric, see `default_metric`.
         name: the experiment's; must be new in the storage.
         trials: number of trials, None for no limit but the budget's.
         budget: further limits at which the search ends.
@@ -228,6 +229,7 @@ def plan_search(
         open_database(check_url(study_url))
     place, failed = new_place(name, storage_path)
     if trainer == TRAINER:
+        space = with_metric(space, [default_metric(space, config)])
         check_objectives(space, config)
     space.check(config)
     choice = _sampler(sampler, dict(sampler_options or {}), seed, space, config, budget)
