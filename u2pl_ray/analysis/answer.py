@@ -13,7 +13,6 @@ from u2pl_ray.analysis.load import Analysis
 from u2pl_ray.analysis.tables import evaluate_command
 from u2pl_ray.analysis.unlabeled import did_they_help
 from u2pl_ray.config.errors import UserError
-from u2pl_ray.search.experiment.confirm import confirmation_name
 from u2pl_ray.search.experiment.experiment import Experiment
 from u2pl_ray.search.experiment.options import Options
 from u2pl_ray.search.experiment.verdict import prospect, verdict
@@ -45,7 +44,7 @@ def confirmed(analysis: Analysis) -> dict[str, Any] | None:
     if experiment.options.confirms:
         return confirmation(experiment)
     try:
-        return confirmation(Experiment.open(confirmation_name(analysis.name), experiment.place.storage))
+        return confirmation(Experiment.open(experiment.confirmation, experiment.place.storage))
     except UserError:
         return None
 
@@ -75,7 +74,7 @@ def _of_replicates(analysis: Analysis) -> Answer | None:
     judgement = analysis.judgement
     if not judgement.repeated or judgement.answer is None:
         return None
-    again = sum(it.replicate for it in analysis.everything)
+    again = sum(it.replicate for it in analysis.everything) + sum(it.confirms for _, it in judgement.matched)
     tried = len({run.setting for run in judgement.runs})
     rests = f"By {len(judgement.runs)} trainings of {tried} settings; {again} trainings were on new seeds."
     return Answer(verdict(judgement), f"{rests} {prospect(judgement.answer)}")

@@ -17,6 +17,7 @@ from u2pl_ray.search.cluster.connection import connect
 from u2pl_ray.search.driver.budget import NO_LIMIT, Budget
 from u2pl_ray.search.experiment import snapshot
 from u2pl_ray.search.experiment.baselines import choose_baselines, companion
+from u2pl_ray.search.experiment.choices import choose_sampler, choose_scheduler
 from u2pl_ray.search.experiment.disk import checkpoints
 from u2pl_ray.search.experiment.experiment import Experiment
 from u2pl_ray.search.experiment.new_name import new_place, taken
@@ -24,9 +25,7 @@ from u2pl_ray.search.experiment.options import TRAINER, Options, describe
 from u2pl_ray.search.experiment.replicates import with_replicates
 from u2pl_ray.search.experiment.warm_start import gather
 from u2pl_ray.search.listeners.formatting import few, many, settings
-from u2pl_ray.search.samplers.registry import SAMPLERS, SamplerChoice
-from u2pl_ray.search.samplers.unit_cube import searched
-from u2pl_ray.search.schedulers.registry import SchedulerChoice, from_early_terminate
+from u2pl_ray.search.samplers.registry import SAMPLERS
 from u2pl_ray.search.schedulers.successive_halving import RungPruner
 from u2pl_ray.search.space.file import default_metric, parse_space, with_metric
 from u2pl_ray.search.space.objectives import check_objectives
@@ -39,12 +38,6 @@ from u2pl_ray.search.study.database import check_url, open_database
 from u2pl_ray.search.study.prior_trials import NOTHING, Earlier
 from u2pl_ray.search.study.study import TrialStudy
 from u2pl_ray.search.trials.retention import KEEP
-
-NOISY_GP = "noisy-gp"
-_WRONG = 0.1
-"""Probability with which luck of one epoch may stop a trial whose trend is just good enough."""
-_FEW = 6
-"""Settings up to which noisy-gp is the default; simulated with four, see docs/noise.md."""
 
 
 @dataclass(frozen=True)
@@ -232,18 +225,9 @@ def plan_search(
         space = with_metric(space, [default_metric(space, config)])
         check_objectives(space, config)
     space.check(config)
-    choice = _sampler(sampler, dict(sampler_options or {}), seed, space, config, budget)
+    choice = choose_sampler(sampler, sampler_options or {}, seed, space, config, budget.answers and not warm_start)
     choice.check(len(space.objectives))
-    epochs = config.train.epochs
-    if scheduler is None and not scheduler_options and space.early_terminate is not None:
-        stopping = from_early_terminate(space.early_terminate, epochs, space.source)
-    else:
-        asked = dict(scheduler_options or {})
-        if scheduler is None and budget.answers:
-            asked = {"wrong": _WRONG, **asked}
-        stopping = SchedulerChoice(scheduler or "asha", asked).after(_warmup(config), epochs)
-    stopping.build(epochs)
-    stopping.check_reached(epochs)
+    stopping = choose_scheduler(scheduler, scheduler_options or {}, space, config, budget.answers)
     if stopping.name == "pbt" and "://" in place.storage:
         raise UserError(f"--scheduler pbt copies checkpoints between trials: give a folder, not {place.storage}")
     if stopping.name == "pbt" and (trials is None or space.further):
@@ -315,30 +299,3 @@ def plan_training(
         scheduler="none",
         examine=examine,
     )
-
-
-def _sampler(
-    asked: str | None, options: dict[str, Any], seed: int, space: Space, config: Config, budget: Budget
-) -> SamplerChoice:
-    """Return the sampler that was asked for, or the one that fits: noisy-gp if replicates follow and settings are few.
-
-    Args:
-        asked: its name, None for the default.
-        options: its options.
-        seed: of the search.
-        space: what is searched.
-        config: the configuration the trials start from.
-        budget: the limits.
-    """
-    default = "random" if space.method == "random" else "tpe"
-    if budget.answers and space.method != "random" and len(searched(space.distributions)) <= _FEW:
-        default = NOISY_GP
-    name = asked or default
-    if name == NOISY_GP:
-        options = {"epochs": config.train.epochs, "warmup_epochs": _warmup(config), **options}
-    return SamplerChoice(name, seed, options)
-
-
-def _warmup(config: Config) -> int:
-    """Return the number of first epochs in which trials with different method settings train identically."""
-    return config.method.warmup_epochs if config.method.semi_supervised else 0

@@ -12,6 +12,7 @@ from u2pl_ray.config.schema import Config
 from u2pl_ray.search.samplers.unit_cube import categories, searched, to_unit
 from u2pl_ray.search.space.space import Space
 from u2pl_ray.search.study.companion import Kind
+from u2pl_ray.search.study.elsewhere import Elsewhere, matched
 from u2pl_ray.search.study.trial_record import PAPER, State, TrialRecord, trial_id
 
 if TYPE_CHECKING:  # the posterior needs scipy, which a look at a search without replicates does not pay for
@@ -30,18 +31,44 @@ class Judgement:
         space: what is searched.
         config: the configuration the trials start from.
         records: all trials and their companions.
-        look: which look at the answer this is, see `posterior.threshold`.
+        looks: how many looks at the answer there are, its confirmation aside, see `posterior.threshold`.
+        elsewhere: trainings of other experiments; they count where they are of settings that the search tried.
     """
 
     space: Space
     config: Config
     records: Sequence[TrialRecord]
-    look: int = 1
+    looks: int = 1
+    elsewhere: Sequence[Elsewhere] = ()
 
     @property
     def repeated(self) -> bool:
         """Return whether a replicate has a value: only then are settings judged by more than one training each."""
+        return self._replicated or self.confirmed
+
+    @property
+    def _replicated(self) -> bool:
         return any(it.replicate for it in self._complete)
+
+    @property
+    def confirmed(self) -> bool:
+        """Return whether the confirmation, an experiment of its own, has a value of a setting."""
+        return any(it.confirms and it.complete for _, it in self.matched)
+
+    @property
+    def look(self) -> int:
+        """Return which look at the answer this is: the confirmation of an answer is one more."""
+        return self.looks + (self._replicated and self.confirmed)
+
+    @cached_property
+    def matched(self) -> list[tuple[str, Elsewhere]]:
+        """Return the trainings of other experiments that count, each with its setting; none that the search has."""
+        settings = {
+            it.id: _without_seed(it.params)
+            for it in self.records
+            if it.companion is None and it.params and self.labels[it.number] == it.id
+        }
+        return matched(self.elsewhere, settings, {(self.labels[it.number], self._seed(it)) for it in self._useful})
 
     @property
     def _complete(self) -> list[TrialRecord]:
@@ -85,8 +112,19 @@ class Judgement:
 
     @cached_property
     def runs(self) -> "list[Run]":
-        """Return the trainings of the settings that have a value; not of other methods. Failed ones say nothing."""
-        return [run for run in map(self._run, self._useful) if run is not None]
+        """Return the trainings of the settings that have a value; not of other methods. Failed ones say nothing.
+
+        A setting that was proposed twice was trained twice on the same seed, which is the same training: the longest
+        counts. Two equal values would pass for a proof that there is no noise.
+        """
+        longest: dict[tuple[str, int], TrialRecord] = {}
+        for it in self._useful:
+            key = self.labels[it.number], self._seed(it)
+            if key not in longest or it.epochs > longest[key].epochs:
+                longest[key] = it
+        own = [self._run(label, seed, it.values) for (label, seed), it in longest.items()]
+        others = [self._run(label, it.seed, it.values) for label, it in self.matched]
+        return [run for run in (*own, *others) if run is not None]
 
     @property
     def _useful(self) -> list[TrialRecord]:
@@ -100,17 +138,17 @@ class Judgement:
             and self.labels[it.number] not in others
         ]
 
-    def _run(self, record: TrialRecord) -> "Run | None":
+    def _run(self, label: str, seed: int, by_epoch: Mapping[int, float]) -> "Run | None":
         from u2pl_ray.posterior import Run, progress
 
         epochs, method = self.config.train.epochs, self.config.method
         warmup = method.warmup_epochs if method.semi_supervised else 0
         values = {
             progress(epoch, epochs, min(warmup, epochs - 1)): value
-            for epoch, value in record.values.items()
+            for epoch, value in by_epoch.items()
             if epoch <= epochs and np.isfinite(value)
         }
-        return Run(self.labels[record.number], self._seed(record), values) if values else None
+        return Run(label, seed, values) if values else None
 
     def _seed(self, record: TrialRecord) -> int:
         return int(record.settings.get(_SEED, self.config.seed))

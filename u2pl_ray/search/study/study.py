@@ -25,6 +25,7 @@ from u2pl_ray.search.study import pareto
 from u2pl_ray.search.study.companion import COMPANION, Companion
 from u2pl_ray.search.study.competing import Competing, competing
 from u2pl_ray.search.study.database import exclusively, open_storage, shared
+from u2pl_ray.search.study.elsewhere import Elsewhere
 from u2pl_ray.search.study.trial_file import TrialFile
 from u2pl_ray.search.study.trial_record import FORK, Fork, State, TrialRecord, trial_id
 
@@ -44,11 +45,13 @@ class TrialStudy:
     Attributes:
         driver: name of the driver that starts trials through this object, if there can be several.
         earlier: finished trials of other studies, which the sampler sees beside this study's.
+        elsewhere: trainings of other experiments that count for the answer.
     """
 
     def __init__(self, study: optuna.Study, space: Space, sampler: SamplerChoice, pruner: BasePruner) -> None:
         self.driver = ""
         self.earlier: Sequence[FrozenTrial] = ()
+        self.elsewhere: Sequence[Elsewhere] = ()
         self._records: dict[int, tuple[FrozenTrial, TrialRecord]] = {}
         self.study, self.space, self.sampler, self.pruner = study, space, sampler, pruner
         study.sampler = sampler.build(0)  # some samplers write attributes when a trial ends
