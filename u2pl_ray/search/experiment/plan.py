@@ -257,7 +257,6 @@ def plan_search(
     room = fit(config, nodes(), max_concurrent, autoscale)
     if len(nodes()) > 1:
         notes.append(check_reach(place.storage))
-    kept = KEEP if keep is None else keep
     options = Options(
         trials,
         choice,
@@ -266,7 +265,7 @@ def plan_search(
         trainer,
         budget,
         study_url,
-        keep=kept,
+        keep=KEEP if keep is None else keep,
         autoscale=autoscale,
         baselines=others,
     )
