@@ -42,11 +42,9 @@ def plan_confirmation(
         if value < 1:
             raise UserError(f"{flag} {value}: give at least 1")
     settings = _settings(experiment, top)
-    searched = [params.get("seed", 0) for params in settings.values()]
-    first = max(experiment.config.seed, *searched) + 1
-    new_seeds = list(range(first, first + seeds))
+    new_seeds = unused_seeds(experiment, seeds)
     queue = [({**params, "seed": seed}, label) for seed in new_seeds for label, params in settings.items()]
-    space = parse_space(_space(experiment, settings, new_seeds), f"confirmation of {experiment.name}")
+    space = parse_space(fixed_space(experiment, settings, new_seeds), f"confirmation of {experiment.name}")
     plan = plan_search(
         experiment.config,
         space,
@@ -91,7 +89,7 @@ def _settings(experiment: Experiment, top: int) -> dict[str, dict[str, Any]]:
     return {PAPER: paper, **dict(list(leaders.items())[:top])}
 
 
-def _space(experiment: Experiment, settings: Mapping[str, Mapping[str, Any]], seeds: Sequence[int]) -> str:
+def fixed_space(experiment: Experiment, settings: Mapping[str, Mapping[str, Any]], seeds: Sequence[int]) -> str:
     """Write the text of a space file with these settings and seeds only.
 
     Args:

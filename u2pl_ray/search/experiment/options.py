@@ -33,6 +33,7 @@ class Options:
         budget: further limits at which the search ends.
         study_url: the database that holds the study, or an empty string for a journal file in the experiment's folder.
         confirms: the experiment that this one is the confirmation of, or an empty string.
+        worth_of: the search whose unlabeled images this one measures the worth of, or an empty string.
         keep: number of finished trials (the best) that keep their checkpoints.
         autoscale: the cluster adds nodes on demand: request resources for `max_concurrent` trials.
         baselines: methods that are trained beside the search, see `experiment.baselines`.
@@ -46,6 +47,7 @@ class Options:
     budget: Budget = NO_LIMIT
     study_url: str = ""
     confirms: str = ""
+    worth_of: str = ""
     keep: int = KEEP
     autoscale: bool = False
     baselines: tuple[str, ...] = ()
@@ -85,6 +87,7 @@ def describe(name: str, options: Options) -> dict[str, Any]:
             "budget": asdict(options.budget),
             "study_url": options.study_url,
             "confirms": options.confirms,
+            "worth_of": options.worth_of,
             "keep": options.keep,
             "autoscale": options.autoscale,
             "baselines": list(options.baselines),
@@ -99,17 +102,18 @@ def read_options(tree: Mapping[str, Any]) -> Options:
         KeyError, TypeError: a key is missing or unknown.
     """
     return Options(
-        tree["trials"],
-        SamplerChoice(**tree["sampler"]),
-        SchedulerChoice(**tree["scheduler"]),
-        tree["max_concurrent"],
-        tree["trainer"],
-        Budget(**tree.get("budget", {})),  # experiments of earlier versions have no budget
-        tree.get("study_url", ""),
-        tree.get("confirms", ""),
-        tree.get("keep", KEEP),
-        tree.get("autoscale", False),
-        tuple(tree.get("baselines", ())),
+        trials=tree["trials"],
+        sampler=SamplerChoice(**tree["sampler"]),
+        scheduler=SchedulerChoice(**tree["scheduler"]),
+        max_concurrent=tree["max_concurrent"],
+        trainer=tree["trainer"],
+        budget=Budget(**tree.get("budget", {})),  # experiments of earlier versions have none of these
+        study_url=tree.get("study_url", ""),
+        confirms=tree.get("confirms", ""),
+        worth_of=tree.get("worth_of", ""),
+        keep=tree.get("keep", KEEP),
+        autoscale=tree.get("autoscale", False),
+        baselines=tuple(tree.get("baselines", ())),
     )
 
 

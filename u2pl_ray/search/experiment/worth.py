@@ -1,0 +1,82 @@
+"""What unlabeled images are worth: a search's setting, and supervised training on all labels and on parts of them.
+
+It is an experiment of its own, `<name>-worth`, with fixed trials on common new seeds. The note of a trial names its
+training: the method, or "supervised" and the share of the labels.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from u2pl_ray.config.errors import UserError
+from u2pl_ray.config.schema import Config
+from u2pl_ray.search.experiment.confirm import fixed_space, unused_seeds
+from u2pl_ray.search.experiment.experiment import Experiment
+from u2pl_ray.search.experiment.plan import Plan, plan_search
+from u2pl_ray.search.space.file import parse_space
+
+SHARES = (1.0, 0.5, 0.25)
+"""Of the labeled images, on which supervised training is run."""
+SHARE, METHOD, SUPERVISED = "data.labeled_share", "method.name", "supervised"
+
+
+def worth_name(name: str) -> str:
+    """Return the name of the experiment that says what the unlabeled images of a search are worth."""
+    return f"{name}-worth"
+
+
+def plan_worth(experiment: Experiment, seeds: int, examine: Callable[[Config], None] = lambda config: None) -> Plan:
+    """Check the trainings against storage and cluster; nothing is written yet.
+
+    Supervised training has the same settings as the search's (its learning rate, its length), so that the unlabeled
+    images are all that differs.
+
+    Args:
+        experiment: the search.
+        seeds: trainings of each kind; their seeds follow the largest that the search used.
+        examine: see `plan_search`.
+
+    Raises:
+        UserError: too few seeds, no trial to compare, a search of no such method, or of what supervised does not report.
+    """
+    if seeds < 1:
+        raise UserError(f"--seeds {seeds}: give at least 1")
+    study = experiment.study()
+    best = experiment.best(study, experiment.judgement(study))
+    if best is None:
+        raise UserError(f"{experiment.name}: no trial has a value yet; see `u2pl-ray status {experiment.name}`")
+    params: dict[str, Any] = {path: value for path, value in best.params.items() if path != "seed"}
+    method = str(params.get(METHOD, experiment.space.constants.get(METHOD, experiment.config.method.name)))
+    metric = experiment.space.metric.name
+    if method == SUPERVISED:
+        raise UserError(f"{experiment.name}: trains on labeled images alone, so there is nothing to compare")
+    if not metric.startswith("val/"):
+        raise UserError(f"{experiment.name}: compares {metric}, which supervised training does not report")
+    rows: dict[str, Mapping[str, Any]] = {method: {**params, METHOD: method, SHARE: 1.0}}
+    rows |= {label(share): {**params, METHOD: SUPERVISED, SHARE: share} for share in SHARES}
+    new = unused_seeds(experiment, seeds)
+    queue = [({**row, "seed": seed}, name) for seed in new for name, row in rows.items()]
+    plan = plan_search(
+        experiment.config,
+        parse_space(fixed_space(experiment, rows, new), f"worth of {experiment.name}"),
+        name=worth_name(experiment.name),
+        trials=len(queue),
+        storage_path=experiment.place.storage,
+        sampler="random",
+        scheduler="none",
+        queue=queue,
+        max_concurrent=experiment.options.max_concurrent,
+        autoscale=experiment.options.autoscale,
+        trainer=experiment.options.trainer,
+        examine=examine,
+        baselines=["none"],
+    )
+    notes = [*plan.notes, f"the setting is that of trial {best.id}; supervised training has it too"]
+    if seeds == 1:
+        notes.append("one seed tells nothing of the noise; use --seeds 3 or more")
+    return replace(plan, options=replace(plan.options, worth_of=experiment.name), notes=notes)
+
+
+def label(share: float) -> str:
+    """Return the note of the supervised trainings on a share of the labels: `supervised 1/2`."""
+    return SUPERVISED if share == 1 else f"{SUPERVISED} 1/{round(1 / share)}"
