@@ -1,6 +1,7 @@
 """Is a search that is killed and resumed, again and again, the search that was never killed?
 
     python -m benchmarks.kill_anywhere --kills 27
+    python -m benchmarks.kill_anywhere --trainings 10 --kills 10
 
 Real U2PL trainings, tiny, under TPE and ASHA, started by the command line. One trial at a time: searches are killed
 with SIGKILL (the driver with its whole Ray cluster; or the driver alone, on a cluster that lives on) at start-up,
@@ -8,6 +9,9 @@ during a proposal, between an epoch's report and the decision on it, while the s
 checkpoint is written, while it is stored, and at random. Each is resumed until it ends, and must equal the one never
 killed: trials, settings, every metric bit for bit (`perf/*` excepted), stop decisions, best. Then with three trials at
 once, where the order is free: no trial lost or doubled, all the study was told is on record, nothing stays RUNNING.
+
+With `--trainings` the budget covers new settings and replicates on new seeds. Half of the kills come at random moments
+of exploring, half of replicating; rounds and the answer with its probability must be equal to the last digit, too.
 """
 
 import argparse
@@ -21,19 +25,26 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from benchmarks.killing import POINTS, Search, adopt_orphans, cluster
+from benchmarks.killing import PHASES, POINTS, Search, adopt_orphans, cluster
 from u2pl_ray.search.schedulers.successive_halving import RungPruner
 
 TRIALS, LIMIT = 4, 1800.0
-RESULT = Path(__file__).parent / "results" / "kill_anywhere.json"
+RESULTS = Path(__file__).parent / "results"
 
 
 def kill_until_it_ends(search: Search, draw: random.Random, most: int) -> int:
-    """Kill at every point, in random order, and resume, at most `most` times; then let it end. How often it was."""
+    """Kill at every point, in random order, and resume, at most `most` times; then let it end. How often it was.
+
+    With a budget of trainings: while it explores, then while it replicates.
+    """
     kills, points = 0, list[str]()
     while kills < most:
-        points = points or draw.sample(POINTS, len(POINTS))
-        if search.run_until(points.pop(), draw, LIMIT):
+        if search.trainings:
+            point = PHASES[2 * kills >= most]
+        else:
+            points = points or draw.sample(POINTS, len(POINTS))
+            point = points.pop()
+        if search.run_until(point, draw, LIMIT):
             return kills
         kills += 1
         print(f"{search.folder.name}: {kills} kills, {search.tried}", flush=True)
@@ -65,7 +76,7 @@ def objections(story: dict[str, Any], trials: int) -> list[str]:
     return wrong
 
 
-def written(runs: list[dict[str, Any]], began: float) -> dict[str, Any]:
+def written(runs: list[dict[str, Any]], began: float, file: Path) -> dict[str, Any]:
     """Write what came out so far; what was written."""
     points: Counter[str] = Counter()
     for run in runs:
@@ -78,8 +89,8 @@ def written(runs: list[dict[str, Any]], began: float) -> dict[str, Any]:
         "seconds": round(time.time() - began),
         "each": runs,
     }
-    RESULT.parent.mkdir(exist_ok=True)
-    RESULT.write_text(json.dumps(result, indent=1) + "\n")
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(json.dumps(result, indent=1) + "\n")
     return result
 
 
@@ -88,14 +99,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=27, help="kills at least, one trial at a time")
     parser.add_argument("--concurrent-kills", type=int, default=9, help="kills at most, three trials at once")
+    parser.add_argument(
+        "--trainings", type=int, default=0, help="a budget of trainings, with replicates; one at a time"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of the instants")
     options = parser.parse_args()
     adopt_orphans()
     draw, began = random.Random(options.seed), time.time()
     folder = Path(tempfile.mkdtemp(prefix="kill_anywhere_"))
+    file = RESULTS / ("kill_answer.json" if options.trainings else "kill_anywhere.json")
     expected: dict[str, Any] = {}
     if options.kills:
-        whole = Search(folder / "whole", TRIALS)
+        whole = Search(folder / "whole", TRIALS, trainings=options.trainings)
         whole.prepare()
         whole.run_until("none", draw, LIMIT)
         expected = whole.story()
@@ -105,21 +120,21 @@ def main() -> None:
     while sum(run["kills"] for run in runs if run["at_once"] == 1) < options.kills:
         alone = len(runs) % 2 == 1  # the driver alone
         with cluster(folder, 2) if alone else contextlib.nullcontext("") as address:
-            search = Search(folder / f"killed{len(runs)}", TRIALS, address=address)
+            search = Search(folder / f"killed{len(runs)}", TRIALS, address=address, trainings=options.trainings)
             search.prepare()
-            kills = kill_until_it_ends(search, draw, 9)
+            kills = kill_until_it_ends(search, draw, min(options.kills, 9))
         equal = search.story() == expected
         runs.append({"at_once": 1, "driver_alone": alone, "kills": kills, "points": search.tried, "equal": equal})
         print(runs[-1], flush=True)
-        written(runs, began)
-    if options.concurrent_kills:
+        written(runs, began, file)
+    if options.concurrent_kills and not options.trainings:
         search = Search(folder / "three", 2 * TRIALS, concurrent=3)
         search.prepare()
         kills = kill_until_it_ends(search, draw, options.concurrent_kills)
         wrong = objections(search.story(), 2 * TRIALS)
         runs.append({"at_once": 3, "driver_alone": False, "kills": kills, "points": search.tried, "equal": not wrong})
         print(runs[-1], wrong, flush=True)
-    result = written(runs, began)
+    result = written(runs, began, file)
     print(json.dumps(result, indent=1))
     if result["runs_equal"] == len(runs):
         shutil.rmtree(folder, ignore_errors=True)

@@ -58,7 +58,7 @@ parameters:
 
 DRIVER_POINTS = {
     "proposal": ("u2pl_ray.search.study.study:TrialStudy.propose", "u2pl_ray.search.study.study:TrialStudy._enter"),
-    "report": ("u2pl_ray.search.study.trial_record:EpochLog.append", "u2pl_ray.search.study.study:TrialStudy.report"),
+    "report": ("u2pl_ray.search.trials.epoch_log:EpochLog.append", "u2pl_ray.search.study.study:TrialStudy.report"),
     "decision": ("u2pl_ray.search.study.study:TrialStudy.should_stop", "u2pl_ray.search.study.study:TrialStudy.stop"),
     "study": ("u2pl_ray.search.study.journal:Journal.append_logs",),
 }
@@ -71,6 +71,9 @@ WORKER_POINTS = {
 }
 """Files whose appearance or growth says where a worker is, relative to the storage."""
 
+PHASES = ("exploring", "replicating")
+"""Parts of a search with a budget of trainings, at a random moment of which it dies."""
+
 POINTS = ("start-up", *DRIVER_POINTS, *WORKER_POINTS, "random")
 
 
@@ -81,6 +84,7 @@ class Search:
     Attributes:
         trials, concurrent: how many trials, and how many at once.
         address: a running cluster's; empty: every start has its own.
+        trainings: the budget instead of `trials`, replicates included; 0: none.
         tried: kills that hit, by point.
     """
 
@@ -88,6 +92,7 @@ class Search:
     trials: int
     concurrent: int = 1
     address: str = ""
+    trainings: int = 0
     tried: dict[str, int] = field(default_factory=dict)
     _others: frozenset[int] = frozenset()
 
@@ -102,7 +107,10 @@ class Search:
         if (self.folder / NAME).exists():
             return ["resume", NAME, "--storage-path", str(self.folder)]
         files = [str(self.folder / "config.yaml"), "--space", str(self.folder / "space.yaml")]
-        numbers = ["--trials", str(self.trials), "--max-concurrent", str(self.concurrent), "--seed", "3"]
+        budget = ["--trials", str(self.trials), "--baseline", "none"]
+        if self.trainings:
+            budget = ["--trainings", str(self.trainings)]
+        numbers = [*budget, "--max-concurrent", str(self.concurrent), "--seed", "3"]
         return ["search", *files, *numbers, "--name", NAME, "--storage-path", str(self.folder)]
 
     def start(self, point: str = "none", count: int = 0) -> "subprocess.Popen[bytes]":
@@ -174,16 +182,17 @@ class Search:
                 before, seen[0] = now, seen[0] + (len(now) >= len(before))
             if seen[0] < count:
                 return False
-            time.sleep(pause if point == "mid-epoch" else pause / 100)
+            time.sleep(pause if point in ("mid-epoch", *PHASES) else pause / 100)
             return True
 
         return reached
 
     def _state(self, point: str) -> dict[str, int]:
         state = {}
-        for path in self.folder.glob(WORKER_POINTS[point]):
+        for path in self.folder.glob(WORKER_POINTS["mid-epoch" if point in PHASES else point]):
             with contextlib.suppress(FileNotFoundError):
-                state[str(path)] = path.stat().st_size if path.is_file() else 0
+                if point not in PHASES or _phase(path.parent) == point:
+                    state[str(path)] = path.stat().st_size if path.is_file() else 0
         return state
 
     def story(self) -> dict[str, Any]:
@@ -191,7 +200,22 @@ class Search:
         from u2pl_ray.search.experiment.experiment import Experiment
 
         experiment = Experiment.open(NAME, self.folder)
-        return story(experiment.study(), experiment.folder / "trials")
+        study = experiment.study()
+        told = story(study, experiment.folder / "trials")
+        if self.trainings:
+            judgement = experiment.judgement(study)
+            told |= {"use": judgement.use, "answer": str(judgement.answer), "rounds": study.study.user_attrs["rounds"]}
+        return told
+
+
+def _phase(trial: Path) -> str:
+    """Which part of a search a trial belongs to, by its files."""
+    from u2pl_ray.search.study.companion import Kind
+    from u2pl_ray.search.study.trial_file import TrialFile
+
+    file = TrialFile.read(trial)
+    again = file is not None and file.companion is not None and file.companion["kind"] == Kind.REPLICATE.value
+    return PHASES[again]
 
 
 def story(study: "TrialStudy", trials: Path) -> dict[str, Any]:
@@ -209,7 +233,7 @@ def story(study: "TrialStudy", trials: Path) -> dict[str, Any]:
                 "note": record.note,
                 "epochs": [plain(row) for row in read_epochs(trials / record.id / "epochs.jsonl")],
             }
-            for record in study.records()
+            for record in study.all_records()
         ],
     }
 

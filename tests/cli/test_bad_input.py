@@ -123,7 +123,7 @@ def test_wrong_spaces(run: Run, config: Path, storage: Path, tmp_path: Path, bod
         ([*SEARCH, "--sampler-option", "n_startup_trial=3"], ["did you mean 'n_startup_trials'"]),
         ([*SEARCH, "--scheduler-option", "grace=x"], ["grace 'x'"]),
         ([*SEARCH, "--objective", "perf/step_seconds"], ["--objective perf/step_seconds", "=minimize"]),
-        ([*SEARCH, "--objective", "val/miou=maximize"], ["val/miou is named twice"]),
+        ([*SEARCH, "--objective", "val/teacher/miou=maximize"], ["val/teacher/miou is named twice"]),
         ([*SEARCH, "--warm-start", "absent"], ["absent", "no such experiment"]),
         ([*SEARCH, "--study-url", "postgresql://me:secret@host/db"], ["--study-url", "PGPASSWORD"]),
         (["confirm", "absent"], ["absent", "no such experiment"]),

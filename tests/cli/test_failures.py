@@ -153,7 +153,7 @@ def test_an_experiment_with_an_epoch_is_never_replaced(experiment: Experiment, m
     driver = Driver(experiment.study(), experiment.config, 2, experiment.folder / "trials")
     first = driver.next()
     assert first is not None
-    driver.report(first.trial, {"training_iteration": 1, "val/miou": 0.1})
+    driver.report(first.trial, {"training_iteration": 1, "val/miou": 0.1, "val/teacher/miou": 0.1})
     fail_all(experiment, "error", "broke")
     driver.finish(first.trial, Outcome(State.FAILED, "error", "broke"))
     with pytest.raises(UserError, match="exists already"):

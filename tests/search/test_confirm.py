@@ -16,10 +16,12 @@ from u2pl_ray.analysis import confirmation as analysis
 from u2pl_ray.config import overrides
 from u2pl_ray.config.errors import UserError
 from u2pl_ray.config.schema import Config
+from u2pl_ray.search.driver.budget import Budget, spent
 from u2pl_ray.search.driver.driver import Driver, Outcome
 from u2pl_ray.search.experiment.confirm import plan_confirmation
 from u2pl_ray.search.experiment.experiment import Experiment
 from u2pl_ray.search.experiment.plan import plan_search
+from u2pl_ray.search.experiment.replicates import add_replicates
 from u2pl_ray.search.space.file import parse_space
 from u2pl_ray.search.study.trial_record import State
 
@@ -64,6 +66,25 @@ def test_it_runs_where_the_search_ran(searched: Experiment) -> None:
     plan = plan_confirmation(grown, top=2, seeds=3)  # two CPUs now: no worker of four fits yet
     assert (plan.fit.concurrent, plan.options.max_concurrent, plan.options.autoscale) == (3, 3, True)
     assert plan_confirmation(grown, top=2, seeds=3, max_concurrent=1).fit.concurrent == 1
+
+
+def test_more_trainings_where_the_hours_are_used(searched: Experiment) -> None:
+    """They come on top; no further setting starts, though no number of trials is given."""
+    options = replace(searched.options, trials=None, budget=Budget(hours=1.0, replicating=0.3))
+    searched = replace(searched, options=options)
+    searched.study().study.set_user_attr("session/a", [0.0, 7200.0, 7200.0])
+    before = searched.study().all_records()
+    assert spent(searched.study(), options.budget)
+    confirmed = add_replicates(searched, 4)
+    assert Experiment.open("a", searched.place.storage).options.budget == confirmed.options.budget
+    assert not spent(confirmed.study(), confirmed.options.budget)
+    driver = Driver(
+        confirmed.study(), confirmed.config, None, confirmed.folder / "trials", allowance=confirmed.allowance
+    )
+    while (assignment := driver.next()) is not None:
+        for epoch in range(1, assignment.config.train.epochs + 1):
+            driver.report(assignment.trial, {"training_iteration": epoch, "val/miou": miou(assignment.config, epoch)})
+    assert [record.replicate for record in driver.study.all_records()[len(before) :]] == [True] * 4
 
 
 def test_every_setting_with_every_new_seed(searched: Experiment) -> None:

@@ -8,6 +8,8 @@ from rich.console import Console
 from u2pl_ray.config.schema import Config
 from u2pl_ray.search.listeners.console import ConsoleListener, results_table
 from u2pl_ray.search.listeners.formatting import number, short_names, why_failed
+from u2pl_ray.search.study.allowance import Allowance
+from u2pl_ray.search.study.companion import Companion, Kind
 from u2pl_ray.search.study.trial_record import State, TrialRecord
 
 TEMPERATURE = "method.contrastive.temperature"
@@ -72,6 +74,18 @@ def test_which_of_how_many_and_how_long(base: Config) -> None:
     # 18 epochs and one of the third in 20 minutes; 8 and 9 are left.
     listener.trial_finished(done[1])
     assert text.getvalue().splitlines()[1].endswith("(2 of 4 done, about 18 min left)")
+
+
+def test_a_budget_of_trainings_counts_trainings() -> None:
+    out, text = console()
+    began = datetime.now() - timedelta(minutes=20)
+    again = Companion(Kind.REPLICATE, {"seed": 1}, 0)
+    records = [replace(trial(0, State.COMPLETED, 0.5, 9), started=began), trial(1, State.STOPPED, 0.4, 3)]
+    records.append(replace(trial(2, State.RUNNING, 0.5, 6), started=began, companion=again))
+    ConsoleListener(out, "val/miou", None, 9, lambda: records, lambda: Allowance(9, 4.0, 0.3)).trial_finished(
+        records[1]
+    )
+    assert text.getvalue().splitlines()[0].endswith("(2.0 of 4 trainings done, about 20 min left)")
 
 
 def test_an_interrupted_trial_is_called_so() -> None:

@@ -1,12 +1,13 @@
 """The driver against a training that is a function, killed and continued at every point where it could be."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.search.kill_loop import KILL_POINTS, kill_until_it_ends
 from u2pl_ray.config import overrides
 from u2pl_ray.config.schema import Config
 from u2pl_ray.search.driver.driver import Assignment, Driver, Outcome
@@ -15,17 +16,12 @@ from u2pl_ray.search.samplers.registry import SamplerChoice
 from u2pl_ray.search.schedulers.registry import SchedulerChoice
 from u2pl_ray.search.space.file import parse_space
 from u2pl_ray.search.space.space import Space
-from u2pl_ray.search.study.journal import Journal
 from u2pl_ray.search.study.study import TrialStudy
 from u2pl_ray.search.study.trial_record import State, TrialRecord
-from u2pl_ray.search.trials.epoch_log import EpochLog, read_epochs
+from u2pl_ray.search.trials.epoch_log import read_epochs
 
 EPOCHS = 9
 COMPLETED = Outcome(State.COMPLETED)
-
-
-class Killed(BaseException):
-    """Stands for SIGKILL: nothing after it runs."""
 
 
 def miou(config: Config, epoch: int) -> float:
@@ -72,24 +68,6 @@ def story(folder: Path, space: Space) -> list[Any]:
     ]
 
 
-KILL_POINTS: dict[str, tuple[type, str]] = {
-    "journal": (Journal, "append_logs"),
-    "epochs": (EpochLog, "append"),
-    "decision": (TrialStudy, "should_stop"),
-}
-"""Writes, and the decision, that a kill can come before or after."""
-
-
-def _wrapped(function: Callable[..., Any], act: Callable[[], None]) -> Callable[..., Any]:
-    def wrapper(*arguments: Any) -> Any:
-        act()
-        result = function(*arguments)
-        act()
-        return result
-
-    return wrapper
-
-
 @pytest.mark.parametrize("point", KILL_POINTS)
 def test_killed_before_and_after_every_write_it_is_the_same_search(
     point: str, tmp_path: Path, space: Space, base: Config, monkeypatch: pytest.MonkeyPatch
@@ -104,23 +82,12 @@ def test_killed_before_and_after_every_write_it_is_the_same_search(
     checkpoint: dict[str, Any] = {}
     pieces.mkdir()
     open_study(pieces, space)
-    kills, done = 0, False
-    while not done:
-        countdown = [1 + kills % 5]
-
-        def act(countdown: list[int] = countdown) -> None:
-            countdown[0] -= 1
-            if countdown[0] == 0:
-                raise Killed
-
-        with monkeypatch.context() as patch:
-            owner, name = KILL_POINTS[point]
-            patch.setattr(owner, name, _wrapped(getattr(owner, name), act))
-            try:
-                search(open_driver(pieces, space, base), checkpoint)
-                done = True
-            except Killed:
-                kills += 1
+    kills = kill_until_it_ends(
+        [KILL_POINTS[point]],
+        monkeypatch,
+        lambda: search(open_driver(pieces, space, base), checkpoint),
+        lambda kills: 1 + kills % 5,
+    )
     assert kills > 20
     assert story(pieces, space) == expected
 

@@ -138,12 +138,12 @@ def test_optunas_trials_are_found_by_number_and_changed_by_id() -> None:
 
 
 def test_optuna_keeps_queued_settings_in_one_attribute() -> None:
-    """Breaks: queued trials start with other settings. Do: update `study._FIXED`."""
-    from u2pl_ray.search.study.study import _FIXED
+    """Breaks: queued trials start with other settings. Do: update `study.view.FIXED`."""
+    from u2pl_ray.search.study.view import FIXED
 
     study = optuna.create_study()
     study.enqueue_trial({"x": 2})
-    assert study.trials[0].system_attrs[_FIXED] == {"x": 2}
+    assert study.trials[0].system_attrs[FIXED] == {"x": 2}
 
 
 def test_optunas_journal_appends_through_one_method_under_a_lock(tmp_path: Path) -> None:

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.search.test_driver import COMPLETED, EPOCHS, KILL_POINTS, Killed, _wrapped, open_study
+from tests.search.kill_loop import KILL_POINTS, kill_until_it_ends
+from tests.search.test_driver import COMPLETED, EPOCHS, open_study
 from u2pl_ray.config.schema import Config
 from u2pl_ray.posterior import Verdict
 from u2pl_ray.search.driver.driver import Assignment, Driver, Outcome
@@ -16,6 +17,7 @@ from u2pl_ray.search.space.paper_setting import paper_setting
 from u2pl_ray.search.space.space import Space
 from u2pl_ray.search.study.allowance import Allowance
 from u2pl_ray.search.study.companion import Companion, Kind
+from u2pl_ray.search.study.comparison import compare
 from u2pl_ray.search.study.judgement import Judgement
 from u2pl_ray.search.study.trial_record import PAPER, State, TrialRecord
 
@@ -106,7 +108,7 @@ def test_the_better_setting_is_found_and_claimed_and_a_flat_world_is_not(
         start(tmp_path / name, space, base)
         records = search(driver_of(tmp_path / name, space, base, Allowance(EPOCHS, 30, 0.3)), effect)
         judgement = Judgement(space, base, records)
-        told, against = judgement.answer, judgement.against("supervised")
+        told, against = judgement.answer, compare(judgement, "supervised")
         assert told is not None
         assert against is not None
         assert against.setting == judgement.use
@@ -129,31 +131,21 @@ def test_killed_while_exploring_and_replicating_it_gives_the_same_answer(
     start(tmp_path / "whole", space, base)
     expected = search(driver_of(tmp_path / "whole", space, base, allowance))
     start(tmp_path / "pieces", space, base)
-    kills, done, late = 0, False, 0
-    while not done:
-        countdown = [3 + kills % 29]
-
-        def act(countdown: list[int] = countdown) -> None:
-            countdown[0] -= 1
-            if countdown[0] == 0:
-                raise Killed
-
-        with monkeypatch.context() as patch:
-            owner, name = KILL_POINTS[point]
-            patch.setattr(owner, name, _wrapped(getattr(owner, name), act))
-            try:
-                search(driver_of(tmp_path / "pieces", space, base, allowance))
-                done = True
-            except Killed:
-                kills += 1
-                late += bool(replicates(open_study(tmp_path / "pieces", space).all_records()))
+    late: list[bool] = []
+    kills = kill_until_it_ends(
+        [KILL_POINTS[point]],
+        monkeypatch,
+        lambda: search(driver_of(tmp_path / "pieces", space, base, allowance)),
+        lambda kills: 3 + kills % 29,
+        lambda: late.append(bool(replicates(open_study(tmp_path / "pieces", space).all_records()))),
+    )
     found = open_study(tmp_path / "pieces", space).all_records()
     assert [(it.state, it.settings, it.values, it.note) for it in found] == [
         (it.state, it.settings, it.values, it.note) for it in expected
     ]
     assert Judgement(space, base, found).answer == Judgement(space, base, expected).answer
     assert kills >= 5
-    assert late >= 1 or point == "decision"  # no decision is asked of a replicate
+    assert any(late) or point == "decision"  # no decision is asked of a replicate
 
 
 def test_several_at_once_wait_for_the_end_of_exploring(
@@ -235,7 +227,7 @@ def test_a_lost_list_of_rounds_repeats_no_training(
 
 
 def test_settings_and_trainings_of_a_judgement(space: Space, base: Config) -> None:
-    """The same setting twice is one; a retry counts instead of what failed; a stopped training takes part."""
+    """The same setting on the same seed counts once; a retry instead of what failed; a stopped training takes part."""
     path = "method.contrastive.temperature"
     paper = {path: 0.5}
 
@@ -261,6 +253,5 @@ def test_settings_and_trainings_of_a_judgement(space: Space, base: Config) -> No
     assert [(run.setting, run.seed, max(run.values)) for run in judgement.runs] == [
         ("0000", base.seed, 1.0),
         ("0002", base.seed, pytest.approx(4 / EPOCHS, abs=0.12)),
-        ("0000", base.seed, 1.0),
         ("0000", 7, 1.0),
     ]

@@ -6,7 +6,7 @@ from u2pl_ray.config import overrides
 from u2pl_ray.config.errors import UserError
 from u2pl_ray.config.schema import Config
 from u2pl_ray.search.listeners.wandb import sweep_of
-from u2pl_ray.search.space.file import load_space, parse_space
+from u2pl_ray.search.space.file import default_metric, load_space, parse_space, with_best_epoch, with_metric
 from u2pl_ray.search.space.paper_setting import paper_setting
 from u2pl_ray.search.space.space import Metric, Space
 
@@ -35,7 +35,7 @@ def test_shipped_spaces(file: Path, name: str) -> None:
     assert "?" in first
     base = base_of(name)
     space = load_space(file, base)
-    assert space.metric == Metric("val/miou", maximize=True)
+    assert with_metric(space, [default_metric(space, base)]).metric == Metric("val/teacher/miou", maximize=True)
     assert sum(bool(space._problem(base, probe)) for probe in space._probes()) <= 3  # of 64
     setting, _ = paper_setting(space, base)
     assert setting.keys() == space.parameters.keys()
@@ -120,6 +120,32 @@ def test_refused_keys(rest: str, words: list[str]) -> None:
         parse("method.alpha.start: {min: 0.1, max: 0.2}", rest)
     for word in words:
         assert word in str(caught.value)
+
+
+TEACHERS, STUDENTS = Metric("val/teacher/miou"), Metric("val/miou")
+
+
+def test_without_a_metric_the_teachers_counts_where_there_is_one() -> None:
+    base, supervised = Config(), overrides.apply(Config(), {"method.name": "supervised"})
+    plain = parse("method.alpha.start: {min: 0.1, max: 0.3}")
+    assert (default_metric(plain, base), default_metric(plain, supervised)) == (TEACHERS, STUDENTS)
+    methods = parse("method.name: {values: [supervised, u2pl]}\n  method.alpha.start: {min: 0.1, max: 0.3}")
+    assert default_metric(methods, supervised) == TEACHERS
+    fixed = parse("method.name: {value: supervised}\n  method.alpha.start: {min: 0.1, max: 0.3}")
+    assert default_metric(fixed, base) == STUDENTS
+
+
+@pytest.mark.parametrize("layout", ["# why\n{}", "---\n# why\n{}", "{{{}}}"])
+def test_the_metric_is_written_into_a_space_that_names_none(layout: str) -> None:
+    space = parse_space(layout.format("parameters: {method.alpha.start: {min: 0.1, max: 0.3}}"), "s")
+    for objectives in ([TEACHERS], [TEACHERS, Metric("perf/step_seconds", maximize=False)]):
+        named = with_metric(space, objectives)
+        assert list(named.objectives) == list(parse_space(named.text, "stored").objectives) == objectives
+        assert named.parameters == space.parameters
+        assert ("# why" in named.text) == layout.startswith("#")
+        assert with_metric(named, [STUDENTS]) is named
+    assert parse_space(space.text, "stored by an earlier version").metric == STUDENTS
+    assert with_best_epoch(with_metric(space, [TEACHERS])).metric == Metric("val/teacher/best_miou")
 
 
 @pytest.mark.parametrize("text", ["- a", "", "a: [", "parameters: 3"])

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from tests.search.test_driver import COMPLETED, EPOCHS, Killed, metrics, open_study
+from tests.search.kill_loop import kill_until_it_ends
+from tests.search.test_driver import COMPLETED, EPOCHS, metrics, open_study
 from u2pl_ray.config.overrides import apply
 from u2pl_ray.config.schema import Config
 from u2pl_ray.search.driver.driver import Assignment, Driver
@@ -94,32 +95,13 @@ def test_killed_anywhere_it_is_the_same(
     expected = told(search(open_driver(tmp_path / "whole", space, base), tmp_path / "whole", []))
     pieces = tmp_path / "pieces"
     start(pieces, space, base)
-    done = False
-    kills = 0
-    while not done:
-        count = [3 + 7 * kills % 31]
-
-        def act(count: list[int] = count) -> None:
-            count[0] -= 1
-            if count[0] == 0:
-                raise Killed
-
-        with monkeypatch.context() as patch:
-            for name in ("report", "inherit", "complete_proposal"):
-                original = getattr(TrialStudy, name)
-
-                def wrapper(*arguments: Any, call: Any = original) -> Any:
-                    act()
-                    found = call(*arguments)
-                    act()
-                    return found
-
-                patch.setattr(TrialStudy, name, wrapper)
-            try:
-                found = told(search(open_driver(pieces, space, base), pieces, []))
-                done = True
-            except Killed:
-                kills += 1
+    kills = kill_until_it_ends(
+        [(TrialStudy, name) for name in ("report", "inherit", "complete_proposal")],
+        monkeypatch,
+        lambda: search(open_driver(pieces, space, base), pieces, []),
+        lambda kills: 3 + 7 * kills % 31,
+    )
+    found = told(open_study(pieces, space).all_records())
     assert kills > 10
     assert found == expected
 

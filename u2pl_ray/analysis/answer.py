@@ -13,8 +13,8 @@ from u2pl_ray.analysis.load import Analysis
 from u2pl_ray.analysis.tables import evaluate_command
 from u2pl_ray.analysis.unlabeled import did_they_help
 from u2pl_ray.config.errors import UserError
-from u2pl_ray.search.experiment.confirm import confirmation_name
 from u2pl_ray.search.experiment.experiment import Experiment
+from u2pl_ray.search.experiment.options import Options
 from u2pl_ray.search.experiment.verdict import prospect, verdict
 from u2pl_ray.search.listeners.formatting import many, number, settings, why_failed
 from u2pl_ray.search.storage import layout
@@ -44,7 +44,7 @@ def confirmed(analysis: Analysis) -> dict[str, Any] | None:
     if experiment.options.confirms:
         return confirmation(experiment)
     try:
-        return confirmation(Experiment.open(confirmation_name(analysis.name), experiment.place.storage))
+        return confirmation(Experiment.open(experiment.confirmation, experiment.place.storage))
     except UserError:
         return None
 
@@ -74,7 +74,7 @@ def _of_replicates(analysis: Analysis) -> Answer | None:
     judgement = analysis.judgement
     if not judgement.repeated or judgement.answer is None:
         return None
-    again = sum(it.replicate for it in analysis.everything)
+    again = sum(it.replicate for it in analysis.everything) + sum(it.confirms for _, it in judgement.matched)
     tried = len({run.setting for run in judgement.runs})
     rests = f"By {len(judgement.runs)} trainings of {tried} settings; {again} trainings were on new seeds."
     return Answer(verdict(judgement), f"{rests} {prospect(judgement.answer)}")
@@ -189,7 +189,8 @@ def next_steps(analysis: Analysis) -> list[tuple[str, str]]:
         if allowance.limited:
             more = f"--trainings +{math.ceil(allowance.spent(analysis.everything))}"
             steps.append(("be surer of the answer: more new seeds", f"u2pl-ray confirm {name} {more}"))
-            steps.append(("look further: more settings, and seeds", f"u2pl-ray extend {name} {more}"))
+            further = _same_again(analysis.experiment.options) or more
+            steps.append(("look further: more settings, and seeds", f"u2pl-ray extend {name} {further}"))
         elif rivals and not analysis.experiment.options.confirms:
             steps.append(
                 ("train the best and the paper's on new seeds, before you believe it", f"u2pl-ray confirm {name}")
@@ -201,6 +202,15 @@ def next_steps(analysis: Analysis) -> list[tuple[str, str]]:
         images = "test" if analysis.experiment.config.data.test is not None else "val"
         steps.append((f"score it on the {images} images", evaluate_command(analysis.experiment)))
     return steps
+
+
+def _same_again(options: Options) -> str:
+    """Return the option that adds as much as the budget was, where it is none of trainings; else an empty string."""
+    budget = options.budget
+    for flag, limit in (("--hours", budget.hours), ("--gpu-hours", budget.device_hours), ("--trials", options.trials)):
+        if limit is not None and budget.trainings is None:
+            return f"{flag} +{limit:g}"
+    return ""
 
 
 def _baseline(experiment: Experiment) -> list[tuple[str, str]]:

@@ -22,6 +22,7 @@ from u2pl_ray.search.listeners import pace
 from u2pl_ray.search.listeners.console import plain_console, results_table
 from u2pl_ray.search.listeners.formatting import duration, many, number, why_failed
 from u2pl_ray.search.storage.waits import Wait, read_waits
+from u2pl_ray.search.study.allowance import Allowance
 from u2pl_ray.search.study.remaining import counted
 from u2pl_ray.search.study.trial_record import State, TrialRecord
 
@@ -104,6 +105,8 @@ def _lines(analysis: Analysis) -> list[tuple[str, str]]:
     if limits:
         hours, device_hours = used_by(analysis.study)
         used = f"{hours:.3g} hours, {device_hours:.3g} GPU-hours (on CPU: worker-hours)"
+        if (allowance := _allowance(analysis)).limit is not None:
+            used = f"{allowance.spent(analysis.everything):.3g} of {allowance.limit:.3g} trainings' worth, {used}"
         lines.append(("used", f"{used}; ends after {' or '.join(limits)}"))
     if analysis.rungs:
         lines.append(("rungs", "; ".join(_rung(analysis, rung) for rung in analysis.rungs)))
@@ -174,8 +177,14 @@ def _in_use(analysis: Analysis, working: list[TrialRecord]) -> str:
 
 def time_left(analysis: Analysis, now: datetime | None = None) -> timedelta | None:
     """Return how long the trials that are left will take at the pace so far; see `pace.time_left`."""
-    experiment = analysis.experiment
-    return pace.time_left(analysis.records, experiment.options.trials, experiment.config.train.epochs, now)
+    experiment, allowance = analysis.experiment, _allowance(analysis)
+    records = analysis.records if allowance.limit is None else analysis.everything
+    return pace.time_left(records, experiment.options.trials, experiment.config.train.epochs, now, allowance)
+
+
+def _allowance(analysis: Analysis) -> Allowance:
+    """Return what may be spent in trainings, by what the study says of the end of exploring."""
+    return analysis.experiment.allowance.decided(analysis.study.study.user_attrs)
 
 
 def as_data(analysis: Analysis) -> dict[str, Any]:

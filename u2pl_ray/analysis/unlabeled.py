@@ -8,6 +8,7 @@ from typing import Any
 from u2pl_ray.analysis.load import Analysis
 from u2pl_ray.search.experiment.verdict import against
 from u2pl_ray.search.listeners.formatting import number
+from u2pl_ray.search.study.comparison import compare
 from u2pl_ray.search.study.trial_record import State
 
 SUPERVISED, ORACLE = "supervised", "oracle"
@@ -85,7 +86,7 @@ def _searched(analysis: Analysis) -> list[tuple[str, str, float]]:
 
 def did_they_help(analysis: Analysis) -> str:
     """Say in a sentence what the unlabeled images brought; an empty string without a supervised training."""
-    if (comparison := analysis.judgement.against(SUPERVISED)) is not None:
+    if (comparison := compare(analysis.judgement, SUPERVISED)) is not None:
         return f"With unlabeled images: {against(comparison, 'supervised training')}.{_oracle(analysis)}"
     rows = against_supervised(analysis)
     searched = [row for row in rows if row.trial]

@@ -115,7 +115,7 @@ def confirm(
     NAME-confirm: resume it, look at it and sync it like any other.
     """
     from u2pl_ray.analysis.confirmation import confirmation
-    from u2pl_ray.search.experiment.confirm import confirmation_name, plan_confirmation
+    from u2pl_ray.search.experiment.confirm import plan_confirmation
     from u2pl_ray.search.experiment.experiment import Experiment
     from u2pl_ray.search.experiment.plan import Plan
     from u2pl_ray.search.storage.place import locate
@@ -130,7 +130,7 @@ def confirm(
         check_ready(search)
         resume_experiment(add_replicates(search, more), quiet=quiet)
         return
-    again = confirmation_name(search.name)
+    again = search.confirmation
     if locate(again, search.place.storage).exists():
         experiment = Experiment.open(again, search.place.storage)
         if not json_:
@@ -148,11 +148,13 @@ def confirm(
         experiment = plan.create()
     if json_:
         summary = experiment.run()
+        search.write_best()
         print(json.dumps(confirmation(experiment), indent=2))
         if not (summary.finished and summary.succeeded):
             raise typer.Exit(exit_codes.AGAIN if summary.noticed else exit_codes.FAILED)
     else:
         run_experiment(experiment, quiet=quiet)
+        search.write_best()
 
 
 def _more(flag: str, text: str | None, whole: bool = False) -> float:

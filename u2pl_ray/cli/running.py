@@ -2,7 +2,7 @@
 
 import sys
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -69,7 +69,7 @@ def run_again(experiment: "Experiment", config: "Config", space: "Space | None",
             f"--name {experiment.name}: exists already with {path}={get(experiment.config, path)}, and "
             f"{path}={get(config, path)} is asked for; choose another name, or give the same configuration"
         )
-    if space is not None and read_space(space.text) != read_space(experiment.space.text):
+    if space is not None and not same_space(experiment.space.text, space.text):
         raise UserError(
             f"--name {experiment.name}: exists already with another search space than {space.source}; choose another "
             f"name, or `u2pl-ray extend {experiment.argument} --space` for other ranges"
@@ -82,11 +82,19 @@ def run_again(experiment: "Experiment", config: "Config", space: "Space | None",
     resume_experiment(experiment, quiet=quiet)
 
 
-def read_space(text: str) -> Any:
-    """Return what a space file says, without its comments and layout."""
+def same_space(stored: str, asked: str) -> bool:
+    """Return whether two space files say the same, comments and layout aside.
+
+    Args:
+        stored: text of an experiment's; one of an earlier version may name no metric.
+        asked: text of the one that is asked for.
+    """
     from u2pl_ray.config.yaml_text import read_yaml
 
-    return read_yaml(text)
+    then, now = read_yaml(stored), read_yaml(asked)
+    if "metric" not in then:
+        now.pop("metric", None)
+    return bool(then == now)
 
 
 def resume_experiment(
@@ -151,7 +159,14 @@ def run_experiment(
     console = plain_console()
     study = cache(experiment.study)  # opened when it is first asked: a damaged one is mended before that
     total, epochs = experiment.options.trials, experiment.config.train.epochs
-    told = ConsoleListener(console, metric.name, total, epochs, lambda: study().records())
+    told = ConsoleListener(
+        console,
+        metric.name,
+        total,
+        epochs,
+        lambda: study().all_records(),
+        lambda: experiment.allowance.decided(study().study.user_attrs),
+    )
     listeners = [*([] if quiet else [told]), AlarmListener(warn), WandbListener(sink, console.print)]
     with heed_notice():  # again: Ray, which may have started meanwhile, has handlers of its own
         summary: Summary = experiment.run(listeners, force, retry_errored)

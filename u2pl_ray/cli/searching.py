@@ -67,6 +67,13 @@ def search(
             "again on new seeds. Ends with an answer and its probability.",
         ),
     ] = None,
+    replicate: Annotated[
+        bool,
+        typer.Option(
+            "--replicate",
+            help="Share out --hours, --gpu-hours or --trials like --trainings: 30 % of it trains the leaders again.",
+        ),
+    ] = False,
     hours: Annotated[float | None, typer.Option("--hours", help="End after this many hours of searching.")] = None,
     gpu_hours: Annotated[
         float | None,
@@ -82,7 +89,7 @@ def search(
         typer.Option(
             "--sampler",
             help="tpe, noisy-gp, random, qmc, gp, cmaes, nsga2. Default: the space's method, else tpe; with "
-            "--trainings and up to six settings noisy-gp.",
+            "--trainings or --replicate and up to six settings noisy-gp.",
         ),
     ] = None,
     sampler_option: Annotated[
@@ -135,14 +142,15 @@ def search(
     settings = load_config(config, overrides)
     from u2pl_ray.search.driver.budget import Budget
     from u2pl_ray.search.experiment.plan import plan_search
-    from u2pl_ray.search.space.file import load_space, with_best_epoch, with_objectives
+    from u2pl_ray.search.experiment.replicates import SHARE
+    from u2pl_ray.search.space.file import default_metric, load_space, with_best_epoch, with_metric, with_objectives
 
     if dump_config:
         print_config(settings)
         return
     if space is None:
         raise UserError("--space: name a search space, for example --space paper (--space ? lists them)")
-    budget = Budget(hours, gpu_hours, patience, trainings=trainings)
+    budget = Budget(hours, gpu_hours, patience, trainings=trainings, replicating=SHARE if replicate else 0.0)
     budget.check()
     options = parse_options("--sampler-option", sampler_option), parse_options("--scheduler-option", scheduler_option)
     if trials is None and not budget.limited:
@@ -150,6 +158,7 @@ def search(
     if score not in ("last", "best"):
         raise UserError(f"--score {score}: there are last and best")
     searched = load_space(space)
+    searched = with_metric(searched, [default_metric(searched, settings)])
     searched = with_best_epoch(searched) if score == "best" else searched
     searched = with_objectives(searched, [_objective(text) for text in objective or []])
     if resume_if_exists and not dry_run and (there := existing(name, storage_path)) is not None:

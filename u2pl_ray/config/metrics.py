@@ -9,6 +9,8 @@ BEST_MIOU = "val/best_miou"
 BEST_EPOCH = "val/best_epoch"
 BEST_TEACHER_MIOU = "val/teacher/best_miou"
 BEST_TEACHER_EPOCH = "val/teacher/best_epoch"
+BEST = {VAL_MIOU: BEST_MIOU, VAL_TEACHER_MIOU: BEST_TEACHER_MIOU}
+"""The best so far of what has one."""
 EPOCH = "training_iteration"
 """Epochs done. Always reported, so that it survives restarts."""
 

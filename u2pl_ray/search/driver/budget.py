@@ -25,7 +25,8 @@ class Budget:
         patience: number of results in a row without improvement after which the search ends.
         patience_from: index of the first result that counts for `patience`; `extend` sets it to the next result.
         trainings: all that is trained, in full trainings' worth, see `study.allowance`.
-        replicating: share of `trainings` for the leaders and the paper's setting on new seeds.
+        replicating: share of the budget for the leaders and the paper's setting on new seeds. Hours are shared out by
+            what they buy in trainings; a number of trials and the patience end exploring alone.
         confirming: trainings on top, for replicates alone.
         looks: how often an end of the budget came or will come: `extend` and `confirm` add one.
 
@@ -62,6 +63,11 @@ class Budget:
         """Return whether any limit is set."""
         return any(it is not None for it in (self.trainings, self.hours, self.device_hours, self.patience))
 
+    @property
+    def answers(self) -> bool:
+        """Return whether the search is judged by one posterior over all of its trainings."""
+        return self.trainings is not None or self.replicating > 0
+
     def words(self, gpu: bool) -> list[str]:
         """Describe the limits for the user.
 
@@ -75,9 +81,16 @@ class Budget:
             *([f"{self.patience} results without a better one"] if self.patience is not None else []),
         ]
 
-    def allowance(self, epochs: int) -> Allowance:
-        """Return what may be spent in trainings of `epochs` epochs."""
-        return Allowance(epochs, self.trainings, self.replicating, self.confirming)
+    def allowance(self, epochs: int, trials: int | None) -> Allowance:
+        """Return what may be spent in trainings.
+
+        Args:
+            epochs: of one training.
+            trials: limit of their number, None for no limit.
+        """
+        stalls = None if self.patience is None else (self.patience, self.patience_from)
+        limits = f"{self.trainings} trainings, {trials} trials, {self.hours} h, {self.device_hours} device-h, {stalls}"
+        return Allowance(epochs, self.trainings, self.replicating, self.confirming, limits)
 
 
 NO_LIMIT = Budget()
@@ -93,6 +106,11 @@ class Meter:
         budget: the limits.
         devices: number of devices of one trial.
         clock: returns seconds since 1970.
+
+    Attributes:
+        spent: which limit is reached, in words; empty if none is.
+        share: how much of the hours is used, 0 .. 1; of several limits the one that is nearest to its end.
+        stalled: why exploring ends although hours are left, in words; empty if it does not.
     """
 
     def __init__(
@@ -103,7 +121,7 @@ class Meter:
         self._start = self._latest = self._saved = clock()
         self._device_seconds = 0.0
         self._others = self._read_others()
-        self.spent = ""
+        self.spent, self.stalled, self.share = "", "", 0.0
 
     def tick(self, live: int) -> None:
         """Count the time since the last call, in which `live` trials had their processes."""
@@ -113,17 +131,22 @@ class Meter:
         if now - self._saved >= _SAVE_SECONDS:
             self.save()
         hours, device_hours = used([*self._others, self._mine()])
-        if self._budget.hours is not None and hours >= self._budget.hours:
-            self.spent = f"{hours:.3g} of {self._budget.hours:g} hours are used"
-        if self._budget.device_hours is not None and device_hours >= self._budget.device_hours:
-            self.spent = f"{device_hours:.3g} of {self._budget.device_hours:g} device-hours are used"
+        for use, limit, unit in (
+            (hours, self._budget.hours, "hours"),
+            (device_hours, self._budget.device_hours, "device-hours"),
+        ):
+            if limit is not None:
+                self.share = max(self.share, use / limit)
+                if use >= limit:
+                    self.spent = f"{use:.3g} of {limit:g} {unit} are used"
 
     def look(self, study: TrialStudy) -> None:
         """Update the results that count for the patience, when a trial has ended or the session begins."""
         if self._budget.patience is not None:
             idle = without_improvement(results(study.records()), study.better, self._budget.patience_from)
             if idle >= self._budget.patience:
-                self.spent = f"the best has not moved for {idle} results"
+                why = f"the best has not moved for {idle} results"
+                self.spent, self.stalled = (self.spent, why) if self._budget.replicating else (why, "")
 
     def save(self) -> None:
         """Write this session's use to the study, and read the use of the others."""

@@ -357,7 +357,7 @@ class Driver:
         records = self.study.records()
         if self.trials is not None and len(counted(records)) >= self.trials:
             return None
-        if not self.rounds.allowance.exploring(self.study.all_records()):
+        if not self._exploring():
             return None
         tried = [record.params for record in records if record.state == State.INFEASIBLE]
 
@@ -377,6 +377,16 @@ class Driver:
             tried.append(record.params)
         self._give_up(f"{_INVALID_IN_A_ROW} proposals in a row were not valid, the last one: {record.detail}")
         return None
+
+    def _exploring(self) -> bool:
+        """Tell whether the budget has room for a new setting; what the clock decides is written to the study first."""
+        if (meter := self.meter) is not None and (meter.share or meter.stalled):
+            worth = self.rounds.end_exploring(meter.share, bool(meter.stalled))
+            if worth is not None:
+                meter.save()
+                why = meter.stalled or f"{meter.share:.0%} of the hours are used"
+                self.listeners.note(f"{why}: no further settings; the whole budget is worth {worth:.3g} trainings")
+        return self.rounds.allowance.exploring(self.study.all_records())
 
     def _replicate(self) -> TrialRecord | None:
         """Start the next replicate; None if none is left, or none before what runs has ended."""

@@ -5,10 +5,11 @@ before its first training starts, so a kill at any moment changes nothing.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from u2pl_ray.config.schema import Config
-from u2pl_ray.search.study.allowance import Allowance
+from u2pl_ray.search.study.allowance import EXPLORED, Allowance
 from u2pl_ray.search.study.companion import Companion, Kind
 from u2pl_ray.search.study.judgement import Judgement
 from u2pl_ray.search.study.remaining import counted, remaining
@@ -18,6 +19,8 @@ from u2pl_ray.search.trials.forks import Forks
 
 _ROUNDS = "rounds"
 """User attribute of a study: all replicates so far in order, each as [number of the trial it repeats, seed]."""
+_EARLIEST = 0.35
+"""Share of the hours before which they are not turned into trainings: the pace is that of starting up."""
 _SEEDS = 1000
 """`posterior.seed_for` has room for so many seeds of a search."""
 
@@ -32,7 +35,40 @@ class Rounds:
     """
 
     def __init__(self, study: TrialStudy, base: Config, allowance: Allowance) -> None:
-        self.study, self.base, self.allowance = study, base, allowance
+        self.study, self.base, self._allowance = study, base, allowance
+
+    @property
+    def allowance(self) -> Allowance:
+        """Return what may be spent, by what the study says of the end of exploring."""
+        return self._allowance.decided(self.study.study.user_attrs)
+
+    def end_exploring(self, share: float, stalled: bool) -> float | None:
+        """End exploring where the hours that are left are those for replicates; write what all are worth to the study.
+
+        At the pace so far all hours buy (trainings' worth spent) / (share of the hours used); exploring may take
+        `1 - replicating` of it. Before there is anything to repeat, exploring goes on.
+
+        Args:
+            share: of the hours, used so far, 0 .. 1.
+            stalled: whether exploring ends anyway.
+
+        Returns:
+            trainings' worth of the budget if this call wrote it; None if it was written before, or exploring goes on.
+        """
+        allowance, known = self.allowance, self.study.study.user_attrs.get(EXPLORED, {})
+        if not allowance.replicating or allowance.limits in known or (share < _EARLIEST and not stalled):
+            return None
+        records = self.study.all_records()
+        worth = allowance.explored(records) / (1 - allowance.replicating)
+        if share >= _EARLIEST:
+            bought = allowance.spent(records) / share
+            if not stalled and replace(allowance, trainings=bought).exploring(records):
+                return None
+            worth = min(worth, bought)
+        if not Judgement(self.study.space, self.base, records).comparable:
+            return None
+        self.study.study.set_user_attr(EXPLORED, {**known, allowance.limits: worth})
+        return worth
 
     def left(self, records: Sequence[TrialRecord]) -> int:
         """Return how many replicates are still to start; at least so many, while a trial runs.
@@ -72,7 +108,7 @@ class Rounds:
         """Return the trainings of the next round; every baseline joins the paper's setting on its new seeds."""
         from u2pl_ray.posterior import next_replicates
 
-        judgement = Judgement(self.study.space, self.base, records)
+        judgement = Judgement(self.study.space, self.base, records, elsewhere=self.study.elsewhere)
         left = self.allowance.replicates(records)
         if left < 1 or judgement.posterior is None:
             return []

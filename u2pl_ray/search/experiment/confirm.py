@@ -19,11 +19,6 @@ from u2pl_ray.search.space.paper_setting import paper_setting
 from u2pl_ray.search.study.trial_record import PAPER, State
 
 
-def confirmation_name(name: str) -> str:
-    """Return the name of the confirmation of the experiment `name`."""
-    return f"{name}-confirm"
-
-
 def plan_confirmation(
     experiment: Experiment,
     top: int,
@@ -55,7 +50,7 @@ def plan_confirmation(
     plan = plan_search(
         experiment.config,
         space,
-        name=confirmation_name(experiment.name),
+        name=experiment.confirmation,
         trials=len(queue),
         storage_path=experiment.place.storage,
         sampler="random",

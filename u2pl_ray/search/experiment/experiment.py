@@ -19,6 +19,7 @@ from u2pl_ray.search.driver.presence import Presence, running
 from u2pl_ray.search.driver.rounds import Rounds, left
 from u2pl_ray.search.execution.run import INTERRUPTED, LOST, run_tune
 from u2pl_ray.search.experiment import snapshot
+from u2pl_ray.search.experiment.alike import trainings_like
 from u2pl_ray.search.experiment.options import FORMAT, Options, parse_description, read_options
 from u2pl_ray.search.experiment.repair import mend_study, restore_files
 from u2pl_ray.search.experiment.verdict import verdict
@@ -28,8 +29,9 @@ from u2pl_ray.search.space.file import parse_space
 from u2pl_ray.search.space.space import Space
 from u2pl_ray.search.storage import layout
 from u2pl_ray.search.storage.place import Folder, Place, default_storage, experiments, find
-from u2pl_ray.search.study import prior_trials
+from u2pl_ray.search.study import elsewhere, prior_trials
 from u2pl_ray.search.study.allowance import Allowance
+from u2pl_ray.search.study.elsewhere import Elsewhere
 from u2pl_ray.search.study.judgement import Judgement
 from u2pl_ray.search.study.study import TrialStudy
 from u2pl_ray.search.study.trial_record import RETRYABLE, State, TrialRecord, state_word
@@ -152,6 +154,7 @@ class Experiment:
         told = Listeners(listeners)
         with self._session(told, force) as (study, presence):
             trials = self.folder / layout.TRIALS
+            study.elsewhere = self.trained_elsewhere()
             told.add(Keeper(study, self.place.below(layout.TRIALS), self.options.keep))
             driver = Driver(study, self.config, self.options.trials, trials, told, self.place.commit, self.allowance)
             if presence is not None:
@@ -189,7 +192,7 @@ class Experiment:
     @property
     def allowance(self) -> Allowance:
         """Return what it may spend in trainings."""
-        return self.options.budget.allowance(self.config.train.epochs)
+        return self.options.budget.allowance(self.config.train.epochs, self.options.trials)
 
     def is_running(self) -> bool:
         """Tell whether a driver works on it at this moment."""
@@ -263,7 +266,28 @@ class Experiment:
 
     def judgement(self, study: TrialStudy) -> Judgement:
         """Return what the trainings say of the settings' worth."""
-        return Judgement(self.space, self.config, study.all_records(), self.options.budget.looks)
+        return Judgement(
+            self.space, self.config, study.all_records(), self.options.budget.looks, self.trained_elsewhere()
+        )
+
+    def trained_elsewhere(self) -> list[Elsewhere]:
+        """Return the trainings of other experiments that count here: its confirmation's, and those it started from."""
+        found = elsewhere.read(self.folder)
+        if self.options.confirms:
+            return found
+        try:
+            other = Experiment.open(self.confirmation, self.place.storage)
+        except UserError:  # there is none
+            return found
+        if other.options.confirms != self.name:
+            return found
+        theirs, ours = (other.space, other.config), (self.space, self.config)
+        return found + trainings_like(other.study().all_records(), theirs, ours, confirms=True)
+
+    @property
+    def confirmation(self) -> str:
+        """Return the name of the experiment that confirms this one, see `experiment.confirm`."""
+        return f"{self.name}-confirm"
 
     def best(self, study: TrialStudy, judgement: Judgement | None = None) -> TrialRecord | None:
         """Return the setting to use; None if no trial has a value.

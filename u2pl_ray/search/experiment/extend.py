@@ -11,6 +11,7 @@ from u2pl_ray.search.experiment import snapshot
 from u2pl_ray.search.experiment.experiment import Experiment
 from u2pl_ray.search.experiment.replicates import with_replicates
 from u2pl_ray.search.samplers.visible_trials import fits
+from u2pl_ray.search.space.file import with_metric
 from u2pl_ray.search.space.space import Space
 from u2pl_ray.search.storage import layout
 from u2pl_ray.search.study.remaining import counted
@@ -39,7 +40,7 @@ def extend(
         hours: wall hours to add to the present limit, or to the use so far if there was no limit.
         device_hours: the same for GPU-hours (on CPU: worker-hours).
         patience: the new limit; any extension restarts its count.
-        space: other ranges for the same settings.
+        space: other ranges for the same settings; without `metric` it has the search's.
 
     Returns:
         The extended experiment, and sentences for the user about the changes.
@@ -48,6 +49,7 @@ def extend(
         UserError: no extension is given, or the space has other settings.
     """
     check_extension(trials, hours, device_hours, patience, space, trainings)
+    space = None if space is None else with_metric(space, experiment.space.objectives)
     study, options = experiment.study(), experiment.options
     records = study.records()
     budget, said = options.budget, list[str]()
@@ -65,6 +67,8 @@ def extend(
         paper = any(record.note == PAPER for record in records)
         budget, more = with_replicates(further, paper, experiment.space)
         said += more
+    elif budget.replicating and (trials or hours or device_hours):
+        budget = replace(budget, looks=budget.looks + 1)
     budget.check()
     notes = [] if space is None else _rerange(experiment, study, space)
     total = options.trials

@@ -10,13 +10,14 @@ from typing import Any
 
 from u2pl_ray.config import overrides
 from u2pl_ray.config.errors import UserError
-from u2pl_ray.config.metrics import BEST_MIOU, VAL_MIOU
+from u2pl_ray.config.metrics import BEST
 from u2pl_ray.config.schema import Config
 from u2pl_ray.search.cluster.capacity import Fit, check_growth, fit, nodes
 from u2pl_ray.search.cluster.connection import connect
 from u2pl_ray.search.driver.budget import NO_LIMIT, Budget
 from u2pl_ray.search.experiment import snapshot
 from u2pl_ray.search.experiment.baselines import choose_baselines, companion
+from u2pl_ray.search.experiment.choices import choose_sampler, choose_scheduler
 from u2pl_ray.search.experiment.disk import checkpoints
 from u2pl_ray.search.experiment.experiment import Experiment
 from u2pl_ray.search.experiment.new_name import new_place, taken
@@ -24,11 +25,9 @@ from u2pl_ray.search.experiment.options import TRAINER, Options, describe
 from u2pl_ray.search.experiment.replicates import with_replicates
 from u2pl_ray.search.experiment.warm_start import gather
 from u2pl_ray.search.listeners.formatting import few, many, settings
-from u2pl_ray.search.samplers.registry import SAMPLERS, SamplerChoice
-from u2pl_ray.search.samplers.unit_cube import searched
-from u2pl_ray.search.schedulers.registry import SchedulerChoice, from_early_terminate
+from u2pl_ray.search.samplers.registry import SAMPLERS
 from u2pl_ray.search.schedulers.successive_halving import RungPruner
-from u2pl_ray.search.space.file import parse_space
+from u2pl_ray.search.space.file import default_metric, parse_space, with_metric
 from u2pl_ray.search.space.objectives import check_objectives
 from u2pl_ray.search.space.paper_setting import elsewhere, paper_setting
 from u2pl_ray.search.space.space import Space
@@ -39,12 +38,6 @@ from u2pl_ray.search.study.database import check_url, open_database
 from u2pl_ray.search.study.prior_trials import NOTHING, Earlier
 from u2pl_ray.search.study.study import TrialStudy
 from u2pl_ray.search.trials.retention import KEEP
-
-NOISY_GP = "noisy-gp"
-_WRONG = 0.1
-"""Probability with which luck of one epoch may stop a trial whose trend is just good enough."""
-_FEW = 6
-"""Settings up to which noisy-gp is the default; simulated with four, see docs/noise.md."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +72,8 @@ class Plan:
         goals = " and ".join(f"{metric.goal} {metric.name}" for metric in self.space.objectives)
         others = ", ".join(self.options.baselines)
         trials = "trials" if self.options.trials is None else many(self.options.trials, "trial")
-        limits = self.options.budget.words(self.fit.gpu)
+        budget = self.options.budget
+        limits = budget.words(self.fit.gpu) or ([trials] if budget.replicating else [])
         return [
             f"experiment   {self.place.location}",
             f"search       {trials} of at most {many(epochs, 'epoch')}, {goals}",
@@ -106,15 +100,16 @@ class Plan:
     def _split(self) -> str:
         """Say what part of the budget goes to replicates."""
         budget = self.options.budget
-        if budget.trainings is None or not budget.replicating:
+        if not budget.replicating:
             return ""
         return f"; {budget.replicating:.0%} of it trains the leaders and the paper's setting again, on new seeds"
 
     def _score(self) -> str:
         """Say which epoch of a trial counts."""
-        if self.space.metric.name == BEST_MIOU:
-            return f"a trial counts with its best epoch so far ({BEST_MIOU}); the checkpoint kept is of its last epoch"
-        other = f"; with its best epoch: --score best ({BEST_MIOU})" if self.space.metric.name == VAL_MIOU else ""
+        name = self.space.metric.name
+        if name in BEST.values():
+            return f"a trial counts with its best epoch so far ({name}); the checkpoint kept is of its last epoch"
+        other = f"; with its best epoch: --score best ({BEST[name]})" if name in BEST else ""
         return f"a trial counts with its last epoch{other}"
 
     def _stops(self) -> str:
@@ -193,7 +188,7 @@ def plan_search(
 
     Args:
         config: resolved configuration the trials start from.
-        space: the searched settings.
+        space: the searched settings; where its file names no metric, see `default_metric`.
         name: the experiment's; must be new in the storage.
         trials: number of trials, None for no limit but the budget's.
         budget: further limits at which the search ends.
@@ -227,20 +222,12 @@ def plan_search(
         open_database(check_url(study_url))
     place, failed = new_place(name, storage_path)
     if trainer == TRAINER:
+        space = with_metric(space, [default_metric(space, config)])
         check_objectives(space, config)
     space.check(config)
-    choice = _sampler(sampler, dict(sampler_options or {}), seed, space, config, budget)
+    choice = choose_sampler(sampler, sampler_options or {}, seed, space, config, budget.answers and not warm_start)
     choice.check(len(space.objectives))
-    epochs = config.train.epochs
-    if scheduler is None and not scheduler_options and space.early_terminate is not None:
-        stopping = from_early_terminate(space.early_terminate, epochs, space.source)
-    else:
-        asked = dict(scheduler_options or {})
-        if scheduler is None and budget.trainings is not None:
-            asked = {"wrong": _WRONG, **asked}
-        stopping = SchedulerChoice(scheduler or "asha", asked).after(_warmup(config), epochs)
-    stopping.build(epochs)
-    stopping.check_reached(epochs)
+    stopping = choose_scheduler(scheduler, scheduler_options or {}, space, config, budget.answers)
     if stopping.name == "pbt" and "://" in place.storage:
         raise UserError(f"--scheduler pbt copies checkpoints between trials: give a folder, not {place.storage}")
     if stopping.name == "pbt" and (trials is None or space.further):
@@ -270,7 +257,6 @@ def plan_search(
     room = fit(config, nodes(), max_concurrent, autoscale)
     if len(nodes()) > 1:
         notes.append(check_reach(place.storage))
-    kept = KEEP if keep is None else keep
     options = Options(
         trials,
         choice,
@@ -279,7 +265,7 @@ def plan_search(
         trainer,
         budget,
         study_url,
-        keep=kept,
+        keep=KEEP if keep is None else keep,
         autoscale=autoscale,
         baselines=others,
     )
@@ -312,30 +298,3 @@ def plan_training(
         scheduler="none",
         examine=examine,
     )
-
-
-def _sampler(
-    asked: str | None, options: dict[str, Any], seed: int, space: Space, config: Config, budget: Budget
-) -> SamplerChoice:
-    """Return the sampler that was asked for, or the one that fits: noisy-gp for a budget of trainings and few settings.
-
-    Args:
-        asked: its name, None for the default.
-        options: its options.
-        seed: of the search.
-        space: what is searched.
-        config: the configuration the trials start from.
-        budget: the limits.
-    """
-    default = "random" if space.method == "random" else "tpe"
-    if budget.trainings is not None and space.method != "random" and len(searched(space.distributions)) <= _FEW:
-        default = NOISY_GP
-    name = asked or default
-    if name == NOISY_GP:
-        options = {"epochs": config.train.epochs, "warmup_epochs": _warmup(config), **options}
-    return SamplerChoice(name, seed, options)
-
-
-def _warmup(config: Config) -> int:
-    """Return the number of first epochs in which trials with different method settings train identically."""
-    return config.method.warmup_epochs if config.method.semi_supervised else 0

@@ -4,7 +4,7 @@ import json
 from dataclasses import asdict, replace
 
 from u2pl_ray.config.errors import UserError
-from u2pl_ray.search.driver.budget import Budget
+from u2pl_ray.search.driver.budget import Budget, spent
 from u2pl_ray.search.experiment import snapshot
 from u2pl_ray.search.experiment.experiment import Experiment
 from u2pl_ray.search.space.space import Space
@@ -12,27 +12,30 @@ from u2pl_ray.search.storage import layout
 from u2pl_ray.search.study.judgement import Judgement
 
 SHARE = 0.3
-"""Part of a budget of trainings for replicates; simulated in benchmarks/noise, see docs/noise.md."""
+"""Part of a budget for replicates; simulated in benchmarks/noise, see docs/noise.md."""
 
 
 def with_replicates(budget: Budget, paper: bool, space: Space) -> tuple[Budget, list[str]]:
-    """Return a budget of trainings with the share for replicates, and a sentence if it can have none.
+    """Return a budget with the share for replicates, and a sentence if it can have none.
 
     Args:
-        budget: as asked for; one without `trainings` stays as it is.
+        budget: as asked for; one with neither `trainings` nor `replicating` stays as it is.
         paper: whether the search trains the paper's setting, which others are compared with.
         space: what is searched.
 
     Raises:
         UserError: there are several objectives.
     """
-    if budget.trainings is None:
+    if budget.trainings is None and not budget.replicating:
         return budget, []
     if space.further:
-        raise UserError("--trainings: judges settings by one objective; use --trials with several")
+        asked = "--replicate" if budget.trainings is None else "--trainings"
+        raise UserError(f"{asked}: judges settings by one objective; use --trials alone with several")
     if not paper or "seed" in space.parameters:
         why = "the seed is searched" if paper else "the paper's setting is not in the space"
-        return budget, [f"all trainings go to new settings: {why}, so there is nothing to repeat on new seeds"]
+        return replace(budget, replicating=0.0), [
+            f"all trainings go to new settings: {why}, so there is nothing to repeat on new seeds"
+        ]
     return replace(budget, replicating=SHARE), []
 
 
@@ -56,8 +59,14 @@ def add_replicates(experiment: Experiment, trainings: int) -> Experiment:
         raise UserError(f"{experiment.name}: the paper's setting and another one must have a value to be compared")
     before = experiment.options.budget
     allowance = experiment.allowance
-    confirming = max(before.confirming, allowance.replicated(records) if before.trainings is None else 0) + trainings
-    return record_budget(experiment, replace(before, confirming=confirming, looks=before.looks + 1))
+    confirming = before.confirming
+    over = bool(spent(study, before))
+    if over or not before.answers:
+        confirming = max(confirming, allowance.replicated(records))
+    if over:  # the hours are used: what is added comes on top of what was explored
+        before = replace(before, hours=None, device_hours=None, patience=None, replicating=0.0)
+        before = replace(before, trainings=allowance.explored(records))
+    return record_budget(experiment, replace(before, confirming=confirming + trainings, looks=before.looks + 1))
 
 
 def record_budget(experiment: Experiment, budget: Budget) -> Experiment:

@@ -2,7 +2,8 @@
 
 from typing import TYPE_CHECKING
 
-from u2pl_ray.search.study.judgement import Comparison, Judgement
+from u2pl_ray.search.study.comparison import Comparison
+from u2pl_ray.search.study.judgement import Judgement
 
 if TYPE_CHECKING:
     from u2pl_ray.posterior import Answer
@@ -48,7 +49,7 @@ def against(comparison: Comparison, method: str) -> str:
     """Return how the setting to use compares with another method, in a clause.
 
     Args:
-        comparison: see `Judgement.against`.
+        comparison: see `comparison.compare`.
         method: what it is compared with.
     """
     amount = f"{comparison.difference:+.4f} ({comparison.low:+.4f} .. {comparison.high:+.4f})"

@@ -8,8 +8,10 @@ from typing import Any
 from u2pl_ray.config import overrides
 from u2pl_ray.config.errors import UserError
 from u2pl_ray.config.schema import Config
+from u2pl_ray.search.experiment.alike import trainings_like
 from u2pl_ray.search.experiment.experiment import Experiment
 from u2pl_ray.search.space.space import Metric, Space
+from u2pl_ray.search.study.elsewhere import Elsewhere
 from u2pl_ray.search.study.prior_trials import Earlier
 from u2pl_ray.search.study.trial_record import State, TrialRecord
 
@@ -34,6 +36,7 @@ def gather(names: Sequence[str], space: Space, base: Config, storage_path: str |
     """
     trials: list[Mapping[str, Any]] = []
     notes: list[str] = []
+    like: list[Elsewhere] = []
     for name in names:
         experiment = Experiment.open(name, storage_path)
         if experiment.space.objectives != space.objectives:
@@ -41,6 +44,8 @@ def gather(names: Sequence[str], space: Space, base: Config, storage_path: str |
             raise UserError(f"--warm-start {name}: compares its trials by {then}, this search by {now}")
         told, left_out = _sort(experiment, space, base)
         trials += told
+        records = experiment.study().all_records()
+        like += trainings_like(records, (experiment.space, experiment.config), (space, base))
         count = len(told) + sum(left_out.values())
         why = ", ".join(f"{number} {reason}" for reason, number in left_out.items())
         notes.append(
@@ -49,7 +54,7 @@ def gather(names: Sequence[str], space: Space, base: Config, storage_path: str |
         )
         if told and (others := _differences(experiment, space, base)):
             notes.append(f"{name}: its results may not compare: it has {', '.join(others)}")
-    return Earlier(trials, notes)
+    return Earlier(trials, notes, like)
 
 
 def _sort(experiment: Experiment, space: Space, base: Config) -> tuple[list[Mapping[str, Any]], Counter[str]]:

@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
@@ -14,6 +15,7 @@ from u2pl_ray.config.schema import Config
 from u2pl_ray.search.listeners.base import Listener
 from u2pl_ray.search.listeners.formatting import REASONS, duration, many, number, settings
 from u2pl_ray.search.listeners.pace import time_left
+from u2pl_ray.search.study.allowance import Allowance
 from u2pl_ray.search.study.remaining import counted
 from u2pl_ray.search.study.trial_record import State, TrialRecord, state_word
 
@@ -45,7 +47,8 @@ class ConsoleListener(Listener):
         objective: name of the metric trials are compared by.
         total: trials the search is to have; None: no limit.
         epochs: of a trial at most.
-        records: all trials as they are now.
+        records: all trials and their companions as they are now.
+        allowance: what the search may spend in trainings, as it is now; None: nothing counts trainings.
     """
 
     def __init__(
@@ -55,8 +58,9 @@ class ConsoleListener(Listener):
         total: int | None = None,
         epochs: int = 0,
         records: Callable[[], Sequence[TrialRecord]] = lambda: (),
+        allowance: Callable[[], Allowance | None] = lambda: None,
     ) -> None:
-        self._console, self._objective, self._records = console, objective, records
+        self._console, self._objective, self._records, self._allowance = console, objective, records, allowance
         self._total, self._most = total, epochs
         self._epochs: dict[str, int] = {}
 
@@ -100,21 +104,30 @@ class ConsoleListener(Listener):
         return f"{before + 1} of {self._total}" if before < self._total else ""
 
     def _standing(self) -> str:
-        """Say how many trials are done, and how long the rest will take."""
+        """Say how many trials, or how much of a budget of trainings, are done, and how long the rest will take."""
+        allowance = self._allowance()
+        if allowance is not None and (limit := allowance.limit) is not None:
+            records = self._records()
+            left = time_left(records, None, self._most, allowance=allowance)
+            return f"  ({allowance.spent(records):.1f} of {limit:.3g} trainings done{_about(left)})"
         if self._total is None or self._total < 2:
             return ""
-        records = self._records()
+        records = [record for record in self._records() if record.companion is None]
         done = sum(record.state.finished for record in counted(records))
         if not records or done >= self._total:
             return ""
         left = time_left(records, self._total, self._most)
-        return f"  ({done} of {self._total} done{'' if left is None else f', about {duration(left)} left'})"
+        return f"  ({done} of {self._total} done{_about(left)})"
 
     def _line(self, trial: TrialRecord, text: str, more: str = "", style: str = "") -> None:
         self._print(Text.assemble((trial.id, "bold"), " ", text, (more, style)))
 
     def _print(self, text: Text) -> None:
         self._console.print(text, highlight=False, soft_wrap=True)
+
+
+def _about(left: timedelta | None) -> str:
+    return "" if not left else f", about {duration(left)} left"
 
 
 def results_table(

@@ -4,12 +4,17 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from statistics import mean
 
+from u2pl_ray.search.study.allowance import Allowance
 from u2pl_ray.search.study.remaining import counted
 from u2pl_ray.search.study.trial_record import State, TrialRecord
 
 
 def time_left(
-    records: Sequence[TrialRecord], total: int | None, epochs: int, now: datetime | None = None
+    records: Sequence[TrialRecord],
+    total: int | None,
+    epochs: int,
+    now: datetime | None = None,
+    allowance: Allowance | None = None,
 ) -> timedelta | None:
     """Return how long the trials that are left will take at the pace so far; None if no epoch has been reported.
 
@@ -18,19 +23,26 @@ def time_left(
     once are in it; after an interruption it is too high.
 
     Args:
-        records: all trials.
+        records: all trials; with an allowance their companions too.
         total: how many are asked for; None: no limit, so only those that run are counted.
         epochs: of a trial at most.
         now: the time; default: this moment.
+        allowance: what may be spent in trainings; where it has a limit, that is what is left.
     """
+    if allowance is not None and (limit := allowance.limit) is not None:
+        return _until(limit - allowance.spent(records), allowance.spent(records), records, now)
     done = sum(record.epochs for record in records)
-    began = min((record.started for record in records if record.started is not None), default=None)
-    if not done or began is None:
-        return None
     valued = [record.epochs for record in records if record.state in (State.COMPLETED, State.STOPPED)]
     usual = mean(valued) if valued else epochs
     running = [record for record in records if record.state == State.RUNNING]
     started = sum(record.state != State.PENDING for record in counted(records))
     left = sum(max(usual - record.epochs, 1) for record in running) + usual * max(0, (total or 0) - started)
-    since = (now or datetime.now(began.tzinfo)) - began
-    return since / done * left
+    return _until(left, done, records, now)
+
+
+def _until(left: float, done: float, records: Sequence[TrialRecord], now: datetime | None) -> timedelta | None:
+    """Return how long `left` takes if `done` took the time since the first trial began; None before there is a pace."""
+    began = min((record.started for record in records if record.started is not None), default=None)
+    if not done or began is None:
+        return None
+    return ((now or datetime.now(began.tzinfo)) - began) / done * max(left, 0)

@@ -9,6 +9,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from u2pl_ray.config import metrics, overrides
 from u2pl_ray.config.errors import UserError, nearest
+from u2pl_ray.config.methods import METHODS
 from u2pl_ray.config.schema import Config
 from u2pl_ray.config.yaml_text import read_yaml
 from u2pl_ray.search.space.distributions import parse_parameter
@@ -86,6 +87,43 @@ def parse_space(text: str, source: str) -> Space:
     return Space(source, text, parameters, constants, first, method, early_terminate, tuple(further))
 
 
+def with_metric(space: Space, objectives: Sequence[Metric]) -> Space:
+    """Return the space with the given objectives written into its text, if its file names none; else as it is.
+
+    Args:
+        space: as it was read.
+        objectives: at least one.
+    """
+    tree = read_yaml(space.text)
+    if tree.get("metric") is not None:
+        return space
+    named = [{"name": metric.name, "goal": metric.goal} for metric in objectives]
+    metric = named if len(named) > 1 else named[0]
+    tree["metric"] = metric
+    text = yaml.safe_dump({"metric": metric}, sort_keys=False) + space.text  # which keeps comments
+    try:
+        kept = read_yaml(text) == tree
+    except yaml.YAMLError:  # a document in braces, or that begins with dashes
+        kept = False
+    return parse_space(text if kept else yaml.safe_dump(tree, sort_keys=False), space.source)
+
+
+def default_metric(space: Space, config: Config) -> Metric:
+    """Return what trials are compared by if the space does not say: the teacher's mIoU, where a method learns from it.
+
+    The teacher is what one would deploy, and its last value is the least noisy of those that a training reports.
+
+    Args:
+        space: may search or fix the method.
+        config: the configuration the trials start from.
+    """
+    searched = space.parameters.get("method.name")
+    fixed = space.constants.get("method.name", config.method.name)
+    methods = [fixed] if searched is None else searched.choices or ()
+    taught = any(METHODS[name].semi_supervised for name in methods if name in METHODS)
+    return Metric(metrics.VAL_TEACHER_MIOU if taught else metrics.VAL_MIOU)
+
+
 def with_objectives(space: Space, further: Sequence[Metric]) -> Space:
     """Return the space with more objectives.
 
@@ -109,14 +147,14 @@ def with_best_epoch(space: Space) -> Space:
     Raises:
         UserError: it compares by something whose best is not reported.
     """
-    if space.metric.name != metrics.VAL_MIOU or not space.metric.maximize:
+    if space.metric.name not in metrics.BEST or not space.metric.maximize:
         raise UserError(
-            f"--score best: a training reports the best of {metrics.VAL_MIOU} alone, and {space.source} compares by "
-            f"{space.metric.name} ({space.metric.goal})"
+            f"--score best: a training reports the best of {' and '.join(metrics.BEST)} alone, and {space.source} "
+            f"compares by {space.metric.name} ({space.metric.goal})"
         )
     tree = read_yaml(space.text)
     rest = [{"name": metric.name, "goal": metric.goal} for metric in space.further]
-    best = {"name": metrics.BEST_MIOU, "goal": "maximize"}
+    best = {"name": metrics.BEST[space.metric.name], "goal": "maximize"}
     tree["metric"] = [best, *rest] if rest else best
     return parse_space(yaml.safe_dump(tree, sort_keys=False), space.source)
 
@@ -138,7 +176,7 @@ def _metric(body: Any, source: str) -> Metric:
     if body is None:
         return Metric()
     if not isinstance(body, dict) or not isinstance(body.get("name"), str):
-        raise UserError(f"{source}: metric: expected {{name: {metrics.VAL_MIOU}, goal: maximize}}")
+        raise UserError(f"{source}: metric: expected {{name: {metrics.VAL_TEACHER_MIOU}, goal: maximize}}")
     for key in body:
         if key not in ("name", "goal"):
             raise UserError(f"{source}: metric: unknown key {key!r}{nearest(str(key), ('name', 'goal'))}")

@@ -19,7 +19,10 @@ _PROBES = 64
 
 @dataclass(frozen=True)
 class Metric:
-    """Objective of a search: name of a reported metric, and whether larger is better."""
+    """Objective of a search: name of a reported metric, and whether larger is better.
+
+    A stored space without `metric` is of a time when that meant the student's mIoU; new ones: see `file.with_metric`.
+    """
 
     name: str = metrics.VAL_MIOU
     maximize: bool = True

@@ -6,6 +6,7 @@
     space.yaml          the search space, as it was written; space-<n>.yaml: before its n-th extension
     start/              pristine copies of these three, see `experiment.snapshot`
     warm_start.json     finished trials of earlier experiments, for the sampler
+    earlier.json        their trainings that are like this search's in all but the seed, for its answer
     study.journal       the study (Optuna), unless it is in a database
     trials/<id>/        one trial
         config.yaml     its whole configuration
@@ -24,7 +25,7 @@
 
 EXPERIMENT, CONFIG, SPACE = "experiment.json", "config.yaml", "space.yaml"
 START = "start"
-WARM_START = "warm_start.json"
+WARM_START, EARLIER_TRAININGS = "warm_start.json", "earlier.json"
 STUDY = "study.journal"
 TRIALS = "trials"
 WARMUPS = "warmups"
@@ -35,7 +36,7 @@ REPORT, CONFIRMATION, RESULTS = "report.html", "confirmation.json", "results.jso
 TUNE = "tune"
 
 DECIDING = (
-    *(CONFIG, SPACE, "space-*.yaml", WARM_START, BEST, f"{START}/*"),
+    *(CONFIG, SPACE, "space-*.yaml", WARM_START, EARLIER_TRAININGS, BEST, f"{START}/*"),
     *(f"{TRIALS}/*/{CONFIG}", f"{TRIALS}/*/{EPOCHS}"),
     STUDY,  # after what it can be brought up to date from
     f"{TRIALS}/*/{TRIAL}",

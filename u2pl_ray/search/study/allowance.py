@@ -1,10 +1,18 @@
-"""What a search may spend in trainings, and on what: first new settings, then the leaders on new seeds."""
+"""What a search may spend in trainings, and on what: first new settings, then the leaders on new seeds.
+
+A budget of hours becomes one of trainings when exploring ends: what all the hours buy at the pace so far. The number is
+written to the study before it takes effect, so that what follows is a function of the study, whenever it is killed.
+"""
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 from u2pl_ray.search.study.trial_record import State, TrialRecord
+
+EXPLORED = "explored"
+"""User attribute of a study: by `Allowance.limits`, the trainings that a budget of hours was found to be worth."""
 
 
 @dataclass(frozen=True)
@@ -14,19 +22,37 @@ class Allowance:
     Attributes:
         epochs: of one training.
         trainings: for all that the search trains, companions included; None: no such limit.
-        replicating: share of it that is kept for replicates.
+        replicating: share of it that is kept for replicates; of what was explored, where nothing else limits trainings.
         confirming: trainings on top, for replicates alone.
+        limits: the search's other limits in a word, so that what was decided under them ends with them.
     """
 
     epochs: int
     trainings: float | None = None
     replicating: float = 0.0
     confirming: int = 0
+    limits: str = ""
 
     @property
     def limited(self) -> bool:
         """Return whether there is a budget of trainings, or there are replicates to come."""
-        return self.trainings is not None or self.confirming > 0
+        return self.trainings is not None or self.confirming > 0 or self.replicating > 0
+
+    @property
+    def limit(self) -> float | None:
+        """Return the trainings' worth after which the search ends, None where other limits end it."""
+        return None if self.trainings is None else self.trainings + self.confirming
+
+    def decided(self, attributes: Mapping[str, Any]) -> "Allowance":
+        """Return it with the trainings that were written to the study, see `EXPLORED`.
+
+        Args:
+            attributes: the study's user attributes.
+        """
+        worth = attributes.get(EXPLORED, {}).get(self.limits)
+        if worth is None:
+            return self
+        return replace(self, trainings=worth if self.trainings is None else min(worth, self.trainings))
 
     def spent(self, records: Sequence[TrialRecord]) -> float:
         """Return the trainings' worth used so far. A replicate that failed counts as a whole one: so rounds end."""
@@ -36,18 +62,20 @@ class Allowance:
         """Tell whether a new setting may start; trials that run count as if they went on to their end."""
         if self.trainings is None:
             return True
+        return self.explored(records) < (1 - self.replicating) * self.trainings - 1e-9
+
+    def explored(self, records: Sequence[TrialRecord]) -> float:
+        """Return the trainings' worth of all but replicates; trials that run count as if they went on to their end."""
         running = (record for record in records if not record.state.finished and not record.replicate)
         committed = self.spent(records) + sum(1 - record.epochs / self.epochs for record in running)
-        return committed - self._replicated(records) < (1 - self.replicating) * self.trainings - 1e-9
+        return committed - self._replicated(records)
 
     def replicates(self, records: Sequence[TrialRecord]) -> int:
         """Return the trainings left for replicates, once exploring has ended and nothing runs."""
-        left = float(self.confirming)
-        if self.trainings is None:
-            left -= self._replicated(records)
-        else:
-            left += self.trainings - self.spent(records)
-        return max(0, math.floor(left + 1e-9))
+        trainings = self.trainings
+        if trainings is None:
+            trainings = (self.spent(records) - self._replicated(records)) / (1 - self.replicating)
+        return max(0, math.floor(self.confirming + trainings - self.spent(records) + 1e-9))
 
     def replicated(self, records: Sequence[TrialRecord]) -> int:
         """Return how many replicates have started."""

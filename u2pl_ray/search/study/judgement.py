@@ -1,6 +1,5 @@
 """What a study's trainings say of its settings' true worth: the posterior over all of them, stopped ones too."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,6 +11,7 @@ from u2pl_ray.config.schema import Config
 from u2pl_ray.search.samplers.unit_cube import categories, searched, to_unit
 from u2pl_ray.search.space.space import Space
 from u2pl_ray.search.study.companion import Kind
+from u2pl_ray.search.study.elsewhere import Elsewhere, matched
 from u2pl_ray.search.study.trial_record import PAPER, State, TrialRecord, trial_id
 
 if TYPE_CHECKING:  # the posterior needs scipy, which a look at a search without replicates does not pay for
@@ -30,18 +30,44 @@ class Judgement:
         space: what is searched.
         config: the configuration the trials start from.
         records: all trials and their companions.
-        look: which look at the answer this is, see `posterior.threshold`.
+        looks: how many looks at the answer there are, its confirmation aside, see `posterior.threshold`.
+        elsewhere: trainings of other experiments; they count where they are of settings that the search tried.
     """
 
     space: Space
     config: Config
     records: Sequence[TrialRecord]
-    look: int = 1
+    looks: int = 1
+    elsewhere: Sequence[Elsewhere] = ()
 
     @property
     def repeated(self) -> bool:
         """Return whether a replicate has a value: only then are settings judged by more than one training each."""
+        return self._replicated or self.confirmed
+
+    @property
+    def _replicated(self) -> bool:
         return any(it.replicate for it in self._complete)
+
+    @property
+    def confirmed(self) -> bool:
+        """Return whether the confirmation, an experiment of its own, has a value of a setting."""
+        return any(it.confirms and it.complete for _, it in self.matched)
+
+    @property
+    def look(self) -> int:
+        """Return which look at the answer this is: the confirmation of an answer is one more."""
+        return self.looks + (self._replicated and self.confirmed)
+
+    @cached_property
+    def matched(self) -> list[tuple[str, Elsewhere]]:
+        """Return the trainings of other experiments that count, each with its setting; none that the search has."""
+        settings = {
+            it.id: _without_seed(it.params)
+            for it in self.records
+            if it.companion is None and it.params and self.labels[it.number] == it.id
+        }
+        return matched(self.elsewhere, settings, {(self.labels[it.number], self._seed(it)) for it in self._useful})
 
     @property
     def _complete(self) -> list[TrialRecord]:
@@ -85,8 +111,19 @@ class Judgement:
 
     @cached_property
     def runs(self) -> "list[Run]":
-        """Return the trainings of the settings that have a value; not of other methods. Failed ones say nothing."""
-        return [run for run in map(self._run, self._useful) if run is not None]
+        """Return the trainings of the settings that have a value; not of other methods. Failed ones say nothing.
+
+        A setting that was proposed twice was trained twice on the same seed, which is the same training: the longest
+        counts. Two equal values would pass for a proof that there is no noise.
+        """
+        longest: dict[tuple[str, int], TrialRecord] = {}
+        for it in self._useful:
+            key = self.labels[it.number], self._seed(it)
+            if key not in longest or it.epochs > longest[key].epochs:
+                longest[key] = it
+        own = [self._run(label, seed, it.values) for (label, seed), it in longest.items()]
+        others = [self._run(label, it.seed, it.values) for label, it in self.matched]
+        return [run for run in (*own, *others) if run is not None]
 
     @property
     def _useful(self) -> list[TrialRecord]:
@@ -100,17 +137,17 @@ class Judgement:
             and self.labels[it.number] not in others
         ]
 
-    def _run(self, record: TrialRecord) -> "Run | None":
+    def _run(self, label: str, seed: int, by_epoch: Mapping[int, float]) -> "Run | None":
         from u2pl_ray.posterior import Run, progress
 
         epochs, method = self.config.train.epochs, self.config.method
         warmup = method.warmup_epochs if method.semi_supervised else 0
         values = {
             progress(epoch, epochs, min(warmup, epochs - 1)): value
-            for epoch, value in record.values.items()
+            for epoch, value in by_epoch.items()
             if epoch <= epochs and np.isfinite(value)
         }
-        return Run(self.labels[record.number], self._seed(record), values) if values else None
+        return Run(label, seed, values) if values else None
 
     def _seed(self, record: TrialRecord) -> int:
         return int(record.settings.get(_SEED, self.config.seed))
@@ -169,69 +206,6 @@ class Judgement:
         if self.answer is None or self.answer.verdict != Verdict.BETTER:
             return self.reference if self.answer is not None else None
         return self.answer.leader
-
-    def against(self, method: str, setting: str | None = None) -> "Comparison | None":
-        """Return how a setting compares with another method, by the replicates of both on the same new seeds.
-
-        The model of the settings does not fit here: it takes them to be alike beforehand, and another method need not
-        be. So the plain mean of n differences, with the noise that was learned from all trainings: Student's t with
-        scale seed_sd sqrt(2 / n). The first trainings are left out, as the setting was chosen by its own.
-
-        Args:
-            method: a baseline's name, such as supervised.
-            setting: the setting; None: the one to use.
-
-        Returns:
-            None without a new seed that both have.
-        """
-        label, posterior = self.baselines.get(method, ""), self.posterior
-        if posterior is None:
-            return None
-        chosen = (self.use or "") if setting is None else setting
-        one, other = (self._new(name) for name in (chosen, label))
-        common = sorted(one.keys() & other.keys())
-        if not common:
-            return None
-        from scipy import stats
-
-        from u2pl_ray.posterior import threshold
-
-        sign = 1 if self.space.metric.maximize else -1
-        gap = float(np.mean([sign * (one[seed] - other[seed]) for seed in common]))
-        scale = posterior.seed_sd * math.sqrt(2 / len(common))
-        half = scale * float(stats.t.ppf(0.975, posterior.degrees))
-        probability = float(stats.t.cdf(gap / scale, posterior.degrees))
-        return Comparison(chosen, len(common), probability, threshold(self.look), gap, gap - half, gap + half)
-
-    def _new(self, label: str) -> dict[int, float]:
-        """Return a setting's values by seed, those of its replicates alone."""
-        return {seed: value for seed, value, record in self.seeds.get(label, ()) if record.replicate}
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """Hold how a setting compares with another method.
-
-    Attributes:
-        setting: id of its first trial.
-        seeds: new seeds that both were trained on.
-        probability: P(the setting is better).
-        threshold: the probability needed to say so.
-        difference, low, high: posterior mean and central 95 % interval; positive where the setting is better.
-    """
-
-    setting: str
-    seeds: int
-    probability: float
-    threshold: float
-    difference: float
-    low: float
-    high: float
-
-    @property
-    def better(self) -> bool:
-        """Return whether the setting may be called better."""
-        return self.probability >= self.threshold
 
 
 def _without_seed(params: Mapping[str, Any]) -> dict[str, Any]:

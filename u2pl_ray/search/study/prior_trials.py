@@ -11,6 +11,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from u2pl_ray.search.space.space import Space
 from u2pl_ray.search.storage import layout
+from u2pl_ray.search.study import elsewhere
+from u2pl_ray.search.study.elsewhere import Elsewhere
 from u2pl_ray.search.study.trial_record import State
 
 
@@ -22,15 +24,18 @@ class Earlier:
         trials: plain data: experiment, trial, state, reason, params (every searched setting), values (by epoch),
             objectives.
         notes: a sentence per experiment: how many trials the sampler gets, and which are left out.
+        trainings: those that count for the new search's answer where it tries the same settings.
     """
 
     trials: Sequence[Mapping[str, Any]] = ()
     notes: Sequence[str] = ()
+    trainings: Sequence[Elsewhere] = ()
 
     def write(self, folder: Path) -> None:
         """Write the trials into the new experiment's folder, which then does not need the earlier experiments."""
         if self.trials:
             (folder / layout.WARM_START).write_text(json.dumps(list(self.trials), indent=1), "utf-8")
+        elsewhere.write(folder, self.trainings)
 
 
 NOTHING = Earlier()

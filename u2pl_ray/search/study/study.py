@@ -4,7 +4,6 @@ It is an Optuna study, by default in a journal file. Every change is one appende
 the state before or after it: a proposal is written as a whole, and a repeated write changes nothing.
 """
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -13,27 +12,23 @@ from typing import Any
 import optuna
 from optuna.distributions import BaseDistribution
 from optuna.pruners import BasePruner
-from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from u2pl_ray.config.errors import UserError
-from u2pl_ray.search.samplers.noisy_gp import NoisyGPSampler
 from u2pl_ray.search.samplers.registry import SamplerChoice
-from u2pl_ray.search.samplers.visible_trials import INFEASIBLE, shown
 from u2pl_ray.search.space.space import Space
-from u2pl_ray.search.study import pareto
 from u2pl_ray.search.study.companion import COMPANION, Companion
-from u2pl_ray.search.study.competing import Competing, competing
-from u2pl_ray.search.study.database import exclusively, open_storage, shared
+from u2pl_ray.search.study.competing import competing
+from u2pl_ray.search.study.database import exclusively, open_storage
+from u2pl_ray.search.study.elsewhere import Elsewhere
+from u2pl_ray.search.study.proposal import propose
 from u2pl_ray.search.study.trial_file import TrialFile
-from u2pl_ray.search.study.trial_record import FORK, Fork, State, TrialRecord, trial_id
-
-_FIXED = "fixed_params"  # where Optuna keeps the settings of a queued trial
-_INHERITED = "inherited"
+from u2pl_ray.search.study.trial_record import FORK, Fork, TrialRecord, trial_id
+from u2pl_ray.search.study.view import FIXED, INHERITED, StudyView
 
 
-class TrialStudy:
-    """Trials of one experiment, by number.
+class TrialStudy(StudyView):
+    """Trials of one experiment, by number, and every change to them.
 
     Args:
         study: the Optuna study.
@@ -44,13 +39,15 @@ class TrialStudy:
     Attributes:
         driver: name of the driver that starts trials through this object, if there can be several.
         earlier: finished trials of other studies, which the sampler sees beside this study's.
+        elsewhere: trainings of other experiments that count for the answer.
     """
 
     def __init__(self, study: optuna.Study, space: Space, sampler: SamplerChoice, pruner: BasePruner) -> None:
         self.driver = ""
         self.earlier: Sequence[FrozenTrial] = ()
-        self._records: dict[int, tuple[FrozenTrial, TrialRecord]] = {}
-        self.study, self.space, self.sampler, self.pruner = study, space, sampler, pruner
+        self.elsewhere: Sequence[Elsewhere] = ()
+        super().__init__(study, space)
+        self.sampler, self.pruner = sampler, pruner
         study.sampler = sampler.build(0)  # some samplers write attributes when a trial ends
 
     @classmethod
@@ -135,7 +132,7 @@ class TrialStudy:
             distributions={path: self.space.distributions[path] for path in params},
         )
         notes = {"note": file.note, "retries": file.retries, FORK: file.fork, COMPANION: file.companion}
-        notes |= {_INHERITED: file.inherited or None}
+        notes |= {INHERITED: file.inherited or None}
         return self._enter(
             proposal, TrialState.RUNNING, {name: value for name, value in notes.items() if value not in ("", None)}
         )
@@ -156,18 +153,13 @@ class TrialStudy:
             epochs: how many it does not train itself.
         """
         trial = self._trial(number)
-        if trial.state == TrialState.RUNNING and trial.user_attrs.get(_INHERITED) != epochs:
-            self._storage.set_trial_user_attr(trial._trial_id, _INHERITED, epochs)
+        if trial.state == TrialState.RUNNING and trial.user_attrs.get(INHERITED) != epochs:
+            self._storage.set_trial_user_attr(trial._trial_id, INHERITED, epochs)
 
     def take(self, number: int) -> None:
         """Write to the study that this driver runs the trial from now on."""
         if self.driver:
             self._storage.set_trial_user_attr(self._trial(number)._trial_id, "driver", self.driver)
-
-    @property
-    def shared(self) -> bool:
-        """Return whether several drivers can work on the study at once."""
-        return shared(self._storage)
 
     def exclusively(self) -> AbstractContextManager[None]:
         """Return a context in which no other driver starts trials of this study."""
@@ -180,7 +172,7 @@ class TrialStudy:
         if COMPANION in trial.user_attrs:
             self._store_given(trial, missing)
         elif missing:
-            fixed = {**trial.system_attrs.get(_FIXED, {}), **trial.params}
+            fixed = {**trial.system_attrs.get(FIXED, {}), **trial.params}
             proposal = self.propose(number, fixed)
             for path in missing:
                 self._store(trial, path, proposal.params[path], proposal.distributions[path])
@@ -188,7 +180,7 @@ class TrialStudy:
 
     def _store_given(self, trial: FrozenTrial, missing: Sequence[str]) -> None:
         """Store those of a companion's settings that it was queued with, and no others."""
-        given = trial.system_attrs.get(_FIXED, {})
+        given = trial.system_attrs.get(FIXED, {})
         for path in missing:
             if path in given:
                 self._store(trial, path, given[path], self.space.distributions[path])
@@ -199,27 +191,14 @@ class TrialStudy:
     def propose(self, number: int, fixed: Mapping[str, Any] | None = None) -> FrozenTrial:
         """Propose settings for trial `number`: a function of the seed, the number, and the study's other trials.
 
-        The sampler works on a copy of the study in memory, in which failures are marked (see `visible_trials`);
-        nothing is written.
+        Nothing is written; companions are left out.
 
         Args:
             number: of the new trial.
             fixed: settings that are given, as the study stores them.
         """
-        sampler = self.sampler.build(number)
-        if isinstance(sampler, NoisyGPSampler):
-            sampler.prepare(self.space.distributions, self.space.beliefs)
-        copy = optuna.create_study(directions=self.study.directions, sampler=sampler, pruner=optuna.pruners.NopPruner())
         others = [*self.earlier, *(trial for trial in competing(self._trials()) if trial.number != number)]
-        copy.add_trials(shown(others, self.space.distributions, self.sampler.name, self.study.directions))
-        if fixed:
-            copy.enqueue_trial(dict(fixed))
-        asked = copy.ask(self.space.distributions)
-        frozen = copy.trials[asked.number]
-        for path, parameter in self.space.parameters.items():
-            if path not in (fixed or {}):
-                frozen.params[path] = parameter.snap(frozen.params[path])
-        return frozen
+        return propose(self.sampler, self.space, self.study.directions, others, number, fixed or {})
 
     def start_new(self, judge: Callable[[dict[str, Any]], str] = lambda settings: "") -> TrialRecord:
         """Propose a trial and add it to the study in one write.
@@ -269,11 +248,6 @@ class TrialStudy:
         trial = self._trial(number)
         return COMPANION not in trial.user_attrs and self.pruner.prune(self.competing, trial)  # type: ignore[arg-type]
 
-    @property
-    def competing(self) -> Competing:
-        """Return the study as schedulers see it: without companions."""
-        return Competing(self.study)
-
     def complete(self, number: int, further: Sequence[float] = ()) -> None:
         """Finish a trial that reached its last epoch; its value is the latest it reported.
 
@@ -305,49 +279,6 @@ class TrialStudy:
             self._storage.set_trial_user_attr(trial._trial_id, "reason", reason)
             self.study.tell(number, state=TrialState.FAIL)
 
-    def record(self, number: int) -> TrialRecord:
-        """Return the trial with this number."""
-        return self._record(self._trial(number))
-
-    def records(self) -> list[TrialRecord]:
-        """Return the trials of the search, in the order of their creation."""
-        return [record for record in self.all_records() if record.companion is None]
-
-    def all_records(self) -> list[TrialRecord]:
-        """Return the trials of the search and their companions, in the order of their creation."""
-        return [self._record(trial) for trial in self._trials()]
-
-    def best(self) -> TrialRecord | None:
-        """Return the best completed trial; if none is complete, the best that reported a value; None if none did."""
-        records = [record for record in self.records() if record.latest is not None and math.isfinite(record.latest)]
-        pool = [record for record in records if record.state == State.COMPLETED] or records
-        sign = 1 if self.space.metric.maximize else -1
-        return max(pool, key=lambda record: sign * (record.latest or 0.0), default=None)
-
-    def front(self) -> list[TrialRecord]:
-        """Return the Pareto front of the completed trials, sorted by the first objective, best first."""
-        return pareto.front(self.records(), self.space.objectives)
-
-    def better(self, one: TrialRecord, other: TrialRecord) -> bool:
-        """Tell whether a completed trial is better than another in at least one objective.
-
-        Args:
-            one: the trial.
-            other: the trial it is compared with.
-        """
-        return pareto.better(one, other, self.space.objectives)
-
-    @property
-    def _storage(self) -> BaseStorage:
-        return self.study._storage
-
-    def _trial(self, number: int) -> FrozenTrial:
-        storage = self._storage
-        return storage.get_trial(storage.get_trial_id_from_study_id_trial_number(self.study._study_id, number))
-
-    def _trials(self, *states: TrialState) -> list[FrozenTrial]:
-        return self.study.get_trials(deepcopy=False, states=states or None)
-
     def _enter(self, proposal: FrozenTrial, state: TrialState, notes: Mapping[str, Any]) -> TrialRecord:
         trial = optuna.trial.create_trial(
             state=state,
@@ -359,52 +290,3 @@ class TrialStudy:
         )
         identifier = self._storage.create_new_trial(self.study._study_id, template_trial=trial)
         return self._record(self._storage.get_trial(identifier))
-
-    def _record(self, trial: FrozenTrial) -> TrialRecord:
-        """Return a trial as plain data; made once for each state of it, as Optuna's storages replace what changes."""
-        known = self._records.get(trial.number)
-        if known is None or known[0] is not trial:
-            known = self._records[trial.number] = trial, self._read(trial)
-        return known[1]
-
-    def _read(self, trial: FrozenTrial) -> TrialRecord:
-        reason = trial.user_attrs.get("reason", "")
-        stored = trial.params or trial.system_attrs.get(_FIXED, {})
-        return TrialRecord(
-            id=trial_id(trial.number),
-            number=trial.number,
-            state=_state(trial.state, reason),
-            params=self.space.decode(stored),
-            values=dict(sorted(trial.intermediate_values.items())),
-            value=_value(trial),
-            objectives=tuple(trial.values) if trial.state == TrialState.COMPLETE else (),
-            reason=reason,
-            detail=trial.user_attrs.get("detail", ""),
-            note=trial.user_attrs.get("note", ""),
-            fork=Fork(*trial.user_attrs[FORK]) if FORK in trial.user_attrs else None,
-            driver=trial.user_attrs.get("driver", ""),
-            companion=Companion.read(trial.user_attrs.get(COMPANION)),
-            retries=trial.user_attrs.get("retries"),
-            inherited=trial.user_attrs.get(_INHERITED, 0),
-            started=trial.datetime_start,
-            finished=trial.datetime_complete,
-        )
-
-
-def _value(trial: FrozenTrial) -> float | None:
-    """Return the first objective at the end; for a stopped trial of several objectives, its latest."""
-    if trial.values:
-        return trial.values[0]
-    stopped = trial.state == TrialState.PRUNED and trial.last_step is not None
-    return trial.intermediate_values[trial.last_step] if stopped and trial.last_step is not None else None
-
-
-def _state(state: TrialState, reason: str) -> State:
-    if state == TrialState.FAIL:
-        return State.INFEASIBLE if reason in INFEASIBLE else State.FAILED
-    return {
-        TrialState.WAITING: State.PENDING,
-        TrialState.RUNNING: State.RUNNING,
-        TrialState.COMPLETE: State.COMPLETED,
-        TrialState.PRUNED: State.STOPPED,
-    }[state]

@@ -1,0 +1,65 @@
+"""Find trainings of other experiments that are like a search's own in all that a result depends on but the seed."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from u2pl_ray.config import overrides
+from u2pl_ray.config.errors import UserError
+from u2pl_ray.config.schema import Config
+from u2pl_ray.search.experiment.snapshot import HARMLESS
+from u2pl_ray.search.space.space import Space
+from u2pl_ray.search.study.elsewhere import Elsewhere
+from u2pl_ray.search.study.trial_record import State, TrialRecord
+
+_SEED = "seed"
+
+
+def trainings_like(
+    records: Sequence[TrialRecord],
+    theirs: tuple[Space, Config],
+    ours: tuple[Space, Config],
+    confirms: bool = False,
+) -> list[Elsewhere]:
+    """Return an experiment's trainings, stopped ones and replicates too, that a search could have trained.
+
+    The whole configuration must be the same but for the seed and for what changes no result (`snapshot.HARMLESS`).
+
+    Args:
+        records: all trials of the experiment and their companions.
+        theirs: its space, and the configuration its trials start from.
+        ours: the same of the search that they shall count for.
+        confirms: whether they were trained to confirm that search.
+    """
+    if theirs[0].metric != ours[0].metric:
+        return []
+    again = {record.retries for record in records}
+    found = [_alike(it, theirs, ours, confirms) for it in records if it.number not in again and _useful(it)]
+    return [training for training in found if training is not None]
+
+
+def _useful(record: TrialRecord) -> bool:
+    """Tell whether it is a training from the start, with values, of the search's own method."""
+    baseline = record.companion is not None and "method.name" in record.companion.changes
+    ended_well = record.state not in (State.FAILED, State.INFEASIBLE)
+    return bool(record.values) and ended_well and record.fork is None and not baseline
+
+
+def _alike(
+    record: TrialRecord, theirs: tuple[Space, Config], ours: tuple[Space, Config], confirms: bool
+) -> Elsewhere | None:
+    space, base = ours
+    try:
+        config = theirs[0].configure(theirs[1], record.settings)
+        params = {path: _plain(overrides.get(config, path)) for path in space.parameters if path != _SEED}
+        mine = space.configure(base, params)
+    except UserError:  # what is valid there need not be valid here
+        return None
+    for path in overrides.paths():
+        same = path == _SEED or path.startswith(HARMLESS)
+        if not same and overrides.get(config, path) != overrides.get(mine, path):
+            return None
+    return Elsewhere(params, config.seed, record.values, record.state == State.COMPLETED, confirms)
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
