@@ -97,7 +97,8 @@ class Look:
             storage: a folder or URI.
             name: of the file.
         """
-        from u2pl_ray.search.storage.object_store import Objects, is_uri
+        from u2pl_ray.search.storage.object_store import Objects
+        from u2pl_ray.system.stores import is_uri
 
         if is_uri(storage):
             Objects(storage).write(name, name.encode())
@@ -106,7 +107,8 @@ class Look:
 
     def reads(self, storage: str, name: str) -> bool:
         """Tell whether a file is there that holds its own name; see `write`."""
-        from u2pl_ray.search.storage.object_store import Objects, is_uri
+        from u2pl_ray.search.storage.object_store import Objects
+        from u2pl_ray.system.stores import is_uri
 
         if is_uri(storage):
             return Objects(storage).read(name) == name.encode()
