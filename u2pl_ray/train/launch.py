@@ -82,6 +82,13 @@ class RaySession:
         with suppress(Exception):  # nobody listens
             ray.get_actor(PROGRESS_ACTOR).say.remote(f"{trial} {line}")
 
+    def node_progress(self, line: str) -> None:
+        """Say something that concerns this node; one of its workers says it for all."""
+        from ray import train
+
+        if train.get_context().get_local_rank() == 0:
+            self.progress(line)
+
     def leaving(self) -> bool:
         """See `Session`: Ray hears of a node that is drained, and until when it lives."""
         from ray import train
@@ -100,12 +107,13 @@ def train_worker(arguments: dict[str, Any]) -> None:
     from u2pl_ray.data.registry import resolve
     from u2pl_ray.train.loop import Worker
 
-    # Resolved again: the generated set may not be in this machine's cache yet.
-    config = resolve(Config.model_validate(arguments["config"]))
+    # Resolved again: the generated set, or the copy of a remote one, may not be on this machine yet.
+    session = RaySession()
+    config = resolve(Config.model_validate(arguments["config"]), session.node_progress)
     torch.set_num_threads(max(1, int(config.resources.cpus_per_worker)))
     logging.getLogger("torch.nn.parallel").setLevel(logging.ERROR)
     start = arguments["start"]
-    Worker(config, RaySession(), get_device()).run(arguments["reported_epochs"], None if start is None else Path(start))
+    Worker(config, session, get_device()).run(arguments["reported_epochs"], None if start is None else Path(start))
 
 
 def uses_gpu(config: Config) -> bool:
