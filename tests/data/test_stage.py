@@ -314,8 +314,14 @@ def test_a_store_that_does_not_answer_is_an_outage(
     folder: Folder, bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
-    with pytest.raises(LostError, match=r"the store does not answer \(AWS Error NETWORK_CONNECTION\)"):
+    from u2pl_ray.search.execution.failures import classify, interruption
+
+    with pytest.raises(LostError, match=r"the store does not answer \(AWS Error NETWORK_CONNECTION\)") as lost:
         resolve(folder.config(root=f"{bucket}/set"))
+    assert classify(lost.value).reason == "error"
+    why = interruption(lost.value)  # so a trial waits, and is started again
+    assert why is not None
+    assert why.what == "cannot reach the storage"
 
 
 def test_the_configuration_keeps_the_source(origin: Folder, stored: DataConfig, staged: Path) -> None:
@@ -326,6 +332,17 @@ def test_the_configuration_keeps_the_source(origin: Folder, stored: DataConfig, 
     assert resolve(resolved) == resolved
     assert str(root_of(resolved.data)).startswith(str(staged))
     assert len(list(staged.glob("*/"))) == 1  # the classes that are filled in make no other copy
+
+
+def test_doctor_compares_what_nodes_see_and_copies_nothing(origin: Folder, stored: DataConfig, staged: Path) -> None:
+    from u2pl_ray.doctor.node import data
+
+    seen = data(origin.config(root=stored.root))
+    assert seen == data(origin.config(root=stored.root))
+    assert seen["data.root"].startswith(f"{FILES} files, 0.00 GB, ")
+    assert data(origin.config(root=stored.root, test=None)) != seen
+    assert "there is no such bucket" in data(origin.config(root="s3://no-such-bucket/set"))["data.root"]
+    assert not staged.exists()
 
 
 def test_a_training_from_s3_is_that_from_the_folder(origin: Folder, stored: DataConfig, staged: Path) -> None:
