@@ -4,6 +4,7 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -18,7 +19,7 @@ from u2pl_ray.search.space.file import parse_space
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(600)]
 
-TREE = {
+TREE: dict[str, dict[str, Any]] = {
     "data": {"crop": 32, "test": None},
     "model": {"encoder": "tu-resnet10t", "representation_dim": 8},
     "method": {"warmup_epochs": 0, "contrastive": {"low_rank": 1, "high_rank": 3}},

@@ -190,7 +190,8 @@ def _copy(source: Source, file: File, target: Path, add: Callable[[int], None]) 
                     copied += len(chunk)
             if copied != file.size:
                 raise _changed(source)
-            return partial.replace(target)
+            partial.replace(target)
+            return
         except OSError as error:
             failure = error
         finally:
