@@ -241,6 +241,7 @@ def test_copies_that_nobody_uses_make_room(folder: Folder, staged: Path) -> None
     for _, lock in made[1:]:
         os.close(lock)  # the first one is in use, and the second the longest unused
     (staged / "not-ours").mkdir()
+    (staged / f".half-deleted{copies.PARTIAL}").mkdir()
     folder.write("l0", 40, 50, seed=60)
     last, _ = node_copy(source, staged, silent, free=lambda disk: 0 if len(list(disk.glob("set-*/"))) > 3 else 2**60)
     left = {copy.name for copy in staged.iterdir() if copy.is_dir()}
@@ -438,6 +439,7 @@ def test_what_changes_while_it_is_copied_is_refused(folder: Folder, staged: Path
 
     with refused("was changed while it was copied"):
         node_copy(Changing(folder.config().data), staged, silent)
+    assert arrived(staged) == []
 
     class Growing(FolderSource):
         def open(self, file: File) -> BinaryIO:

@@ -78,14 +78,13 @@ def read_classes(data: DataConfig) -> tuple[str, ...]:
     if data.classes:
         source, names = "data.classes", list(data.classes)
     else:
-        path = root_of(data) / CLASSES_FILE
-        source = str(path)
+        path, source = root_of(data) / CLASSES_FILE, f"{location_of(data)}/{CLASSES_FILE}"
         if not path.is_file():
-            raise UserError(f"{path} is missing: write a JSON list of class names there, or set data.classes")
+            raise UserError(f"{source} is missing: write a JSON list of class names there, or set data.classes")
         try:
             names = json.loads(path.read_text(encoding="utf-8-sig"))
         except ValueError as error:
-            raise UserError(f"{path} is not JSON ({error}): write a list of class names") from None
+            raise UserError(f"{source} is not JSON ({error}): write a list of class names") from None
     if not isinstance(names, list) or not all(isinstance(name, str) and name for name in names):
         raise UserError(f"{source} must be a list of class names in label order")
     if not 2 <= len(names) <= IGNORE:

@@ -173,6 +173,8 @@ def _fill(folder: Path, source: Source, files: Files, told: _Told, free: Callabl
     finally:
         pool.shutdown(cancel_futures=True)
     if source.files() != files:
+        for name in missing:  # some may be of another state than this copy's
+            (folder / name).unlink()
         raise _changed(source)
     write_whole(folder / COMPLETE, "".join(f"{file.size}\t{name}\n" for name, file in files.items()))
 
@@ -223,6 +225,8 @@ def _make_room(folder: Path, location: str, size: int, free: Callable[[Path], in
         return 0.0
 
     cache = folder.parent
+    for gone in cache.glob(f".*{PARTIAL}"):  # by a process that was killed here
+        shutil.rmtree(gone, ignore_errors=True)
     copies = [Path(str(lock)[: -len(".lock")]) for lock in cache.glob("*-*.lock")]
     for copy in sorted((each for each in copies if each != folder and each.is_dir()), key=last_use):
         if free(cache) >= size + RESERVE:
