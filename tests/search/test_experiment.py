@@ -9,11 +9,12 @@ import pytest
 from u2pl_ray.config import overrides
 from u2pl_ray.config.errors import UserError
 from u2pl_ray.config.schema import Config
+from u2pl_ray.search.driver.budget import Budget
 from u2pl_ray.search.experiment import plan as plans
 from u2pl_ray.search.experiment.experiment import Experiment
 from u2pl_ray.search.experiment.plan import Plan, plan_search
-from u2pl_ray.search.space.file import parse_space
-from u2pl_ray.search.space.space import Space
+from u2pl_ray.search.space.file import parse_space, with_objectives
+from u2pl_ray.search.space.space import Metric, Space
 from u2pl_ray.search.storage.place import default_storage, experiments
 from u2pl_ray.search.study.trial_record import State
 
@@ -52,6 +53,36 @@ def test_says_that_a_sampler_ignores_priors(tmp_path: Path, base: Config) -> Non
     text = "parameters:\n  method.contrastive.temperature: {min: 0.1, max: 1.0, prior: 0.5}\n"
     lines = "\n".join(plan(tmp_path, base, parse_space(text, "space.yaml")).lines())
     assert "tpe takes no priors; those of method.contrastive.temperature are ignored" in lines
+
+
+@pytest.mark.parametrize(
+    ("trials", "budget", "words"),
+    [
+        (None, Budget(hours=2, replicating=0.3), "ends after 2 hours; 30% of it trains the leaders"),
+        (30, Budget(replicating=0.3), "ends after 30 trials; 30% of it trains the leaders"),
+        (30, Budget(hours=2), "ends after 2 hours"),
+    ],
+)
+def test_a_budget_that_is_shared_out(
+    tmp_path: Path, base: Config, space: Space, trials: int | None, budget: Budget, words: str
+) -> None:
+    planned = plan_search(base, space, name="a", trials=trials, budget=budget, storage_path=tmp_path)
+    lines = "\n".join(planned.lines())
+    assert words in lines
+    assert ("again, on new seeds" in lines) == bool(budget.replicating)
+    assert planned.options.sampler.name == ("noisy-gp" if budget.replicating else "tpe")
+    assert Experiment.open(planned.create().name, tmp_path).options.budget == budget
+
+
+def test_replicates_need_one_objective_and_the_papers_setting(tmp_path: Path, base: Config, space: Space) -> None:
+    budget = Budget(hours=2, replicating=0.3)
+    seeds = parse_space("parameters: {seed: {values: [1, 2]}, method.alpha.start: {min: 0.1, max: 0.3}}", "s")
+    planned = plan_search(base, seeds, name="a", trials=None, budget=budget, storage_path=tmp_path)
+    assert planned.options.budget.replicating == 0
+    assert any("the seed is searched" in note for note in planned.notes)
+    two = with_objectives(space, [Metric("perf/step_seconds", maximize=False)])
+    with pytest.raises(UserError, match="--replicate: judges settings by one objective"):
+        plan_search(base, two, name="a", trials=3, budget=Budget(replicating=0.3), storage_path=tmp_path, sampler="tpe")
 
 
 def test_created_whole(tmp_path: Path, base: Config, space: Space) -> None:

@@ -16,7 +16,7 @@ from u2pl_ray.search.study.judgement import Judgement
 from u2pl_ray.search.study.remaining import counted
 
 EPOCH_HOURS = 0.1
-HOURS = 20.0
+HOURS = 13.0
 BY_HOURS = Budget(hours=HOURS, replicating=0.3)
 
 
@@ -50,7 +50,7 @@ def test_hours_buy_settings_and_then_replicates(tmp_path: Path, space: Space, ba
     assert allowance.trainings == pytest.approx(worth, rel=0.02)
     assert 0.7 * worth <= allowance.explored(records) < 0.7 * worth + 1
     assert worth - 1 < allowance.spent(records) <= worth
-    assert len(replicates(records)) >= 5
+    assert len(replicates(records)) >= 3
     assert driver.unfinished() == 0
     assert now[0] <= HOURS * 3600
 
@@ -76,8 +76,8 @@ def test_time_used_before_a_kill_is_remembered(tmp_path: Path, space: Space, bas
     now = [0.0]
     while not replicates(open_study(tmp_path, space).all_records()):
         assert now[0] < 0.9 * HOURS * 3600
-        search_by_hours(tmp_path, space, base, now, now[0] + 3600)
-    assert now[0] > 0.65 * HOURS * 3600
+        search_by_hours(tmp_path, space, base, now, now[0] + 7200)
+    assert now[0] > 0.6 * HOURS * 3600
 
 
 def test_a_number_of_trials_with_replicates_and_one_without(tmp_path: Path, space: Space, base: Config) -> None:

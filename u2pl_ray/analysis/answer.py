@@ -18,8 +18,8 @@ from u2pl_ray.search.experiment.options import Options
 from u2pl_ray.search.experiment.verdict import prospect, verdict
 from u2pl_ray.search.listeners.formatting import many, number, settings, why_failed
 from u2pl_ray.search.storage import layout
-from u2pl_ray.search.storage.object_store import is_uri
 from u2pl_ray.search.study.trial_record import State, TrialRecord, state_word
+from u2pl_ray.system.stores import is_uri
 
 _LEAST = 4
 """Smallest number of epochs for a scatter."""

@@ -17,8 +17,8 @@ from u2pl_ray.search.experiment.experiment import Experiment, Summary
 from u2pl_ray.search.listeners.console import plain_console, results_table
 from u2pl_ray.search.listeners.formatting import many, number, why_failed
 from u2pl_ray.search.storage import layout
-from u2pl_ray.search.storage.object_store import is_uri
 from u2pl_ray.search.study.trial_record import RETRYABLE
+from u2pl_ray.system.stores import is_uri
 
 logger = logging.getLogger(__name__)
 

@@ -43,7 +43,7 @@ def delete(
     """Delete an experiment with its trials, checkpoints and reports. Asks first; not one that runs."""
     from u2pl_ray.search.experiment.experiment import Experiment
     from u2pl_ray.search.storage import layout
-    from u2pl_ray.search.storage.object_store import is_uri
+    from u2pl_ray.system.stores import is_uri
 
     experiment = Experiment.open(name, storage_path)
     location = experiment.place.location

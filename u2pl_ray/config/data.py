@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from u2pl_ray.config.sections import Count, Fraction, Positive, Scale, Section
+from u2pl_ray.system.stores import is_uri
 
 IGNORE = 255
 """Label of pixels that enter no loss, no quantile, no metric, no key."""
@@ -40,7 +41,10 @@ class DataConfig(Section):
     dataset: Literal["voc", "synthetic"] = "voc"
     """voc: images of your own; synthetic: generated ones, see data.synthetic."""
     root: str = ""
-    """Folder that images, labels and split files lie in. Unused for the generated set."""
+    """Folder that images, labels and split files lie in, or s3://bucket/prefix. Unused for the generated set."""
+    stage: Literal["auto", "never"] = "auto"
+    """auto: what root names on an object store or a network file system is copied once to a local disk of each node;
+    never: it is read in place. Results are the same."""
     images: str = "JPEGImages"
     """Folder of the images, relative to root (or absolute); images in folders below it have ids such as `town/0001`."""
     labels: str = "SegmentationClass"
@@ -156,6 +160,12 @@ class DataConfig(Section):
             raise ValueError(
                 f"data.rare_crops={self.rare_crops} needs data.rare_classes: name the classes to place crops on"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _stores_are_staged(self) -> "DataConfig":
+        if self.stage == "never" and is_uri(self.root):
+            raise ValueError(f"data.stage=never: data.root={self.root} can be read from a copy alone; set it to auto")
         return self
 
     @model_validator(mode="after")

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from u2pl_ray.system.stores import is_uri
+
 WEIGHT_SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".tar")
 """Of files of pretrained weights."""
 _LOCAL = "tu-local-dir:"
@@ -36,4 +38,4 @@ def beside(tree: Mapping[str, Any], folder: Path) -> dict[str, Any]:
 
 
 def _within(folder: Path, path: str) -> str:
-    return path if Path(path).expanduser().is_absolute() else str(folder / path)
+    return path if is_uri(path) or Path(path).expanduser().is_absolute() else str(folder / path)

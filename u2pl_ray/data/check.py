@@ -20,6 +20,7 @@ from u2pl_ray.data.voc import (
     open_training_splits,
     read_item,
     refuse_sizes,
+    root_of,
     with_labels,
 )
 
@@ -106,7 +107,7 @@ def examine(config: Config, full: bool = True) -> tuple[DataReport, list[str]]:
     splits = {"labeled": labeled, "unlabeled": unlabeled, "val": open_split(data, "val")}
     if data.test is None:
         warnings.append("data.test is null: `evaluate` has no test images; it scores on --split val")
-    elif (Path(data.root) / Path(data.test).expanduser()).is_file():
+    elif (root_of(data) / Path(data.test).expanduser()).is_file():
         splits["test"] = open_split(data, "test")
     else:
         warnings.append(f"data.test: split file {data.test} is missing: `evaluate` will need it for its test score")

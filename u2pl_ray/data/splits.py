@@ -42,6 +42,7 @@ def make_splits(
     Raises:
         UserError: a size that is no part of the list, a file that exists, anything wrong with the labels.
     """
+    data = data.model_copy(update={"stage": "never"})  # files are written there
     root = root_of(data)
     ids = read_list(root / source)
     items = listed(data.model_copy(update={"labeled": source}), "labeled", labels=False)
@@ -85,7 +86,7 @@ def unlisted(data: DataConfig, source: str) -> int:
         data: gives root and images.
         source: list of training images, relative to the root or absolute.
     """
-    root = root_of(data)
+    root = root_of(data.model_copy(update={"stage": "never"}))
     images = Files(root, data.images)
     lists = [root / source, *((root / source).with_name(f"{name}.txt") for name in ("train", "val", "test"))]
     entries = {entry for path in lists if path.is_file() for entry in read_list(path)}

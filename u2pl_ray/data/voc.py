@@ -5,7 +5,7 @@ Everything wrong with the files is a `UserError` that names the file.
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,9 +17,11 @@ from u2pl_ray.config.schema import IGNORE, DataConfig
 from u2pl_ray.data.coding import decode
 from u2pl_ray.data.image_files import DECODE_ERRORS, read_image, turn_of, unreadable
 from u2pl_ray.data.lists import Files, read_list, split_entry
+from u2pl_ray.system.stores import is_uri
 
 IMAGES = "JPEGImages"
 LABELS = "SegmentationClass"
+CLASSES_FILE = "classes.json"
 SPLITS = ("labeled", "unlabeled", "val", "test")
 """The four splits: the names of the split files' keys under `data`."""
 
@@ -39,13 +41,28 @@ class Item:
     label: Path | None
 
 
-def root_of(data: DataConfig) -> Path:
-    """The data root as an absolute path, checked to exist."""
+def location_of(data: DataConfig) -> str:
+    """The data root as an absolute path, checked to exist, or as a URI without a slash at its end."""
     if not data.root:
         raise UserError("data.root is empty: set it to a folder with JPEGImages/ and SegmentationClass/")
+    if is_uri(data.root):
+        return data.root.rstrip("/")
     root = Path(os.path.abspath(os.path.expanduser(data.root)))
     if not root.is_dir():
         raise UserError(f"data.root={data.root}: there is no such folder; set data.root to your images")
+    return str(root)
+
+
+def root_of(data: DataConfig, say: Callable[[str], None] | None = None) -> Path:
+    """The folder that the data is read from on this machine, checked to exist: the data root, or this node's copy.
+
+    Args:
+        data: names the root.
+        say: takes lines on the progress, if a copy has to be made; None: they go to stderr.
+    """
+    from u2pl_ray.data.staging.local import local_root
+
+    root = local_root(data.model_copy(update={"root": location_of(data)}), say)
     for key in ("images", "labels"):
         folder = root / os.path.expanduser(getattr(data, key))
         if not folder.is_dir():
@@ -61,14 +78,13 @@ def read_classes(data: DataConfig) -> tuple[str, ...]:
     if data.classes:
         source, names = "data.classes", list(data.classes)
     else:
-        path = root_of(data) / "classes.json"
-        source = str(path)
+        path, source = root_of(data) / CLASSES_FILE, f"{location_of(data)}/{CLASSES_FILE}"
         if not path.is_file():
-            raise UserError(f"{path} is missing: write a JSON list of class names there, or set data.classes")
+            raise UserError(f"{source} is missing: write a JSON list of class names there, or set data.classes")
         try:
             names = json.loads(path.read_text(encoding="utf-8-sig"))
         except ValueError as error:
-            raise UserError(f"{path} is not JSON ({error}): write a list of class names") from None
+            raise UserError(f"{source} is not JSON ({error}): write a list of class names") from None
     if not isinstance(names, list) or not all(isinstance(name, str) and name for name in names):
         raise UserError(f"{source} must be a list of class names in label order")
     if not 2 <= len(names) <= IGNORE:

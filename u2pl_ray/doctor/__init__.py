@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 
-from u2pl_ray.config.errors import UserError
+from u2pl_ray.config.errors import LostError, UserError
 from u2pl_ray.doctor.node import LIBRARIES, Finding
 from u2pl_ray.system.limits import memory_limit, usable_cpus
 
@@ -180,7 +180,7 @@ def _config(name: str, overrides: Sequence[str]) -> Iterator[Finding]:
     yield True, f"{settings.method.name}, {epochs} epoch{'s' * (epochs != 1)}, workers={settings.workers}"
     try:
         settings = resolve(settings)
-    except UserError as error:
+    except (UserError, LostError) as error:
         yield False, str(error)
         check_model(settings.model, settings.data.channels)
         return

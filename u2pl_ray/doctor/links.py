@@ -42,8 +42,9 @@ def exchange(lookers: Mapping[str, Any], storage: str) -> Iterator[Finding]:
         lookers: an actor on each node, by address.
         storage: folder or URI.
     """
-    from u2pl_ray.search.storage.object_store import Objects, is_uri
+    from u2pl_ray.search.storage.object_store import Objects
     from u2pl_ray.search.storage.place import existing
+    from u2pl_ray.system.stores import is_uri
 
     place = storage if is_uri(storage) else str(existing(Path(storage)))
     marks = {address: f".u2pl-ray.{uuid.uuid4().hex[:8]}" for address in lookers}

@@ -13,8 +13,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from u2pl_ray.config.errors import UserError
-from u2pl_ray.config.schema import Config
+from u2pl_ray.config.errors import LostError, UserError
+from u2pl_ray.config.schema import Config, DataConfig
+from u2pl_ray.system.stores import is_uri
 
 LIBRARIES = ("torch", "torchvision", "segmentation-models-pytorch", "ray", "optuna", "wandb", "albumentations")
 Finding = tuple[bool | None, str]
@@ -97,7 +98,7 @@ class Look:
             storage: a folder or URI.
             name: of the file.
         """
-        from u2pl_ray.search.storage.object_store import Objects, is_uri
+        from u2pl_ray.search.storage.object_store import Objects
 
         if is_uri(storage):
             Objects(storage).write(name, name.encode())
@@ -106,7 +107,7 @@ class Look:
 
     def reads(self, storage: str, name: str) -> bool:
         """Tell whether a file is there that holds its own name; see `write`."""
-        from u2pl_ray.search.storage.object_store import Objects, is_uri
+        from u2pl_ray.search.storage.object_store import Objects
 
         if is_uri(storage):
             return Objects(storage).read(name) == name.encode()
@@ -144,13 +145,17 @@ def gpus() -> tuple[Gpu, ...]:
 def data(config: Config) -> dict[str, str]:
     """Return hashes of a configuration's split files, and of a sample of the files that they name.
 
-    An entry that cannot be read has its error as value.
+    Nothing is copied: of data on an object store the names, sizes and times are compared instead. An entry that cannot
+    be read has its error as value.
     """
     from u2pl_ray.data.registry import resolve
     from u2pl_ray.data.voc import SPLITS, listed
 
+    section = config.data
+    if section.dataset == "voc" and is_uri(section.root):
+        return {"data.root": stored(section)}
     try:
-        section = resolve(config).data
+        section = resolve(config.model_copy(update={"data": section.model_copy(update={"stage": "never"})})).data
     except UserError as error:
         return {"data.root": str(error)}
     found = {}
@@ -165,6 +170,18 @@ def data(config: Config) -> dict[str, str]:
         except (UserError, OSError) as error:
             found[f"data.{split}={name}"] = str(error)
     return found
+
+
+def stored(section: DataConfig) -> str:
+    """Return what a node sees of a data set on an object store, or its error, in a line."""
+    from u2pl_ray.data.staging.copies import digest, size_of
+    from u2pl_ray.data.staging.sources import StoreSource
+
+    try:
+        files = StoreSource(section).files()
+    except (UserError, LostError) as error:
+        return str(error)
+    return f"{size_of(files)}, {digest(section.root, files)}"
 
 
 def _hash(*files: Path) -> str:

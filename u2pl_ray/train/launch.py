@@ -110,6 +110,14 @@ class RaySession:
             ray.get_actor(PROGRESS_ACTOR).ended.remote(self._trial, f"{self._name} {why}"), timeout=_CONSUMED_SECONDS
         )
 
+    def node_progress(self, line: str) -> None:
+        """Say how the copy of the data to this node goes on; one of its workers says it for all."""
+        from ray import train
+
+        self.waiting("the data to be copied to its node")
+        if train.get_context().get_local_rank() == 0:
+            self.progress(line)
+
     def leaving(self) -> bool:
         """See `Session`: Ray hears of a node that is drained, and until when it lives."""
         from ray import train
@@ -134,8 +142,8 @@ def train_worker(arguments: dict[str, Any]) -> None:
     start = arguments["start"]
     session = RaySession(60 * config.resources.wait_minutes)
     with session.watchdog.watching():
-        # Resolved again: the generated set may not be in this machine's cache yet.
-        worker = Worker(resolve(config), session, get_device())
+        # Resolved again: the generated set, or the copy of a remote one, may not be on this machine yet.
+        worker = Worker(resolve(config, session.node_progress), session, get_device())
         worker.run(arguments["reported_epochs"], None if start is None else Path(start))
 
 

@@ -13,6 +13,7 @@ from u2pl_ray.config.errors import UserError
 from u2pl_ray.search.driver.driver import Outcome
 from u2pl_ray.search.execution.memory import held_by_others
 from u2pl_ray.search.study.trial_record import State
+from u2pl_ray.system.stores import OUTAGES
 
 RESTARTS = 3
 """Largest number of restarts in a row without a finished epoch in between."""
@@ -41,12 +42,6 @@ _SIGNS = (
     (_SEVERED, "lost its connection to another worker"),
 )
 """Messages of torch (DataLoader, gloo, NCCL), and what they say of a training."""
-_OUTAGES = tuple(
-    f"AWS Error {kind}"
-    for kind in ("NETWORK_CONNECTION", "SERVICE_UNAVAILABLE", "SLOW_DOWN", "INTERNAL_FAILURE", "REQUEST_TIMEOUT",
-                 "THROTTLING")
-)  # fmt: skip
-"""Messages of pyarrow for a store that does not answer at present."""
 _OUTAGE_SECONDS = 10.0
 _CROWD_SECONDS = 60.0
 """For other programs to go, before a training that ran out of memory beside them is started again."""
@@ -92,7 +87,7 @@ def interruption(error: BaseException) -> Interruption | None:
         return Interruption(what, counts=True, pause=_CROWD_SECONDS, reason="environment")
     if kinds & _PREEMPTED or any(getattr(cause, "preempted", False) for cause in causes):
         return Interruption("its machine is being taken away", counts=False)
-    if any(sign in str(cause) for cause in causes for sign in _OUTAGES):
+    if any(sign in str(cause) for cause in causes for sign in OUTAGES):
         return Interruption("cannot reach the storage", counts=False, pause=_OUTAGE_SECONDS)
     if kinds & _NO_ROOM:
         return Interruption("finds no room on the cluster", counts=False, no_room=True)

@@ -16,7 +16,7 @@ from u2pl_ray.config.yaml_text import read_yaml
 from u2pl_ray.search.storage import layout
 from u2pl_ray.system.atomic import write_whole
 
-HARMLESS = ("tracking.", "resources.", "data.loader_workers", "train.keep_checkpoints")
+HARMLESS = ("tracking.", "resources.", "data.loader_workers", "data.stage", "train.keep_checkpoints")
 """Settings that change where a trial runs or which of its files are kept, but not its result."""
 
 T = TypeVar("T")

@@ -20,9 +20,10 @@ from u2pl_ray.config.errors import LostError, UserError
 from u2pl_ray.search.storage import layout
 from u2pl_ray.search.storage.lease import Lease
 from u2pl_ray.search.storage.lease_marks import ObjectMark
-from u2pl_ray.search.storage.object_store import Objects, child, parent, why
+from u2pl_ray.search.storage.object_store import Objects, child, parent
 from u2pl_ray.system.periodic import every
 from u2pl_ray.system.scratch import scratch
+from u2pl_ray.system.stores import why
 
 logger = logging.getLogger(__name__)
 

@@ -1,15 +1,9 @@
 """Read and write whole objects below a URI: s3://, and every other scheme that pyarrow (and so Ray Train) takes."""
 
-import re
 from contextlib import suppress
-from urllib.parse import urlsplit
 
 from u2pl_ray.config.errors import UserError
-
-
-def is_uri(location: object) -> bool:
-    """Tell whether a storage is given as a URI, not as a folder's path."""
-    return "://" in str(location)
+from u2pl_ray.system.stores import NO_BUCKET, open_store, why
 
 
 def child(uri: str, name: str) -> str:
@@ -39,26 +33,11 @@ class Objects:
     """
 
     def __init__(self, uri: str) -> None:
-        from pyarrow import fs
-
-        parts = urlsplit(uri)
-        on_s3 = parts.scheme == "s3"
-        if parts.password or (on_s3 and parts.username):
-            raise UserError(
-                f"--storage-path {parts.scheme}://...: holds credentials, which would be printed and stored; give them "
-                "in the environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY), or as a profile"
-            )
-        if parts.query:
-            raise UserError(
-                f"--storage-path {uri}: options are not part of it; give them in the environment (AWS_REGION, "
-                "AWS_ENDPOINT_URL), which Ray's processes on every node need too"
-            )
         try:
-            # One request an object instead of the three of an upload in parts.
-            self._filesystem, root = fs.FileSystem.from_uri(f"{uri}?allow_delayed_open=true" if on_s3 else uri)
-        except (ValueError, OSError) as error:
-            raise UserError(f"--storage-path {uri}: {_first_line(error)}") from None
-        self.uri, self._root = uri, root.rstrip("/")
+            self._filesystem, self._root = open_store(uri)
+        except ValueError as error:
+            raise UserError(f"--storage-path {error}") from None
+        self.uri = uri
 
     def read(self, name: str) -> bytes | None:
         """Return the object's content, None if there is no such object."""
@@ -141,33 +120,4 @@ class Objects:
         except OSError as error:
             raise UserError(f"{self.uri}: {why(error)}") from None
         if not found and self.uri.startswith("s3://"):
-            raise UserError(f"{self.uri}: {_NO_BUCKET}")
-
-
-_NO_BUCKET = "there is no such bucket; create it, or give another one"
-_REASONS = (
-    (r"NO_SUCH_BUCKET", _NO_BUCKET),
-    (
-        r"ACCESS_DENIED|INVALID_ACCESS_KEY_ID|SIGNATURE|INVALID_CLIENT_TOKEN|UNRECOGNIZED_CLIENT|EXPIRED|AUTHENTICATION",
-        "the store refuses these credentials ({}); set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE",
-    ),
-    (
-        r"NETWORK_CONNECTION|REQUEST_TIMEOUT",
-        "the store does not answer ({}); look at the network, AWS_REGION and AWS_ENDPOINT_URL",
-    ),
-)
-"""What pyarrow's errors of S3 mean to a user."""
-
-
-def why(error: BaseException) -> str:
-    """Return what an error of a store means, in one line."""
-    line = _first_line(error)
-    kind = re.search(r"AWS Error (\w+)", line)
-    for pattern, meaning in _REASONS:
-        if kind and re.search(pattern, kind[1]):
-            return meaning.format(kind[0])
-    return line
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).partition("\n")[0].removesuffix(".")
+            raise UserError(f"{self.uri}: {NO_BUCKET}")

@@ -17,7 +17,8 @@ from u2pl_ray.search.storage import layout
 from u2pl_ray.search.storage.lease import Lease
 from u2pl_ray.search.storage.lease_marks import FileMark
 from u2pl_ray.search.storage.mirror import Mirror
-from u2pl_ray.search.storage.object_store import Objects, child, is_uri, why
+from u2pl_ray.search.storage.object_store import Objects, child
+from u2pl_ray.system.stores import is_uri, why
 
 _LEAST_FREE = 5.0  # GiB
 

@@ -5,8 +5,9 @@ import uuid
 from pathlib import Path
 
 from u2pl_ray.config.errors import UserError
-from u2pl_ray.search.storage.object_store import Objects, is_uri
+from u2pl_ray.search.storage.object_store import Objects
 from u2pl_ray.search.storage.place import existing
+from u2pl_ray.system.stores import is_uri
 
 _SECONDS = 120.0
 

@@ -30,8 +30,7 @@ def warmup_key(config: Config) -> str:
     method = config.method
     if not method.semi_supervised or not 0 < method.warmup_epochs < config.train.epochs:
         return ""
-    tree = config.model_dump(mode="json")
-    tree.pop("tracking")
+    tree = config.model_dump(mode="json", exclude={"tracking": True, "data": {"stage"}})
     tree["method"] = {name: value for name, value in tree["method"].items() if name not in _LATER}
     tree["method"]["contrasts"] = method.contrasts  # with it the network has another head
     return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()[:16]
