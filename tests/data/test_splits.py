@@ -6,7 +6,8 @@ from PIL import Image
 from voc_folder import Folder, refused
 
 from u2pl_ray.data.lists import read_list
-from u2pl_ray.data.splits import make_splits, unlisted
+from u2pl_ray.data.splits import make_splits, presence, unlisted
+from u2pl_ray.data.voc import open_training_splits
 
 SOURCE = "train.txt"
 
@@ -126,3 +127,19 @@ def test_camvid(camvid: Path, tmp_path: Path) -> None:
 
     (path,) = make_splits(DataConfig(root=str(camvid)), ["1/16"], out=str(tmp_path))
     assert len(labeled(path)) == 23
+
+
+def test_a_share_of_the_labels_is_nested_and_shows_every_class(folder: Folder, train: list[str]) -> None:
+    make_splits(folder.config().data, ["8"], source="train.txt")
+    config = folder.config(labeled="splits/8/labeled.txt", unlabeled="splits/8/unlabeled.txt")
+    parts = []
+    for share in (0.25, 0.5, 1.0):
+        data = config.data.model_copy(update={"labeled_share": share})
+        labeled, unlabeled = open_training_splits(data)
+        assert len(labeled) == 8 * share
+        assert len(unlabeled) == len(train) - 8
+        parts.append([item.id for item in labeled])
+    assert set(parts[0]) < set(parts[1]) < set(parts[2])
+    assert parts[1] == [name for name in parts[2] if name in parts[1]]  # in the list's order
+    half = config.data.model_copy(update={"labeled_share": 0.5})
+    assert presence(half, open_training_splits(half)[0]).any(0).all()

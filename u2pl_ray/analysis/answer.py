@@ -9,6 +9,7 @@ from statistics import mean
 from typing import Any
 
 from u2pl_ray.analysis.confirmation import confirmation
+from u2pl_ray.analysis.label_worth import worth
 from u2pl_ray.analysis.load import Analysis
 from u2pl_ray.analysis.tables import evaluate_command
 from u2pl_ray.analysis.unlabeled import did_they_help
@@ -58,6 +59,8 @@ def answer(analysis: Analysis, on_seeds: Mapping[str, Any] | None = None) -> Ans
     """
     if analysis.experiment.options.confirms and on_seeds is not None:
         return Answer(" ".join(_on_seeds(on_seeds, row) for row in _leaders(on_seeds)))
+    if analysis.experiment.options.worth_of:
+        return Answer(" ".join(worth(analysis.experiment)["sentences"]) or "Too few trainings are complete to say.")
     told = _of_replicates(analysis) or _of_one_seed(analysis)
     first = did_they_help(analysis)
     told = replace(told, sentence=f"{first} {told.sentence}{_not_beaten(analysis)}".strip())
@@ -191,7 +194,7 @@ def next_steps(analysis: Analysis) -> list[tuple[str, str]]:
             steps.append(("be surer of the answer: more new seeds", f"u2pl-ray confirm {name} {more}"))
             further = _same_again(analysis.experiment.options) or more
             steps.append(("look further: more settings, and seeds", f"u2pl-ray extend {name} {further}"))
-        elif rivals and not analysis.experiment.options.confirms:
+        elif rivals and not (analysis.experiment.options.confirms or analysis.experiment.options.worth_of):
             steps.append(
                 ("train the best and the paper's on new seeds, before you believe it", f"u2pl-ray confirm {name}")
             )
@@ -217,7 +220,7 @@ def _baseline(experiment: Experiment) -> list[tuple[str, str]]:
     """Return the command that trains the best setting on labeled images alone, if there is such a comparison."""
     best, there = experiment.place.below(layout.BEST), experiment.argument.removeprefix(experiment.name)
     options = experiment.options
-    there_is_one = "supervised" in options.baselines or options.confirms
+    there_is_one = "supervised" in options.baselines or options.confirms or options.worth_of
     if not experiment.config.method.semi_supervised or there_is_one or is_uri(best):
         return []
     train = f"u2pl-ray train {shlex.quote(best)} method.name=supervised --name {experiment.name}-supervised{there}"

@@ -1,10 +1,26 @@
 """Say what unlabeled images are worth in labeled images: with how many would supervised training score as well?"""
 
+import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
 
 import numpy as np
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from u2pl_ray.data.registry import resolve
+from u2pl_ray.data.voc import open_training_splits
+from u2pl_ray.search.experiment.experiment import Experiment
+from u2pl_ray.search.experiment.worth import SHARES, label
+from u2pl_ray.search.listeners.formatting import number
+from u2pl_ray.search.storage import layout
+from u2pl_ray.search.study.trial_record import State
+from u2pl_ray.system.atomic import write_whole
 
 CONFIDENCE = 0.95
 
@@ -117,3 +133,73 @@ def sentences(worth: Worth, unlabeled: int, metric: str, seeds: Sequence[int]) -
 
 def _images(worth: Worth, ahead: float) -> str:
     return f"{worth.equivalent(ahead):.0f}"
+
+
+def worth(experiment: Experiment) -> dict[str, Any]:
+    """Compare the trainings of an experiment that `search.experiment.worth` planned, from those that are complete.
+
+    Returns:
+        experiment, of, objective, labeled, unlabeled, trainings (label, images: labeled ones, values by seed), worth
+        (see `Worth`; None while too little is done), sentences.
+    """
+    labeled, unlabeled = open_training_splits(resolve(experiment.config).data)
+    records = [record for record in experiment.study().records() if record.state == State.COMPLETED]
+    counts = {label(share): max(1, round(share * len(labeled))) for share in SHARES}
+    values: dict[str, dict[int, float]] = {}
+    for record in records:
+        if record.value is not None:
+            values.setdefault(record.note, {})[record.params["seed"]] = record.value
+    supervised = {count: values[name] for name, count in counts.items() if name in values}
+    method = next((name for name in values if name not in counts), None)
+    metric = experiment.space.metric
+    found = measure(values[method], supervised, metric.maximize) if method is not None else None
+    seeds = sorted({record.params["seed"] for record in records})
+    return {
+        "experiment": experiment.name,
+        "of": experiment.options.worth_of,
+        "objective": metric.name,
+        "labeled": len(labeled),
+        "unlabeled": len(unlabeled),
+        "trainings": [
+            {"label": name, "images": counts.get(name, len(labeled)), "values": by_seed}
+            for name, by_seed in values.items()
+        ],
+        "worth": None if found is None else asdict(found),
+        "sentences": [] if found is None else sentences(found, len(unlabeled), metric.name, seeds),
+    }
+
+
+def write_worth(experiment: Experiment) -> Path:
+    """Write worth.json into the experiment's folder."""
+    target = experiment.folder / layout.WORTH
+    write_whole(target, json.dumps(worth(experiment), indent=2))
+    experiment.place.publish()
+    return target
+
+
+def print_worth(experiment: Experiment, console: Console) -> None:
+    """Print the trainings as a table, and what follows from them.
+
+    Args:
+        experiment: see `worth`.
+        console: the terminal.
+    """
+    told = worth(experiment)
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column("training", no_wrap=True)
+    for head in ("labeled", "unlabeled", "seeds", told["objective"], "spread"):
+        table.add_column(head, justify="right", no_wrap=True)
+    for row in told["trainings"]:
+        values = list(row["values"].values())
+        alone = row["label"].startswith("supervised")
+        table.add_row(
+            row["label"],
+            str(row["images"]),
+            "0" if alone else str(told["unlabeled"]),
+            str(len(values)),
+            number(mean(values)),
+            f"{stdev(values):.4f}" if len(values) > 1 else "",
+        )
+    console.print(table)
+    for line in told["sentences"] or ["Too few trainings are complete to say anything."]:
+        console.print(line, soft_wrap=True)

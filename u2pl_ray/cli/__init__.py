@@ -53,6 +53,7 @@ _VERBS: tuple[tuple[Callable[..., None], str | None], ...] = (
     (continuing.resume, None),
     (continuing.extend, None),
     (continuing.confirm, None),
+    (continuing.worth, None),
     (ending.stop, None),
     (results.list_experiments, "list"),
     (results.status, None),

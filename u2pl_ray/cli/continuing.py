@@ -157,6 +157,41 @@ def confirm(
         search.write_best()
 
 
+def worth(
+    name: Name,
+    seeds: Annotated[int, typer.Option("--seeds", help="Trainings of each kind.")] = 3,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,
+    storage_path: Storage = None,
+    quiet: Quiet = False,
+) -> None:
+    """What are the unlabeled images worth, in labeled ones?
+
+    Trains the search's setting, and supervised on all, a half and a quarter of the labels, on new seeds; an experiment
+    of its own, NAME-worth.
+    """
+    from u2pl_ray.search.experiment.experiment import Experiment
+    from u2pl_ray.search.experiment.plan import Plan
+    from u2pl_ray.search.experiment.worth import plan_worth, worth_name
+    from u2pl_ray.search.storage.place import locate
+
+    search = Experiment.open(name, storage_path)
+    own = worth_name(search.name)
+    if locate(own, search.place.storage).exists():
+        experiment = Experiment.open(own, search.place.storage)
+        print(f"{experiment.name} exists: going on with its settings and seeds")
+        if dry_run:
+            print_plan(Plan.of(experiment).lines())
+            return
+        check_ready(experiment)
+    else:
+        plan = plan_worth(search, seeds, examine=check_data)
+        print_plan(plan.lines())
+        if dry_run:
+            return
+        experiment = plan.create()
+    run_experiment(experiment, quiet=quiet)
+
+
 def _more(flag: str, text: str | None, whole: bool = False) -> float:
     """The number in `+10`; 0 if the flag was not given."""
     if text is None:

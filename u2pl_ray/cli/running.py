@@ -139,6 +139,7 @@ def run_experiment(
     """
     from u2pl_ray.analysis.alarms import AlarmListener
     from u2pl_ray.analysis.confirmation import print_confirmation, write_confirmation
+    from u2pl_ray.analysis.label_worth import print_worth, write_worth
     from u2pl_ray.analysis.tables import print_summary
     from u2pl_ray.search.listeners.console import ConsoleListener, plain_console
     from u2pl_ray.search.listeners.formatting import why_failed
@@ -170,13 +171,15 @@ def run_experiment(
     listeners = [*([] if quiet else [told]), AlarmListener(warn), WandbListener(sink, console.print)]
     with heed_notice():  # again: Ray, which may have started meanwhile, has handlers of its own
         summary: Summary = experiment.run(listeners, force, retry_errored)
-    if experiment.options.confirms:
-        print_confirmation(experiment, console)
-        console.print(f"as JSON: {write_confirmation(experiment)}")
+    told_of = {"confirms": (print_confirmation, write_confirmation), "worth_of": (print_worth, write_worth)}
+    kinds = [tell for option, tell in told_of.items() if getattr(experiment.options, option)]
+    if not kinds:
+        print_summary(experiment, summary, console)
+    for show, write in kinds:
+        show(experiment, console)
+        console.print(f"as JSON: {write(experiment)}")
         if not summary.finished:
             console.print(f"not finished: {summary.reason}; next: u2pl-ray resume {experiment.argument}")
-    else:
-        print_summary(experiment, summary, console)
     if summary.noticed:
         raise typer.Exit(exit_codes.AGAIN)
     if not summary.succeeded:

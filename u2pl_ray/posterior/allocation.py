@@ -20,6 +20,7 @@ class Purpose(Enum):
     EXPLORE = 0
     REPLICATE = 1
     CONFIRM = 2
+    WORTH = 3
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ def seed_for(base: int, purpose: Purpose, number: int = 0) -> int:
 
     Args:
         base: the search's own seed, 0 .. 999; exploring trials use it as it is.
-        purpose: exploring, replicating or confirming.
+        purpose: what the training is for.
         number: counted from 0.
     """
     if not 0 <= base < 1000 or not 0 <= number < _BLOCK // 1000:

@@ -42,7 +42,9 @@ def plan_confirmation(
         if value < 1:
             raise UserError(f"{flag} {value}: give at least 1")
     settings = _settings(experiment, top)
-    new_seeds = unused_seeds(experiment, seeds)
+    searched = [params.get("seed", 0) for params in settings.values()]
+    first = max(experiment.config.seed, *searched) + 1
+    new_seeds = list(range(first, first + seeds))
     queue = [({**params, "seed": seed}, label) for seed in new_seeds for label, params in settings.items()]
     space = parse_space(fixed_space(experiment, settings, new_seeds), f"confirmation of {experiment.name}")
     plan = plan_search(
@@ -94,11 +96,11 @@ def fixed_space(experiment: Experiment, settings: Mapping[str, Mapping[str, Any]
 
     Args:
         experiment: the search, for its objectives.
-        settings: by label, each by dotted path.
+        settings: by label, each by dotted path; all have the same paths.
         seeds: of the trainings.
     """
     parameters: dict[str, Any] = {path: {"value": value} for path, value in experiment.space.constants.items()}
-    for path in experiment.space.parameters:
+    for path in dict.fromkeys(path for params in settings.values() for path in params):
         values: list[Any] = []
         for params in settings.values():
             if params[path] not in values:

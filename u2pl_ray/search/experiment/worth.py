@@ -10,7 +10,8 @@ from typing import Any
 
 from u2pl_ray.config.errors import UserError
 from u2pl_ray.config.schema import Config
-from u2pl_ray.search.experiment.confirm import fixed_space, unused_seeds
+from u2pl_ray.posterior.allocation import Purpose, seed_for
+from u2pl_ray.search.experiment.confirm import fixed_space
 from u2pl_ray.search.experiment.experiment import Experiment
 from u2pl_ray.search.experiment.plan import Plan, plan_search
 from u2pl_ray.search.space.file import parse_space
@@ -33,11 +34,11 @@ def plan_worth(experiment: Experiment, seeds: int, examine: Callable[[Config], N
 
     Args:
         experiment: the search.
-        seeds: trainings of each kind; their seeds follow the largest that the search used.
+        seeds: trainings of each kind, on seeds that serve nothing else.
         examine: see `plan_search`.
 
     Raises:
-        UserError: too few seeds, no trial to compare, a search of no such method, or of what supervised does not report.
+        UserError: too few seeds, no trial to compare, a search of supervised training, or of what that does not report.
     """
     if seeds < 1:
         raise UserError(f"--seeds {seeds}: give at least 1")
@@ -54,7 +55,7 @@ def plan_worth(experiment: Experiment, seeds: int, examine: Callable[[Config], N
         raise UserError(f"{experiment.name}: compares {metric}, which supervised training does not report")
     rows: dict[str, Mapping[str, Any]] = {method: {**params, METHOD: method, SHARE: 1.0}}
     rows |= {label(share): {**params, METHOD: SUPERVISED, SHARE: share} for share in SHARES}
-    new = unused_seeds(experiment, seeds)
+    new = [seed_for(experiment.config.seed % 1000, Purpose.WORTH, number) for number in range(seeds)]
     queue = [({**row, "seed": seed}, name) for seed in new for name, row in rows.items()]
     plan = plan_search(
         experiment.config,

@@ -19,7 +19,7 @@
     driver.lease        held by the driver that runs the experiment
     waits.json          what the running driver waits for; waits-<driver>.json where there are several
     best.yaml           the best configuration so far, which `train` accepts
-    report.html, confirmation.json, results.json, wandb/    results for people; resume does not need them
+    report.html, confirmation.json, worth.json, results.json, wandb/    results for people; resume does not need them
     tune/               Ray Tune's working files; deleted after every run
 """
 
@@ -32,7 +32,7 @@ WARMUPS = "warmups"
 TRIAL, EPOCHS, IMAGES, RUN, KEPT = "trial.json", "epochs.jsonl", "images", "train", "kept"
 LEASE, WAITS = "driver.lease", "waits*.json"
 BEST = "best.yaml"
-REPORT, CONFIRMATION, RESULTS = "report.html", "confirmation.json", "results.json"
+REPORT, CONFIRMATION, WORTH, RESULTS = "report.html", "confirmation.json", "worth.json", "results.json"
 TUNE = "tune"
 
 DECIDING = (

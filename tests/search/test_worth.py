@@ -1,0 +1,96 @@
+"""Which trainings say what unlabeled images are worth, and what is concluded from them; without Ray."""
+
+import io
+import json
+import math
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from u2pl_ray.analysis.answer import answer
+from u2pl_ray.analysis.label_worth import print_worth, worth, write_worth
+from u2pl_ray.analysis.load import analyse
+from u2pl_ray.config.errors import UserError
+from u2pl_ray.config.schema import Config
+from u2pl_ray.search.driver.driver import Driver, Outcome
+from u2pl_ray.search.experiment.experiment import Experiment
+from u2pl_ray.search.experiment.plan import plan_search
+from u2pl_ray.search.experiment.worth import plan_worth
+from u2pl_ray.search.space.file import parse_space
+from u2pl_ray.search.study.trial_record import State
+
+pytestmark = pytest.mark.usefixtures("two_cpus")
+
+SPACE = """
+metric: {name: val/miou, goal: maximize}
+parameters:
+  method.contrastive.temperature: {distribution: log_uniform_values, min: 0.05, max: 2.0}
+  optim.lr: {value: 0.25}
+"""
+
+
+def miou(config: Config) -> float:
+    """Twice the labels bring 0.04; unlabeled images 0.02, half of that; the temperature a little."""
+    noise = 0.001 * math.sin(config.seed)
+    if config.method.name == "supervised":
+        return 0.5 + 0.04 * math.log2(config.data.labeled_share) + noise
+    return 0.52 - 0.01 * abs(math.log(config.method.contrastive.temperature / 0.5)) * (config.seed == 0) + noise
+
+
+def train(experiment: Experiment, most: int = 1000) -> list[Config]:
+    driver = Driver(experiment.study(), experiment.config, experiment.options.trials, experiment.folder / "trials")
+    trained: list[Config] = []
+    while len(trained) < most and (assignment := driver.next()) is not None:
+        for epoch in range(1, assignment.config.train.epochs + 1):
+            driver.report(assignment.trial, {"training_iteration": epoch, "val/miou": miou(assignment.config)})
+        driver.finish(assignment.trial, Outcome(State.COMPLETED))
+        trained.append(assignment.config)
+    return trained
+
+
+@pytest.fixture
+def searched(tmp_path: Path, base: Config) -> Experiment:
+    made = plan_search(base, parse_space(SPACE, "s"), name="a", trials=4, storage_path=tmp_path, baselines=["none"])
+    experiment = made.create()
+    train(experiment)
+    return experiment
+
+
+def test_what_is_trained_and_concluded(searched: Experiment) -> None:
+    experiment = plan_worth(searched, seeds=2).create()
+    begun = train(experiment, most=1)
+    assert worth(experiment)["worth"] is None
+    trained = begun + train(experiment)
+    best = searched.best(searched.study())
+    assert best is not None
+    kinds = [(config.method.name, config.data.labeled_share) for config in trained]
+    assert kinds == [("u2pl", 1.0), ("supervised", 1.0), ("supervised", 0.5), ("supervised", 0.25)] * 2
+    # Common seeds, which no other trial has; the best setting's temperature and rate everywhere.
+    assert [config.seed for config in trained] == [trained[0].seed] * 4 + [trained[4].seed] * 4
+    assert len({trained[0].seed, trained[4].seed, searched.config.seed}) == 3
+    temperature = best.params["method.contrastive.temperature"]
+    assert {config.method.contrastive.temperature for config in trained} == {temperature}
+    assert {config.optim.lr for config in trained} == {0.25}
+
+    told = worth(experiment)
+    labeled = told["labeled"]
+    counted = {row["label"]: row["images"] for row in told["trainings"]}
+    halves = {"u2pl": 1.0, "supervised": 1.0, "supervised 1/2": 0.5, "supervised 1/4": 0.25}
+    assert counted == {name: round(share * labeled) for name, share in halves.items()}
+    assert told["worth"]["ahead"] == pytest.approx(0.02, abs=1e-9)
+    page = io.StringIO()
+    print_worth(experiment, Console(file=page, width=120))
+    assert "supervised 1/4" in page.getvalue()
+    assert "labeled images" in page.getvalue()
+    assert json.loads(write_worth(experiment).read_text())["of"] == "a"
+    assert answer(analyse(experiment)).sentence == " ".join(told["sentences"])
+    assert Experiment.open(str(experiment.folder)).options.worth_of == "a"
+
+
+def test_what_cannot_be_compared_is_refused(tmp_path: Path, searched: Experiment, base: Config) -> None:
+    with pytest.raises(UserError, match="--seeds 0"):
+        plan_worth(searched, seeds=0)
+    fresh = plan_search(base, parse_space(SPACE, "s"), name="b", trials=4, storage_path=tmp_path).create()
+    with pytest.raises(UserError, match="no trial has a value yet"):
+        plan_worth(fresh, seeds=1)
