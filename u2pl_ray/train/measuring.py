@@ -59,11 +59,11 @@ class Measured:
     """
 
     def __init__(self, config: Config, rank: int, world_size: int, device: torch.device) -> None:
-        if config.method.contrasts:  # a network that has learned nothing is sure of no pixel: take every class's anchors
+        if (
+            config.method.contrasts
+        ):  # a network that has learned nothing is sure of no pixel: take every class's anchors
             contrastive = config.method.contrastive.model_copy(update={"anchor_threshold": 0.0})
-            config = config.model_copy(
-                update={"method": config.method.model_copy(update={"contrastive": contrastive})}
-            )
+            config = config.model_copy(update={"method": config.method.model_copy(update={"contrastive": contrastive})})
         self._worker = Worker(config, LocalSession(rank=rank, world_size=world_size), device)
         self._config, self._device = config, device
 
@@ -103,9 +103,7 @@ class Measured:
             for _ in islice(data.epoch(epoch, unlabeled=unlabeled), dropped + _LEAST):
                 pass
         start = 0 if data.cache.holds_all else min(dropped + _LEAST, worker.steps // 2)
-        batches = chain(
-            data.epoch(epoch, start_step=start, unlabeled=unlabeled), _again(data, epoch, unlabeled)
-        )
+        batches = chain(data.epoch(epoch, start_step=start, unlabeled=unlabeled), _again(data, epoch, unlabeled))
         forward, diagnostics = worker.forward(warming_up), Diagnostics(worker.classes, self._device)
         worker.student.train()
 

@@ -5,6 +5,7 @@ from u2pl_ray.search.experiment.largest import largest_bank
 from u2pl_ray.search.experiment.options import Options
 from u2pl_ray.search.space.space import Space
 
+
 def checkpoints(config: Config, space: Space, options: Options, concurrent: int) -> list[str]:
     """Describe the largest disk use of checkpoints; no line if the number of classes is not known yet.
 

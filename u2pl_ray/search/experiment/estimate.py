@@ -4,7 +4,6 @@ import heapq
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import count
 
 from u2pl_ray.config.methods import METHODS
 from u2pl_ray.config.schema import Config
@@ -18,7 +17,7 @@ from u2pl_ray.train.measurement import Measurement
 _BETWEEN_TRIALS = 3.0
 """Seconds of Ray's between two trainings in a slot, beside the start of the workers' processes."""
 _REPORT = 0.25
-"""Seconds from the end of an epoch to the next one, beside writing the checkpoint: Ray Train asks its workers so often."""
+"""Seconds from an epoch to the next, beside writing the checkpoint: Ray Train asks its workers so often."""
 _SEARCH = 12.0
 """Seconds once: Ray, the first trial's process, the end."""
 _STREAM = 20
@@ -75,7 +74,7 @@ def estimate(plan: Plan, measured: Measurement) -> Estimate:
         measured: a training with the settings of its first trial.
     """
     config, options, slots = plan.config, plan.options, max(1, plan.fit.concurrent)
-    budget, epochs = options.budget, config.train.epochs
+    budget = options.budget
     start = measured.startup + _BETWEEN_TRIALS
     by_epoch = epoch_seconds(config, measured)
     full = start + sum(by_epoch)
@@ -86,7 +85,8 @@ def estimate(plan: Plan, measured: Measurement) -> Estimate:
     lengths = []
     for number, reached in enumerate(chances[:trials]):
         first = shared if number >= slots else 0
-        lengths.append(start + sum(chance * seconds for chance, seconds in zip(reached[first:], by_epoch[first:], strict=True)))
+        own = zip(reached[first:], by_epoch[first:], strict=True)
+        lengths.append(start + sum(chance * seconds for chance, seconds in own))
     mean = sum(map(sum, chances[:trials])) / trials
     repeated = [full] * _replicates(budget)
     hours = (_SEARCH + makespan([*baselines, *lengths], slots) + makespan(repeated, slots)) / 3600
@@ -108,11 +108,11 @@ def _trials(plan: Plan, baselines: int) -> tuple[int, list[list[float]]]:
         most = max(1, math.ceil(budget.trainings * epochs))  # a trial trains at least one epoch
     chances = survival(options.scheduler, epochs, most)
     shared, slots = _shared(plan), max(1, plan.fit.concurrent)
-    for number in count():
-        if number == most or (number and worth <= 0):
-            return number, chances
+    number = 0
+    while number < most and (number == 0 or worth > 0):
         worth -= sum(chances[number][shared if number >= slots else 0 :])
-    raise AssertionError
+        number += 1
+    return number, chances
 
 
 def _shared(plan: Plan) -> int:
@@ -135,7 +135,9 @@ def _limited(found: Estimate, budget: Budget, bounded: bool, at_once: float) -> 
         bounded: whether the search ends without them.
         at_once: devices in use.
     """
-    assert found.hours is not None and found.device_hours is not None and found.trials is not None
+    assert found.hours is not None
+    assert found.device_hours is not None
+    assert found.trials is not None
     hours, device_hours = (found.hours, found.device_hours) if bounded else (math.inf, math.inf)
     usual = found.device_hours / found.trials  # of a trial
     ended = ""
