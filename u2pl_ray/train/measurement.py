@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
+from statistics import median, quantiles
 from typing import Any
 
 import u2pl_ray
@@ -95,9 +95,10 @@ class Measurement:
 
     @property
     def spread(self) -> float:
-        """Half the distance between the fastest and the slowest step of a kind, as a share of their median."""
-        kinds = [times for times in (self.warmup, self.main) if times]
-        return max((max(times) - min(times)) / 2 / median(times) for times in kinds)
+        """Half the distance between the quartiles of a kind of step, as a share of its median; the larger of both."""
+        kinds = [times for times in (self.warmup, self.main) if len(times) > 1]
+        ends = [(quantiles(times, n=4, method="inclusive"), median(times)) for times in kinds]
+        return max(((high - low) / 2 / middle for (low, _, high), middle in ends), default=0.0)
 
 
 def measure_training(

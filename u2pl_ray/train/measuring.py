@@ -1,7 +1,7 @@
 """One worker of a training that is only measured: the process that `train.measurement` starts.
 
 It builds what a worker builds (`loop.Worker`), from the same configuration and data, and takes real steps with a full
-memory bank. Line by line on stdin it gets a `Request` as JSON, then a word to begin; on stdout it says `ready`, then the
+memory bank. Line by line on stdin it gets a request as JSON, then a word to begin; on stdout it says `ready`, then
 seconds and bytes as JSON.
 """
 
@@ -59,9 +59,7 @@ class Measured:
     """
 
     def __init__(self, config: Config, rank: int, world_size: int, device: torch.device) -> None:
-        if (
-            config.method.contrasts
-        ):  # a network that has learned nothing is sure of no pixel: take every class's anchors
+        if config.method.contrasts:  # a network that has learned nothing is sure of no pixel, and has no anchors
             contrastive = config.method.contrastive.model_copy(update={"anchor_threshold": 0.0})
             config = config.model_copy(update={"method": config.method.model_copy(update={"contrastive": contrastive})})
         self._worker = Worker(config, LocalSession(rank=rank, world_size=world_size), device)

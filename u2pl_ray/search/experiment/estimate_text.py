@@ -42,8 +42,8 @@ def training_lines(config: Config, measured: Measurement) -> list[tuple[str, str
     )
     counts = " and ".join(str(len(times)) for times in (measured.warmup, measured.main) if times)
     caveats = [
-        f"from {counts} steps, which differ by ± {measured.spread:.0%}",
-        *([f"validation from {measured.validated:.0%} of its images"] if measured.validated < 0.999 else []),
+        f"{counts} steps, half of them within ± {measured.spread:.0%}",
+        *([f"{measured.validated:.0%} of the validation"] if measured.validated < 0.999 else []),
         *([f"{measured.copies} trainings at once"] if measured.copies > 1 else []),
         *(
             [f"one worker of {config.most_workers}, which did not have to wait for the others"]

@@ -29,8 +29,8 @@ def largest(space: Space, setting: dict[str, Any], config: Config) -> tuple[dict
 
     Returns:
         `setting` with the largest values of what memory is known to grow with (batches, crops, queues, anchors, numbers
-        of channels; of several encoders the one with the most parameters), as it is if these are not valid together; and
-        the paths of choices that may matter and are not compared.
+        of channels; of several encoders the one with the most parameters), as it is if these are not valid together;
+        and the paths of choices that may matter and are not compared.
     """
     chosen, passed = dict(setting), []
     for path, parameter in space.parameters.items():

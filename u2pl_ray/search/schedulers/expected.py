@@ -12,13 +12,13 @@ _MEDIAN_STARTUP = 5
 def survival(choice: SchedulerChoice, epochs: int, trials: int) -> list[list[float]]:
     """Return for each trial, in the order in which they come, the probability that it trains each epoch.
 
-    Trials are taken for exchangeable: none is expected to be better than those before it, so a sampler that learns makes
-    more of them go on than said here. Of the n trials that have come to a rung of successive halving the best
-    max(floor(n / factor), 1) go on, so the n-th one does with max(floor(n / factor), 1) / n. The median rule lets a trial
-    go on that is above the median of the completed ones, which become better and better: of the trials after the first
-    s = `startup_trials` one goes on with s / 2k, if k are complete by then. Other schedulers stop none. On recorded
-    trainings (tests/search/test_expected.py) this is 1 to 6 % off for rungs, and 15 % too high for the median rule, which
-    stops more later on.
+    Trials are taken for exchangeable: none is expected to be better than those before it, so a sampler that learns
+    makes more of them go on than said here. Of the n trials that have come to a rung of successive halving the best
+    max(floor(n / factor), 1) go on, so the n-th one does with max(floor(n / factor), 1) / n. The median rule lets a
+    trial go on that is above the median of the completed ones, which become better and better: of the trials after the
+    first s = `startup_trials` one goes on with s / 2k, if k are complete by then. Other schedulers stop none. On
+    recorded trainings (tests/search/test_expected.py) this is 1 to 6 % off for rungs, and 15 % too high for the median
+    rule, which stops more later on.
 
     Args:
         choice: the scheduler; what noise adds to the cut (`wrong`) is left out.
