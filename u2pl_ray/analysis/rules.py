@@ -15,8 +15,7 @@ from u2pl_ray.config.schema import Config
 DATA_WAIT = "data_wait"
 _IDLE = 0.5
 """Share of a step's time that is spent waiting for data, above which a trial is named."""
-_RECENT = 3
-"""Epochs over which its mean is taken."""
+_RECENT = 3  # epochs, of which the mean is taken
 
 
 @dataclass(frozen=True)
@@ -258,14 +257,11 @@ def _teacher_behind(trial: Trial) -> Seen | None:
 def _data_wait(trial: Trial) -> Seen | None:
     """Find a device that waits for its images most of the time, in the last epochs."""
     shares = [row["perf/data_wait"] for row in trial.epochs[-_RECENT:] if "perf/data_wait" in row]
-    if not shares or mean(shares) <= _IDLE:
+    if len(shares) < 2 or mean(shares) <= _IDLE:  # the first epoch may read from a cold disk
         return None
-    text = (
-        f"waits for data {mean(shares):.0%} of its steps' time (the last {len(shares)} epochs). Remedy: more "
-        f"data.loader_workers ({trial.config.data.loader_workers} now; each takes a CPU core), a faster disk, or smaller "
-        "image files."
-    )
-    return Seen(mean(shares), text)
+    text = f"waits for data {mean(shares):.0%} of its steps' time (the last {len(shares)} epochs). Remedy: more "
+    loaders = f"data.loader_workers ({trial.config.data.loader_workers} now; each takes a CPU core)"
+    return Seen(mean(shares), f"{text}{loaders}, a faster disk, or smaller image files.")
 
 
 class Rule(NamedTuple):
