@@ -7,9 +7,11 @@ import pytest
 from tests.cli.conftest import Run
 from u2pl_ray.search.experiment import plan
 
-SPACE = (
-    "metric: {name: val/miou, goal: maximize}\nparameters:\n  method.contrastive.temperature: {min: 0.1, max: 1.0}\n"
-)
+SPACE = """
+metric: {name: val/miou, goal: maximize}
+parameters:
+  method.contrastive.temperature: {min: 0.1, max: 1.0}
+"""
 _PRICE = "--price-per-gpu-hour"
 
 
