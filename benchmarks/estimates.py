@@ -3,8 +3,8 @@
     python benchmarks/estimates.py --output benchmarks/results/estimates.json
     python benchmarks/estimates.py --camvid data/camvid_240 --output benchmarks/results/estimates.json
 
-For each case the search is planned and measured as `--dry-run` does, then run as planned, on an idle machine. Each row of
-`compared` has the estimate, what was measured in the search, and their ratio. Memory on CPU is the largest peak of a
+For each case the search is planned and measured as `--dry-run` does, then run as planned, on an idle machine. Each row
+of `compared` has the estimate, what was measured in the search, and their ratio. Memory on CPU is the largest peak of a
 worker's process, read from /proc while the search runs; on a GPU `perf/memory_gib`, of tensors alone.
 """
 
@@ -18,8 +18,6 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
-
-import psutil
 
 from u2pl_ray.config.overrides import load
 from u2pl_ray.data.registry import resolve
@@ -47,15 +45,27 @@ class Peaks:
 
     def look(self) -> None:
         """Read the peaks of the workers that live now."""
-        for process in psutil.Process().children(recursive=True):
+        for folder in Path("/proc").glob("[0-9]*"):
             try:
-                if not " ".join(process.cmdline()).startswith(_WORKER):
-                    continue
-                status = Path(f"/proc/{process.pid}/status").read_text()
-            except (psutil.Error, OSError):
+                if (folder / "cmdline").read_text().startswith(_WORKER) and _ours(folder):
+                    self.bytes = max(self.bytes, int(_status(folder)["VmHWM"].split()[0]) << 10)
+            except (OSError, KeyError):  # it has ended
                 continue
-            peak = next(line for line in status.splitlines() if line.startswith("VmHWM"))
-            self.bytes = max(self.bytes, int(peak.split()[1]) << 10)
+
+
+def _ours(folder: Path) -> bool:
+    """Tell whether a process is below this one."""
+    while folder.name not in ("0", "1"):
+        if folder.name == str(os.getpid()):
+            return True
+        folder = folder.with_name(_status(folder)["PPid"])
+    return False
+
+
+def _status(folder: Path) -> dict[str, str]:
+    """Read a process's status by field."""
+    lines = (folder / "status").read_text().splitlines()
+    return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
 
 
 def compare(config: str, overrides: Sequence[str], space: str, trials: int, storage: str) -> dict[str, Any]:
@@ -154,7 +164,7 @@ def main() -> None:
     parser.add_argument("--set", nargs="*", default=[], metavar="a.b=c", help="settings of both cases")
     options = parser.parse_args()
     os.environ["WANDB_MODE"] = "disabled"
-    cases = [("quickstart", [], "quickstart")]
+    cases: list[tuple[str, list[str], str]] = [("quickstart", [], "quickstart")]
     if options.camvid is not None:
         cases.append(("camvid", [f"data.root={options.camvid.absolute()}"], "paper"))
     done = []
