@@ -23,7 +23,7 @@ from u2pl_ray.config.overrides import load
 from u2pl_ray.data.registry import resolve
 from u2pl_ray.search.cluster.measuring import measure
 from u2pl_ray.search.driver.budget import used_by
-from u2pl_ray.search.experiment.estimate import Estimate, estimate
+from u2pl_ray.search.experiment.estimate import Estimate, epoch_seconds, estimate
 from u2pl_ray.search.experiment.experiment import Experiment
 from u2pl_ray.search.experiment.plan import Plan, plan_search
 from u2pl_ray.search.space.file import load_space
@@ -126,27 +126,26 @@ def _rows(
     else:
         assert measured.allocated is not None
         yield "memory of a worker, GiB", (measured.allocated / _GIB, max(row["perf/memory_gib"] for row in own))
-    for name, guess, found in (
+    for name, guess, rows in (
         ("seconds a step, warm-up", measured.warmup_step, [row for row in own if row["training_iteration"] <= warmup]),
         ("seconds a step, after it", measured.main_step, [row for row in own if row["training_iteration"] > warmup]),
     ):
-        if found:
-            yield name, (guess, statistics.median(row["perf/step_seconds"] for row in found))
+        if rows:
+            yield name, (guess, statistics.median(row["perf/step_seconds"] for row in rows))
     yield (
         "seconds of a validation",
         (measured.validation, statistics.median(row["perf/evaluation_seconds"] for row in own)),
     )
-    full = [
-        (record.finished - record.started).total_seconds()
+    by_epoch = epoch_seconds(plan.config, measured)
+    later = [  # the first ones start the processes of their slots
+        (expected.training - sum(by_epoch[: record.inherited]), (record.finished - record.started).total_seconds())
         for record in records
-        if record.state == State.COMPLETED
-        and record.companion is None
-        and not record.inherited
-        and record.started is not None
-        and record.finished is not None
+        if record.state == State.COMPLETED and record.companion is None and record.number >= plan.fit.concurrent
+        if record.started is not None and record.finished is not None
     ]
-    if full:
-        yield "seconds of a full training", (expected.training, statistics.median(full))
+    if later:
+        guesses, found = zip(*later, strict=True)
+        yield "seconds of a complete trial", (statistics.median(guesses), statistics.median(found))
     trials = [record.epochs for record in records if record.companion is None]
     yield "epochs of a trial", (expected.epochs, statistics.mean(trials))
     assert expected.device_hours is not None
