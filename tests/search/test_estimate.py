@@ -124,8 +124,8 @@ def test_money(epochs_9: Config, space: Space, tmp_path: Path) -> None:
     plan = planned(epochs_9, space, tmp_path, Fit(2, True, ""))
     lines = dict(search_lines(plan, Estimate(100, 20, 6.0, 1, 12.5, 7.0), 2.4))
     assert lines["money"] == "30 at 2.4 a GPU-hour"
-    assert lines["the search"].startswith("12.5 GPU-hours in 7.0 h with 2 trials at once: 20 trials and 1 training of")
-    assert lines["a trial"] == "trains 6 of 9 epochs on average (none stops the others)"
+    assert lines["the search"].startswith("12.5 GPU-hours in 7.0 h with 2 trials at once: 20 trials, 1 replicate")
+    assert lines["a trial"] == "trains 6 of 9 epochs on average, as none stops some early"
 
 
 def test_a_training_in_words(epochs_9: Config) -> None:

@@ -74,12 +74,14 @@ def search_lines(plan: Plan, found: Estimate, price: float | None) -> list[tuple
     """
     epochs, scheduler = plan.config.train.epochs, plan.options.scheduler.name
     unit = "GPU-hours" if plan.fit.gpu else "worker-hours"
-    saved = f" ({scheduler} stops the others)" if found.epochs < epochs - 0.05 else ""
+    saved = f", as {scheduler} stops some early" if found.epochs < epochs - 0.05 else ""
     lines = [("a trial", f"trains {found.epochs:.3g} of {epochs} epochs on average{saved}")]
     if found.device_hours is None or found.hours is None:
         return [*lines, ("the search", "has no limit but its patience: how long it takes is not known")]
     what = "trials" if found.trials is None else many(found.trials, "trial")
-    beside = f" and {many(found.repeats, 'training')} of baselines and replicates" if found.repeats else ""
+    baselines = len(plan.options.baselines)
+    counts = (baselines, "baseline"), (found.repeats - baselines, "replicate")
+    beside = "".join(f", {many(count, kind)}" for count, kind in counts if count)
     until = f", ended by {found.ended}" if found.ended else ""
     at_once = many(plan.fit.concurrent, "trial")
     text = (
