@@ -42,7 +42,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from u2pl_ray.config.overrides import merge, validate
 from u2pl_ray.config.schema import Config
-from u2pl_ray.data import loaders
+from u2pl_ray.data import image_cache, loaders
 from u2pl_ray.data.registry import resolve
 from u2pl_ray.data.voc import palette
 
@@ -97,7 +97,7 @@ def ours(root: Path, keep: int) -> Callable[[int], int]:
         "train": {"batch_size": BATCH, "unlabeled_batch_size": BATCH},
     }  # fmt: skip
     config: Config = resolve(validate(merge(tree, {})))
-    loaders.CACHE_BYTES = keep
+    image_cache.CACHE_BYTES = keep
     batches = loaders.TrainingBatches(config)
 
     def epoch(number: int) -> int:

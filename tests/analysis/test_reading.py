@@ -127,3 +127,35 @@ def test_a_finding_is_said_at_once_and_once() -> None:
 
 def test_failures_leave_nothing_to_read(diverged: Experiment) -> None:
     assert read(analyse(diverged)) == []
+
+
+@pytest.mark.parametrize(
+    ("shares", "words"),
+    [
+        ([0.9], ""),  # a cold disk
+        ([0.9, 0.4, 0.4, 0.6], ""),
+        ([0.1, 0.1, 0.9, 0.9, 0.33], "waits for data 71% of its steps' time (the last 3 epochs)"),
+    ],
+)
+def test_a_device_that_waits_for_its_data(shares: list[float], words: str) -> None:
+    rows = epochs(tiny("data.loader_workers=2"), ["abc"] * len(shares))
+    rows = replace(rows, epochs=[{**row, "perf/data_wait": it} for row, it in zip(rows.epochs, shares, strict=True)])
+    found = {about.kind: seen for rule, about in RULES.items() if (seen := rule(rows)) is not None}
+    assert found.keys() == ({"data_wait"} if words else set())
+    if words:
+        assert words in found["data_wait"].text
+        assert "more data.loader_workers (2 now" in found["data_wait"].text
+        assert not {about.severe for about in RULES.values() if about.kind == "data_wait"} - {False}
+
+
+def test_status_names_trials_that_wait_for_their_data(tmp_path: Path) -> None:
+    analysis = analyse(run(create(tmp_path, tiny(*SETTINGS), SPACE, trials=2)))
+    for rows in analysis.epochs.values():
+        for row in rows:
+            assert 0 < row["perf/data_wait"] < 1
+            row["perf/data_wait"] = 0.75
+    page = io.StringIO()
+    Console(file=page, width=1000).print(picture(analysis))
+    (line,) = [line for line in page.getvalue().splitlines() if line.startswith("idle")]
+    for word in ("Trial 0000: waits for data 75%", "data.loader_workers (0 now", "Trials 0000, 0001"):
+        assert word in line

@@ -29,6 +29,7 @@ def looks(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     seen: list[str] = []
     for module in (continuing, running, searching, training):
         monkeypatch.setattr(module, "check_data", lambda config: seen.append("data"))
+    monkeypatch.setattr(searching, "print_estimate", lambda plan, price: seen.append("steps"))
     monkeypatch.setattr(plan, "connect", lambda: seen.append("cluster"))
     monkeypatch.setattr(plan, "nodes", lambda: [{"CPU": 2.0, "memory": 2.0**33}])
     return seen
@@ -73,7 +74,7 @@ def test_one_that_somebody_runs_is_refused_before_the_long_look(run: Run, kept: 
 def test_data_and_network_are_looked_at_before_the_cluster(run: Run, kept: Path, looks: list[str]) -> None:
     code, said, complaint = run("search", "quickstart", "--space", "paper", "--dry-run", "--storage-path", kept)
     assert code == 0, complaint
-    assert looks == ["data", "cluster"]
+    assert looks == ["data", "cluster", "steps"]
     (note,) = [line for line in said.splitlines() if "is the paper's" in line]
     assert "method.unsupervised_weight=0.3 (paper: 1.0)" in note
 

@@ -12,6 +12,11 @@ from u2pl_ray.config import metrics as names
 from u2pl_ray.config.checks import rank_window, working_ranks
 from u2pl_ray.config.schema import Config
 
+DATA_WAIT = "data_wait"
+_IDLE = 0.5
+"""Share of a step's time that is spent waiting for data, above which a trial is named."""
+_RECENT = 3  # epochs, of which the mean is taken
+
 
 @dataclass(frozen=True)
 class Seen:
@@ -249,6 +254,16 @@ def _teacher_behind(trial: Trial) -> Seen | None:
     return Seen(student - teacher, text)
 
 
+def _data_wait(trial: Trial) -> Seen | None:
+    """Find a device that waits for its images most of the time, in the last epochs."""
+    shares = [row["perf/data_wait"] for row in trial.epochs[-_RECENT:] if "perf/data_wait" in row]
+    if len(shares) < 2 or mean(shares) <= _IDLE:  # the first epoch may read from a cold disk
+        return None
+    text = f"waits for data {mean(shares):.0%} of its steps' time (the last {len(shares)} epochs). Remedy: more "
+    loaders = f"data.loader_workers ({trial.config.data.loader_workers} now; each takes a CPU core)"
+    return Seen(mean(shares), f"{text}{loaders}, a faster disk, or smaller image files.")
+
+
 class Rule(NamedTuple):
     """What a rule's finding is called.
 
@@ -277,5 +292,6 @@ RULES: dict[Callable[[Trial], Seen | None], Rule] = {
     _collapse: Rule("collapse", "The unlabeled images made it worse", severe=True),
     _teacher_behind: Rule("teacher_behind", "The teacher lags behind"),
     _no_anchors: Rule("no_anchors", "Classes without anchors"),
+    _data_wait: Rule(DATA_WAIT, "The device waits for its data"),
     _turnover: Rule("turnover", "The memory bank is replaced almost every step"),
 }

@@ -14,13 +14,14 @@ from rich.text import Text
 from u2pl_ray.analysis.answer import answer, counts, is_finished, standing
 from u2pl_ray.analysis.load import Analysis, analyse
 from u2pl_ray.analysis.reading import read
+from u2pl_ray.analysis.rules import DATA_WAIT
 from u2pl_ray.analysis.unlabeled import against_supervised, as_rows, did_they_help
 from u2pl_ray.search.driver.budget import used_by
 from u2pl_ray.search.experiment.experiment import Experiment
 from u2pl_ray.search.experiment.verdict import verdict
 from u2pl_ray.search.listeners import pace
 from u2pl_ray.search.listeners.console import plain_console, results_table
-from u2pl_ray.search.listeners.formatting import duration, many, number, why_failed
+from u2pl_ray.search.listeners.formatting import duration, few, many, number, why_failed
 from u2pl_ray.search.storage.waits import Wait, read_waits
 from u2pl_ray.search.study.allowance import Allowance
 from u2pl_ray.search.study.remaining import counted
@@ -135,11 +136,17 @@ def _lines(analysis: Analysis) -> list[tuple[str, str]]:
 
 
 def _findings(analysis: Analysis) -> list[tuple[str, str]]:
-    """Return what the diagnostics say that makes trials' values unreliable."""
-    found = [finding for finding in read(analysis) if finding.severe]
+    """Return what the diagnostics say that makes trials' values unreliable, and which trials wait for their data."""
+    everything = read(analysis)
+    found = [finding for finding in everything if finding.severe]
     lines = [("look at", f"{finding.title}. {finding.text}") for finding in found[:_FINDINGS]]
     more = len(found) - _FINDINGS
-    return lines + ([("", f"and {more} more: u2pl-ray report {analysis.experiment.argument}")] if more > 0 else [])
+    lines += [("", f"and {more} more: u2pl-ray report {analysis.experiment.argument}")] if more > 0 else []
+    for finding in everything:
+        if finding.kind == DATA_WAIT:
+            others = f" Trials {few(finding.trials)} do." if finding.trials[1:] else ""
+            lines.append(("idle", f"{finding.text}{others}"))
+    return lines
 
 
 def _rung(analysis: Analysis, rung: int) -> str:

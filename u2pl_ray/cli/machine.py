@@ -9,7 +9,11 @@ from u2pl_ray.cli.arguments import Overrides, Storage
 
 def doctor(
     config: Annotated[
-        str | None, typer.Argument(metavar="[CONFIG]", help="Also check this configuration: data, model, settings.")
+        str | None,
+        typer.Argument(
+            metavar="[CONFIG]",
+            help="Also check this configuration: data, model, settings; and take some steps: memory, time.",
+        ),
     ] = None,
     overrides: Overrides = None,
     cluster: Annotated[

@@ -17,6 +17,7 @@ from u2pl_ray.cli.arguments import (
     Storage,
 )
 from u2pl_ray.cli.common import check_data, check_labels, default_name, load_config, parse_options, print_config, warn
+from u2pl_ray.cli.estimating import check_price, print_estimate
 from u2pl_ray.cli.running import existing, print_plan, run_again, run_experiment
 from u2pl_ray.config.errors import UserError
 
@@ -135,7 +136,17 @@ def search(
     ] = None,
     resume_if_exists: ResumeIfExists = False,
     quiet: Quiet = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Print the plan, measure some steps (a minute or so), print what the search will take, and stop.",
+        ),
+    ] = False,
+    price_per_gpu_hour: Annotated[
+        float | None,
+        typer.Option("--price-per-gpu-hour", help="With --dry-run: what the search costs at this price."),
+    ] = None,
     dump_config: DumpConfig = False,
 ) -> None:
     """Search for the best settings. The first trial has the paper's values of what is searched."""
@@ -152,6 +163,7 @@ def search(
         raise UserError("--space: name a search space, for example --space paper (--space ? lists them)")
     budget = Budget(hours, gpu_hours, patience, trainings=trainings, replicating=SHARE if replicate else 0.0)
     budget.check()
+    check_price(price_per_gpu_hour, dry_run)
     options = parse_options("--sampler-option", sampler_option), parse_options("--scheduler-option", scheduler_option)
     if trials is None and not budget.limited:
         trials = 20
@@ -188,7 +200,9 @@ def search(
     )
     if dry_run or not quiet:
         print_plan(plan.lines())
-    if not dry_run:
+    if dry_run:
+        print_estimate(plan, price_per_gpu_hour)
+    else:
         run_experiment(plan.create(), quiet=quiet)
 
 

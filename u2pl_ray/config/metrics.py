@@ -58,6 +58,7 @@ _NUMBERS = (
     *("diag/alpha", "diag/gamma", "diag/entropy/mean", "diag/entropy/max", "diag/reliable_fraction"),
     *("diag/pseudo_label/accuracy_reliable", "diag/pseudo_label/accuracy_unreliable", "diag/negatives/false_rate"),
     *("perf/workers", "perf/step_seconds", "perf/images_per_second", "perf/evaluation_seconds", "perf/memory_gib"),
+    "perf/data_wait",
 )
 _TERMS = ("total", "supervised", "unsupervised", "contrastive")
 _GROUPS = (

@@ -11,13 +11,11 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from u2pl_ray.config.errors import UserError
 from u2pl_ray.config.schema import IGNORE, Config
+from u2pl_ray.data.image_cache import ImageCache
 from u2pl_ray.data.image_files import read_size
 from u2pl_ray.data.sampling import Draw, Stream, StreamSampler
 from u2pl_ray.data.transforms import WeakAugmentation, normalise, pad_label
-from u2pl_ray.data.voc import Item, open_split, open_training_splits, read_classes, read_item, with_labels
-
-CACHE_BYTES = 512 * 2**20
-"""Decoded images kept in memory by a training or an evaluation that loads in its own process."""
+from u2pl_ray.data.voc import Item, open_split, open_training_splits, with_labels
 
 
 class TrainingBatch(NamedTuple):
@@ -88,6 +86,9 @@ class TrainingBatches:
         if config.method.traits.all_labels:
             labeled = labeled + with_labels(unlabeled, config.method.name)
         sizes = config.train.batch_size, config.train.unlabeled_batch_size
+        dataset = _TrainingDataset(config, labeled, unlabeled)
+        self.cache = dataset.read
+        """Decoded images that are kept in memory."""
         self._sampler = _StepSampler(
             StreamSampler("labeled", len(labeled), sizes[0], self.steps, config.seed),
             StreamSampler("unlabeled", len(unlabeled), sizes[1], self.steps, config.seed),
@@ -96,7 +97,7 @@ class TrainingBatches:
         )
         processes = config.data.loader_workers
         self._loader: DataLoader[TrainingBatch | UserError] = DataLoader(
-            _TrainingDataset(config, labeled, unlabeled),
+            dataset,
             batch_sampler=self._sampler,
             collate_fn=_as_is,
             num_workers=processes,
@@ -142,10 +143,13 @@ class EvaluationBatches:
         count = config.train.eval_batch_size
         batches = [group[i : i + count] for group in groups.values() for i in range(0, len(group), count)]
         processes = config.data.loader_workers
+        dataset = _EvaluationDataset(config, batches)
+        self.cache = dataset.read
+        """Decoded images that are kept in memory."""
         self.images = len(items)
         """Images of this rank."""
         self._loader: DataLoader[EvaluationBatch | UserError] = DataLoader(
-            _EvaluationDataset(config, batches),
+            dataset,
             batch_size=None,
             collate_fn=_as_is,
             num_workers=processes,
@@ -178,28 +182,6 @@ def _as_is(batch: T) -> T:
     return batch
 
 
-class _Reader:
-    """Reads items; in the training process itself it keeps the decoded ones up to `CACHE_BYTES`.
-
-    A loader process does not: each would hold its own copy.
-    """
-
-    def __init__(self, config: Config) -> None:
-        self._data, self._classes = config.data, len(read_classes(config.data))
-        self._free = CACHE_BYTES if config.data.loader_workers == 0 else 0
-        self._kept: dict[Item, tuple[np.ndarray, np.ndarray]] = {}
-
-    def __call__(self, item: Item) -> tuple[np.ndarray, np.ndarray]:
-        found = self._kept.get(item)
-        if found is None:
-            found = read_item(item, self._classes, self._data)
-            size = found[0].nbytes + found[1].nbytes
-            if size <= self._free:
-                self._free -= size
-                self._kept[item] = found
-        return found
-
-
 class _StepSampler(Sampler[list[Draw]]):
     """Yields, for each step of the epoch that was set, the draws of this rank."""
 
@@ -228,7 +210,7 @@ class _TrainingDataset(Dataset[TrainingBatch | UserError]):
     def __init__(self, config: Config, labeled: tuple[Item, ...], unlabeled: tuple[Item, ...]) -> None:
         self._data = config.data
         self._items = {"labeled": labeled, "unlabeled": unlabeled}
-        self._read = _Reader(config)
+        self.read = ImageCache(config, len({*labeled, *unlabeled}))
         self._augment = WeakAugmentation(config.data)
 
     def __getitems__(self, draws: list[Draw]) -> TrainingBatch | UserError:
@@ -250,7 +232,7 @@ class _TrainingDataset(Dataset[TrainingBatch | UserError]):
         return images, labels, valid
 
     def _load(self, draw: Draw, pixels: Tensor, label: np.ndarray, valid: np.ndarray) -> None:
-        image, mask = self._read(self._items[draw.stream][draw.item])
+        image, mask = self.read(self._items[draw.stream][draw.item])
         # A second plane, 0 all over the image, goes through the same transforms: it is 255 where they padded.
         planes = cv2.merge([mask, np.zeros_like(mask)])
         image, planes = self._augment.crop(image, planes, draw.seed, draw.stream == "labeled")
@@ -264,7 +246,7 @@ class _EvaluationDataset(Dataset[EvaluationBatch | UserError]):
 
     def __init__(self, config: Config, batches: list[list[Item]]) -> None:
         self._data, self._batches = config.data, batches
-        self._read = _Reader(config)
+        self.read = ImageCache(config, sum(map(len, batches)))
 
     def __len__(self) -> int:
         return len(self._batches)
@@ -272,7 +254,7 @@ class _EvaluationDataset(Dataset[EvaluationBatch | UserError]):
     def __getitem__(self, index: int) -> EvaluationBatch | UserError:
         items = self._batches[index]
         try:
-            pairs = [self._read(item) for item in items]
+            pairs = [self.read(item) for item in items]
         except UserError as error:
             return error
         return EvaluationBatch(

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from u2pl_ray.config.errors import LostError, UserError
+from u2pl_ray.config.schema import Config
 from u2pl_ray.doctor.node import LIBRARIES, Finding
 from u2pl_ray.system.limits import memory_limit, usable_cpus
 
@@ -195,3 +196,30 @@ def _config(name: str, overrides: Sequence[str]) -> Iterator[Finding]:
         yield True, line.strip()
     for warning in report.warnings:
         yield None, warning
+    yield from _measured(settings)
+
+
+def _measured(config: Config) -> Iterator[Finding]:
+    """Say what a worker and a training take, by a few steps of one."""
+    import torch
+
+    from u2pl_ray.search.cluster.measuring import measure
+    from u2pl_ray.search.experiment.estimate_text import remedies, shortage, training_lines
+    from u2pl_ray.train.measurement import NotMeasured
+
+    gpus = float(torch.cuda.device_count())
+    if os.environ.get("RAY_ADDRESS", "local") not in ("", "local"):
+        import ray
+
+        if not ray.is_initialized():  # a problem of the cluster's
+            return
+        gpus = ray.cluster_resources().get("GPU", 0.0)
+    device = config.resources.device
+    try:
+        found = measure(config, device == "cuda" or (device == "auto" and gpus > 0), 1, lambda line: None)
+    except NotMeasured as error:
+        yield None, f"not measured: {error}{f'; {remedies(config)}' if error.memory else ''}"
+        return
+    yield from ((True, f"{name}: {text}") for name, text in training_lines(config, found))
+    if short := shortage(config, found, 1):
+        yield None, short

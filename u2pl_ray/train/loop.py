@@ -18,7 +18,7 @@ from u2pl_ray.config.schema import Config
 from u2pl_ray.data.loaders import EvaluationBatch, EvaluationBatches, TrainingBatch, TrainingBatches
 from u2pl_ray.method.collectives import Collectives
 from u2pl_ray.method.objective import build_objective
-from u2pl_ray.method.types import Batch
+from u2pl_ray.method.types import Batch, Losses, Stats
 from u2pl_ray.models.micro_batches import MicroBatches
 from u2pl_ray.models.normalization import synchronize
 from u2pl_ray.models.segmentor import Outputs, Segmentor
@@ -33,6 +33,7 @@ from u2pl_ray.train.evaluate import best_so_far, confusion, scores
 from u2pl_ray.train.images import SampleImages
 from u2pl_ray.train.optimizer import build_optimizer
 from u2pl_ray.train.session import Metrics, Session
+from u2pl_ray.train.waiting import Waiting
 
 _PROGRESS_SECONDS = 15.0
 _SETTINGS = ("total_iters", "power", "base_lrs")
@@ -129,25 +130,15 @@ class Worker:
         epoch, config = self.position.epochs_done, self.config
         warming_up = epoch < config.method.warmup_epochs
         unlabeled = config.method.semi_supervised and not warming_up
-        forward = self._wrap(find_unused=warming_up and config.method.contrasts)
+        forward = self.forward(warming_up)
         diagnostics = Diagnostics(self.classes, self.device)
         self.student.train()
         started = last_word = time.monotonic()
         self.session.waiting("a batch of its data loader")
-        for index, loaded in enumerate(self.train_data.epoch(epoch, unlabeled=unlabeled)):
+        waiting = Waiting(self.device)
+        for index, loaded in enumerate(waiting.over(self.train_data.epoch(epoch, unlabeled=unlabeled))):
             self.session.waiting("a training step")
-            step = epoch * self.steps + index
-            batch = self._to_device(loaded)
-            self._start_draws(step, batch)
-            clock = clock_at(config, self.steps, step)
-            losses, stats = self.objective(forward, self._teacher, batch, clock)
-            self.optimizer.zero_grad(set_to_none=True)
-            self.scaler.scale(losses.total).backward()
-            self.scaler.step(self.optimizer)
-            self.scaler.update()
-            self.schedule.step()
-            self._average_buffers()
-            self.teacher.update(self.student, momentum_at(config, self.steps, step))
+            losses, stats = self.step(epoch * self.steps + index, loaded, forward)
             diagnostics.add(losses, stats)
             if time.monotonic() - last_word > _PROGRESS_SECONDS and self.session.rank == 0:
                 last_word = time.monotonic()
@@ -172,10 +163,31 @@ class Worker:
             (config.train.batch_size + config.train.unlabeled_batch_size) * self.steps / (trained - started)
         )
         metrics["perf/evaluation_seconds"] = finished - trained
+        metrics["perf/data_wait"] = waiting.seconds() / (trained - started)
         if self.device.type == "cuda":
             metrics["perf/memory_gib"] = torch.cuda.max_memory_allocated(self.device) / 2**30
         metrics[names.EPOCH] = epoch + 1
         return metrics
+
+    def step(self, step: int, loaded: TrainingBatch, forward: Any) -> tuple[Losses, Stats]:
+        """Take one optimizer step: both networks, losses, gradients, schedule, teacher.
+
+        Args:
+            step: its number in the training, from 0.
+            loaded: this worker's share of the global batch.
+            forward: of `forward`, for the epoch that the step belongs to.
+        """
+        batch = self._to_device(loaded)
+        self._start_draws(step, batch)
+        losses, stats = self.objective(forward, self._teacher, batch, clock_at(self.config, self.steps, step))
+        self.optimizer.zero_grad(set_to_none=True)
+        self.scaler.scale(losses.total).backward()
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.schedule.step()
+        self._average_buffers()
+        self.teacher.update(self.student, momentum_at(self.config, self.steps, step))
+        return losses, stats
 
     def evaluate(self) -> Metrics:
         """`val/...` of student and teacher over the whole validation split, summed over workers."""
@@ -266,11 +278,12 @@ class Worker:
         drawn = self.images.draw(self.student, self.teacher.module, self.objective, metrics, self.device)
         return {names.IMAGE_DATA: drawn}
 
-    def _wrap(self, find_unused: bool) -> Any:
-        """The student's forward as the objective calls it: data-parallel, under autocast.
+    def forward(self, warming_up: bool) -> Any:
+        """The student's forward as the objective calls it in an epoch: data-parallel, under autocast.
 
         Wrapped anew after the warm-up, in which the representation head gets no gradient.
         """
+        find_unused = warming_up and self.config.method.contrasts
         if self.session.world_size == 1:
             return lambda *inputs: self._autocast(self._student_forward, *inputs)
         if self._parallel is None or self._parallel.find_unused_parameters != find_unused:

@@ -1,21 +1,9 @@
 """How much disk a search takes, before it starts."""
 
-from u2pl_ray.config import overrides
 from u2pl_ray.config.schema import Config
+from u2pl_ray.search.experiment.largest import largest_bank
 from u2pl_ray.search.experiment.options import Options
-from u2pl_ray.search.space.parameter import bounds
 from u2pl_ray.search.space.space import Space
-
-_CAPACITY = "method.memory_bank.capacity"
-
-
-def largest_bank(config: Config, space: Space) -> Config:
-    """Return the configuration with the largest memory bank that the space allows."""
-    searched = space.parameters.get(_CAPACITY)
-    if searched is None:
-        return config
-    largest = max(searched.choices) if searched.choices else bounds(searched.distribution)[1]
-    return overrides.apply(config, {_CAPACITY: largest})
 
 
 def checkpoints(config: Config, space: Space, options: Options, concurrent: int) -> list[str]:

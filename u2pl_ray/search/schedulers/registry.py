@@ -27,26 +27,26 @@ def _none(epochs: int) -> BasePruner:
 def _asha(
     epochs: int, grace: int | None = None, factor: int = FACTOR, warmup: int = 0, wrong: float | None = None
 ) -> BasePruner:
-    return RungPruner(_part(GRACE, epochs - warmup, grace), factor, warmup=warmup, wrong=wrong)
+    return RungPruner(part(GRACE, epochs - warmup, grace), factor, warmup=warmup, wrong=wrong)
 
 
 def _hyperband(
     epochs: int, grace: int | None = None, factor: int = FACTOR, brackets: int | None = None, warmup: int = 0
 ) -> BasePruner:
-    first = _part(EARLY, epochs - warmup, grace)
+    first = part(EARLY, epochs - warmup, grace)
     if brackets is None:  # as many as leave the last one a rung before the end
         brackets = max(1, math.ceil(math.log((epochs - warmup) / first, factor) - 1e-9))
     return RungPruner(first, factor, brackets, warmup)
 
 
 def _median(epochs: int, grace: int | None = None, startup_trials: int = 5, warmup: int = 0) -> BasePruner:
-    return MedianPruner(n_startup_trials=startup_trials, n_warmup_steps=warmup + _part(EARLY, epochs - warmup, grace))
+    return MedianPruner(n_startup_trials=startup_trials, n_warmup_steps=warmup + part(EARLY, epochs - warmup, grace))
 
 
 def _pbt(
     epochs: int, interval: int | None = None, quantile: float = 0.25, perturbation: float = 0.1, warmup: int = 0
 ) -> BasePruner:
-    return PopulationPruner(_part(EARLY, epochs - warmup, interval), quantile, perturbation, warmup)
+    return PopulationPruner(part(EARLY, epochs - warmup, interval), quantile, perturbation, warmup)
 
 
 SCHEDULERS: dict[str, tuple[Callable[..., BasePruner], tuple[str, ...]]] = {
@@ -168,5 +168,12 @@ def from_early_terminate(body: Mapping[str, Any], epochs: int, source: str) -> S
     return SchedulerChoice("asha", {"grace": grace, "factor": factor})
 
 
-def _part(share: float, epochs: int, given: int | None) -> int:
+def part(share: float, epochs: int, given: int | None) -> int:
+    """Return `given`, or that share of the epochs, rounded up.
+
+    Args:
+        share: between 0 and 1.
+        epochs: after the warm-up.
+        given: by the user, or None.
+    """
     return given if given is not None else max(1, math.ceil(share * epochs - 1e-9))

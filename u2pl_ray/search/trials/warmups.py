@@ -6,7 +6,7 @@ with the same key goes on from there, bit for bit as if it had trained the warm-
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,17 @@ def warmup_key(config: Config) -> str:
     tree["method"] = {name: value for name, value in tree["method"].items() if name not in _LATER}
     tree["method"]["contrasts"] = method.contrasts  # with it the network has another head
     return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def one_warmup(config: Config, searched: Iterable[str]) -> bool:
+    """Tell whether all trials of a search have the same warm-up.
+
+    Args:
+        config: the trials start from.
+        searched: dotted paths of what differs between them.
+    """
+    later = {f"method.{name}" for name in _LATER}
+    return bool(warmup_key(config)) and all(".".join(path.split(".")[:2]) in later for path in searched)
 
 
 class Warmups:
