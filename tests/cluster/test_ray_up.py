@@ -95,7 +95,7 @@ def test_up_exec_down(hosts: list[Host], tmp_path: Path) -> None:
         logs = (machines[0].folder / "ray").glob("session_2*/logs/monitor*")
         raise AssertionError(f"{error} {[log.read_text()[-3000:] for log in logs]}") from None
     refused = laptop.run([*ask, f"RAY_AUTH_MODE=disabled {search}"], 120, check=False)
-    assert "token" in refused.stdout + refused.stderr
+    assert "token" in refused.stdout + refused.stderr, refused.stdout[-3000:]
     assert not storage.exists()
 
     said = laptop.run([*ask, search], 240).stdout
