@@ -108,4 +108,5 @@ def test_up_exec_down(hosts: list[Host], tmp_path: Path) -> None:
     assert token not in processes(machines)
 
     laptop.run([*at_top, "ray", "down", "-y", file], 120)
-    wait_for("no Ray", lambda: "raylet" not in processes(machines), 30)
+    # Ray stops the head; the others end by themselves when they have not reached it for a minute.
+    wait_for("no Ray", lambda: "raylet" not in processes(machines), 150)

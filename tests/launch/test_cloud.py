@@ -165,3 +165,11 @@ def test_every_command_is_whole(name: str) -> None:
     for step in ("setup_commands", "head_start_ray_commands", "worker_start_ray_commands"):
         for command in cluster[step]:
             assert subprocess.run(["bash", "-n", "-c", command], capture_output=True).returncode == 0, command
+
+
+@pytest.mark.parametrize("name", [*CLOUDS, "onprem"])
+def test_what_is_not_copied_is_not_of_the_package(name: str) -> None:
+    """Patterns of rsync: one without a leading slash holds in every folder, as `data` did in `u2pl_ray/data`."""
+    package = {path.name for path in (LAUNCH.parent / "u2pl_ray").rglob("*") if path.is_dir()}
+    for pattern in load(name)["rsync_exclude"]:
+        assert pattern.startswith("/") or pattern not in package
