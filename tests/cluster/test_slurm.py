@@ -123,7 +123,9 @@ def test_whatever_happens_to_the_job_the_search_is_the_same(site: Site, undistur
     site.wait(job, "COMPLETED 3 0:0")
     assert outcome(site.shared / "disturbed" / "mine") == undisturbed
     assert site.done("disturbed") == TRIALS * EPOCHS
-    assert not list(site.slurm.controller.folder.rglob("*.token"))
+    # Only of a job that Slurm killed before it could remove it may a token be left, which opens nothing any more.
+    left = {file.name for file in site.slurm.controller.folder.rglob("*.token")}
+    assert left <= {f".u2pl-ray-{cancelled}.token"}
 
 
 def test_a_finished_search_submitted_again_ends_at_once(site: Site, undisturbed: object) -> None:

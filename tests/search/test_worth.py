@@ -74,18 +74,44 @@ def test_what_is_trained_and_concluded(searched: Experiment) -> None:
     assert {config.optim.lr for config in trained} == {0.25}
 
     told = worth(experiment)
-    labeled = told["labeled"]
-    counted = {row["label"]: row["images"] for row in told["trainings"]}
-    halves = {"u2pl": 1.0, "supervised": 1.0, "supervised 1/2": 0.5, "supervised 1/4": 0.25}
-    assert counted == {name: round(share * labeled) for name, share in halves.items()}
+    listed, unlabeled = experiment.options.images
+    assert [(row["method"], row["labeled"], row["unlabeled"]) for row in told["trainings"]] == [
+        ("u2pl", listed, unlabeled),
+        *(("supervised", round(share * listed), 0) for share in (1.0, 0.5, 0.25)),
+    ]
     assert told["worth"]["ahead"] == pytest.approx(0.02, abs=1e-9)
     page = io.StringIO()
     print_worth(experiment, Console(file=page, width=120))
-    assert "supervised 1/4" in page.getvalue()
+    assert page.getvalue().count("supervised ") >= 3
     assert "labeled images" in page.getvalue()
     assert json.loads(write_worth(experiment).read_text())["of"] == "a"
     assert answer(analyse(experiment)).sentence == " ".join(told["sentences"])
     assert Experiment.open(str(experiment.folder)).options.worth_of == "a"
+
+
+def test_a_search_on_a_share_of_the_labels_and_a_training_that_broke(searched: Experiment, base: Config) -> None:
+    data = base.data.model_copy(update={"labeled_share": 0.5})
+    plan = plan_search(
+        base.model_copy(update={"data": data}), parse_space(SPACE, "s"), name="half", trials=2, baselines=["none"],
+        storage_path=searched.place.storage,
+    )  # fmt: skip
+    half = plan.create()
+    train(half)
+    experiment = plan_worth(half, seeds=1).create()
+    driver = Driver(experiment.study(), experiment.config, experiment.options.trials, experiment.folder / "trials")
+    assert driver.next() is not None
+    broken = driver.next()
+    assert broken is not None
+    driver.finish(broken.trial, Outcome(State.FAILED, "environment"))
+    driver = Driver(experiment.study(), experiment.config, experiment.options.trials, experiment.folder / "trials")
+    assert driver.retry_errored() == [broken.trial]
+    train(experiment)
+    told = worth(experiment)
+    listed = experiment.options.images[0]
+    counted = {(row["method"], row["labeled"]): len(row["values"]) for row in told["trainings"]}
+    # One image is the least: an eighth of them would be the same training again.
+    assert counted == {("u2pl", round(listed / 2)): 1, ("supervised", round(listed / 2)): 1, ("supervised", 1): 1}
+    assert told["worth"]["pairs"] == 1
 
 
 def test_what_cannot_be_compared_is_refused(tmp_path: Path, searched: Experiment, base: Config) -> None:

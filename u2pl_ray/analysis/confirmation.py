@@ -39,8 +39,10 @@ def confirmation(experiment: Experiment) -> dict[str, Any]:
     """
     records = experiment.study().records()
     rows: dict[str, dict[str, Any]] = {}
+    notes: dict[int, str] = {}
     for record in records:
-        label = record.note
+        # What is trained again after a failure is of the same setting.
+        label = notes[record.number] = record.note if record.retries is None else notes[record.retries]
         if label not in rows:
             params = {path: value for path, value in record.params.items() if path != "seed"}
             rows[label] = {"label": label, "params": params, "values": {}}

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import mean, stdev
@@ -13,10 +13,8 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from u2pl_ray.data.registry import resolve
-from u2pl_ray.data.voc import open_training_splits
 from u2pl_ray.search.experiment.experiment import Experiment
-from u2pl_ray.search.experiment.worth import SHARES, label
+from u2pl_ray.search.experiment.worth import METHOD, SHARE, SUPERVISED, labeled_images
 from u2pl_ray.search.listeners.formatting import number
 from u2pl_ray.search.storage import layout
 from u2pl_ray.search.study.trial_record import State
@@ -32,6 +30,7 @@ class Worth:
     Attributes:
         labeled: images with labels that the method had.
         slope: what twice the labels bring supervised training, in the score's unit (positive: better).
+        pairs: seeds on which the method and supervised training on the same labels are complete.
         ahead: the method's score above that of supervised training on the same labels, the mean over seeds.
         low: lower end of its interval, None below two seeds.
         high: upper end.
@@ -39,6 +38,7 @@ class Worth:
 
     labeled: int
     slope: float
+    pairs: int
     ahead: float
     low: float | None
     high: float | None
@@ -85,7 +85,7 @@ def measure(
 
         half = float(stats.sem(differences) * stats.t.ppf(0.5 + CONFIDENCE / 2, len(seeds) - 1))
         low, high = float(differences.mean()) - half, float(differences.mean()) + half
-    return Worth(labeled, slope, float(differences.mean()), low, high)
+    return Worth(labeled, slope, len(seeds), float(differences.mean()), low, high)
 
 
 def _slope(supervised: Mapping[int, Mapping[int, float]]) -> float:
@@ -99,19 +99,18 @@ def _slope(supervised: Mapping[int, Mapping[int, float]]) -> float:
     return above / below if below else 0.0
 
 
-def sentences(worth: Worth, unlabeled: int, metric: str, seeds: Sequence[int]) -> list[str]:
+def sentences(worth: Worth, unlabeled: int, metric: str) -> list[str]:
     """Put it into words.
 
     Args:
         worth: what was found.
         unlabeled: how many unlabeled images there are.
         metric: the score's name.
-        seeds: that were trained.
     """
     interval = "" if worth.low is None or worth.high is None else f" ({worth.low:+.4f} .. {worth.high:+.4f})"
     lines = [
         f"With the {unlabeled} unlabeled images {metric} is {worth.ahead:+.4f}{interval} against supervised training "
-        f"on the same {worth.labeled} labeled ones, in pairs by seed ({len(seeds)}).",
+        f"on the same {worth.labeled} labeled ones, in pairs by seed ({worth.pairs}).",
         f"Twice the labels bring supervised training {worth.slope:+.4f}.",
     ]
     if not worth.told:
@@ -139,33 +138,35 @@ def worth(experiment: Experiment) -> dict[str, Any]:
     """Compare the trainings of an experiment that `search.experiment.worth` planned, from those that are complete.
 
     Returns:
-        experiment, of, objective, labeled, unlabeled, trainings (label, images: labeled ones, values by seed), worth
-        (see `Worth`; None while too little is done), sentences.
+        experiment, of, objective, trainings (method, labeled, unlabeled: images; values by seed), worth (see `Worth`;
+        None while too little is done), sentences.
     """
-    labeled, unlabeled = open_training_splits(resolve(experiment.config).data)
-    records = [record for record in experiment.study().records() if record.state == State.COMPLETED]
-    counts = {label(share): max(1, round(share * len(labeled))) for share in SHARES}
-    values: dict[str, dict[int, float]] = {}
-    for record in records:
-        if record.value is not None:
-            values.setdefault(record.note, {})[record.params["seed"]] = record.value
-    supervised = {count: values[name] for name, count in counts.items() if name in values}
-    method = next((name for name in values if name not in counts), None)
+    listed, unlabeled = experiment.options.images
+    method: dict[int, float] = {}
+    supervised: dict[int, dict[int, float]] = {}
+    trainings: dict[str, dict[str, Any]] = {}
+    for record in experiment.study().records():
+        if record.state != State.COMPLETED or record.value is None:
+            continue
+        # By settings, not by note: what is trained again after a failure has a note of its own.
+        params, seed = record.params, record.params["seed"]
+        images = labeled_images(params[SHARE], listed)
+        alone = params[METHOD] == SUPERVISED
+        (supervised.setdefault(images, {}) if alone else method)[seed] = record.value
+        name = f"{params[METHOD]}, {images} labeled"
+        row = trainings.setdefault(
+            name, {"method": params[METHOD], "labeled": images, "unlabeled": 0 if alone else unlabeled, "values": {}}
+        )
+        row["values"][seed] = record.value
     metric = experiment.space.metric
-    found = measure(values[method], supervised, metric.maximize) if method is not None else None
-    seeds = sorted({record.params["seed"] for record in records})
+    found = measure(method, supervised, metric.maximize)
     return {
         "experiment": experiment.name,
         "of": experiment.options.worth_of,
         "objective": metric.name,
-        "labeled": len(labeled),
-        "unlabeled": len(unlabeled),
-        "trainings": [
-            {"label": name, "images": counts.get(name, len(labeled)), "values": by_seed}
-            for name, by_seed in values.items()
-        ],
+        "trainings": list(trainings.values()),
         "worth": None if found is None else asdict(found),
-        "sentences": [] if found is None else sentences(found, len(unlabeled), metric.name, seeds),
+        "sentences": [] if found is None else sentences(found, unlabeled, metric.name),
     }
 
 
@@ -191,11 +192,10 @@ def print_worth(experiment: Experiment, console: Console) -> None:
         table.add_column(head, justify="right", no_wrap=True)
     for row in told["trainings"]:
         values = list(row["values"].values())
-        alone = row["label"].startswith("supervised")
         table.add_row(
-            row["label"],
-            str(row["images"]),
-            "0" if alone else str(told["unlabeled"]),
+            row["method"],
+            str(row["labeled"]),
+            str(row["unlabeled"]),
             str(len(values)),
             number(mean(values)),
             f"{stdev(values):.4f}" if len(values) > 1 else "",

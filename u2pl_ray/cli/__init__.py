@@ -24,6 +24,7 @@ from u2pl_ray.cli import (
     wandb,
 )
 from u2pl_ray.cli.notice import heed_notice
+from u2pl_ray.cli.terminal import outlive_terminal
 from u2pl_ray.config.errors import LostError, UserError
 
 # The base class of all that is wrong with a command line; typer has click's as its own, under a private name.
@@ -67,8 +68,13 @@ _VERBS: tuple[tuple[Callable[..., None], str | None], ...] = (
     (machine.doctor, None),
     (settings.settings, None),
 )
+_TRAINING = (
+    *(training.train, searching.search),
+    *(continuing.resume, continuing.extend, continuing.confirm, continuing.worth),
+)
+"""Verbs that go on when their terminal is gone."""
 for verb, name in _VERBS:
-    app.command(name)(verb)
+    app.command(name)(outlive_terminal()(verb) if verb in _TRAINING else verb)
 
 data_app = typer.Typer(no_args_is_help=True, help="Look over a data set, or split one.")
 data_app.command()(data.check)
@@ -98,6 +104,16 @@ def _options(
     pass
 
 
+def _unread(stream: Any) -> bool:
+    """Return whether nobody reads a stream any more; then what it still holds is dropped."""
+    try:
+        stream.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        return True
+    return False
+
+
 def main(arguments: list[str] | None = None) -> Any:
     """Run the command line. What the user got wrong is one line on stderr; see `exit_codes`."""
     for stream in (sys.stdout, sys.stderr):
@@ -117,9 +133,10 @@ def main(arguments: list[str] | None = None) -> Any:
     except _CommandLineError as error:
         print(f"error: {error.format_message()}", file=sys.stderr)
         sys.exit(exit_codes.INPUT)
-    except BrokenPipeError:  # as in `u2pl-ray status NAME | head -1`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(exit_codes.DONE)
+    except BrokenPipeError:
+        if not _unread(sys.stdout):
+            raise
+        sys.exit(exit_codes.DONE)  # as in `u2pl-ray status NAME | head -1`
     except (typer.Abort, KeyboardInterrupt):
         print("interrupted", file=sys.stderr)
         sys.exit(exit_codes.AGAIN)

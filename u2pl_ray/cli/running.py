@@ -9,7 +9,6 @@ import typer
 from u2pl_ray.cli import exit_codes
 from u2pl_ray.cli.common import check_data, say, warn
 from u2pl_ray.cli.notice import heed_notice
-from u2pl_ray.cli.terminal import outlive_terminal
 from u2pl_ray.config.errors import UserError
 
 if TYPE_CHECKING:
@@ -123,7 +122,6 @@ def print_plan(lines: list[str]) -> None:
         say(line)
 
 
-@outlive_terminal()
 def run_experiment(
     experiment: "Experiment", force: bool = False, retry_errored: bool = False, quiet: bool = False
 ) -> None:

@@ -18,12 +18,12 @@ from u2pl_ray.cli.arguments import (
 )
 from u2pl_ray.cli.common import check_data, check_labels, default_name, load_config, parse_options, print_config, warn
 from u2pl_ray.cli.estimating import check_price, print_estimate
-from u2pl_ray.cli.running import existing, print_plan, run_again, run_experiment
+from u2pl_ray.cli.running import existing, print_plan, run_again, run_experiment, same_space
 from u2pl_ray.config.errors import UserError
 
 if TYPE_CHECKING:
     from u2pl_ray.config.schema import Config
-    from u2pl_ray.search.space.space import Metric
+    from u2pl_ray.search.space.space import Metric, Space
 
 
 def _listed(space: Path | None) -> Path | None:
@@ -154,7 +154,14 @@ def search(
     from u2pl_ray.search.driver.budget import Budget
     from u2pl_ray.search.experiment.plan import plan_search
     from u2pl_ray.search.experiment.replicates import SHARE
-    from u2pl_ray.search.space.file import default_metric, load_space, with_best_epoch, with_metric, with_objectives
+    from u2pl_ray.search.space.file import (
+        FIRST_METRIC,
+        default_metric,
+        load_space,
+        with_best_epoch,
+        with_metric,
+        with_objectives,
+    )
 
     if dump_config:
         print_config(settings)
@@ -169,11 +176,18 @@ def search(
         trials = 20
     if score not in ("last", "best"):
         raise UserError(f"--score {score}: there are last and best")
-    searched = load_space(space)
-    searched = with_metric(searched, [default_metric(searched, settings)])
-    searched = with_best_epoch(searched) if score == "best" else searched
-    searched = with_objectives(searched, [_objective(text) for text in objective or []])
+    file = load_space(space)
+
+    def complete(default: "Metric") -> "Space":
+        """Return the space that the command line asks for, if its file names no metric."""
+        whole = with_metric(file, [default])
+        whole = with_best_epoch(whole) if score == "best" else whole
+        return with_objectives(whole, [_objective(text) for text in objective or []])
+
+    searched = complete(default_metric(file, settings))
     if resume_if_exists and not dry_run and (there := existing(name, storage_path)) is not None:
+        if same_space(there.space.text, (earlier := complete(FIRST_METRIC)).text):
+            searched = earlier  # of a version whose spaces were compared by this one
         if trials is not None and trials != there.options.trials:
             warn(f"--trials {trials}: {there.name} has {there.options.trials}; `u2pl-ray extend` changes that")
         run_again(there, settings, searched, quiet)

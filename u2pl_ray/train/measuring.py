@@ -112,7 +112,7 @@ class Measured:
             self._wait()
             return time.perf_counter() - began
 
-        first = take(1)
+        first = self._agreed(take(1))
         took, passed = 0.0, 1
         while passed < dropped and took < _ENOUGH and first < _ENOUGH:
             took += self._agreed(take(1))

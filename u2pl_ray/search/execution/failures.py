@@ -36,7 +36,7 @@ _SEVERED = (
 )
 """Messages of the other workers when one is gone; they may arrive before Ray reports the loss."""
 _SIGNS = (
-    (("DataLoader worker",), "lost a loader process (killed? memory or /dev/shm too small? see its log)"),
+    (("DataLoader worker (pid",), "lost a loader process (killed? memory or /dev/shm too small? see its log)"),
     (("DataLoader timed out",), "waited longer than resources.batch_seconds for a batch of its loader processes"),
     (("Timed out waiting", "collective operation timeout"), "waited longer than resources.wait_minutes for a worker"),
     (_SEVERED, "lost its connection to another worker"),

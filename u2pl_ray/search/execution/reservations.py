@@ -59,17 +59,23 @@ def start_claims() -> Any:
     return ray.remote(num_cpus=0, scheduling_strategy=node)(Claims).remote()
 
 
-def end_process(claims: Any, trial: str) -> None:
+def end_process(claims: Any, trial: str) -> bool:
     """Kill the process that runs a trial, and with it its workers: Tune starts the trial again. Never raises.
 
     Args:
         claims: from `start_claims`.
         trial: its id.
+
+    Returns:
+        False if it never had one: the cluster has no room for it yet.
     """
     try:
-        ray.kill(ray.get(claims.process.remote(trial), timeout=10), no_restart=True)
+        if (process := ray.get(claims.process.remote(trial), timeout=10)) is None:
+            return False
+        ray.kill(process, no_restart=True)
     except Exception:
         logger.exception("the process of trial %s could not be ended", trial)
+    return True
 
 
 def reclaim(claims: Any, trial: str) -> None:

@@ -61,10 +61,12 @@ def run_tune(driver: Driver, slots: Callable[[], int], place: Place, trainer: st
 
     def heard(waiting: list[Wait], life: Mapping[str, float]) -> None:
         """Tell `status` what is waited for; end the process of a trial that is silent: Tune starts it again."""
-        waits.write(waiting)
         for trial, seconds in silence.of(searcher.live, life):
-            note(f"{trial} has not been heard of for {seconds / 60:.0f} minutes: its process is ended")
-            end_process(claims, trial)
+            if end_process(claims, trial):
+                note(f"{trial} has not been heard of for {seconds / 60:.0f} minutes: its process was ended")
+        what = "room for its process, and its start"
+        starting = [Wait(trial, "it", what, since) for trial, since in silence.unheard()]
+        waits.write([*waiting, *starting])
 
     def free(trial: str) -> None:
         reclaim(claims, trial)

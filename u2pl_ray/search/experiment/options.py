@@ -34,6 +34,7 @@ class Options:
         study_url: the database that holds the study, or an empty string for a journal file in the experiment's folder.
         confirms: the experiment that this one is the confirmation of, or an empty string.
         worth_of: the search whose unlabeled images this one measures the worth of, or an empty string.
+        images: with worth_of, how many labeled and unlabeled images its lists have.
         keep: number of finished trials (the best) that keep their checkpoints.
         autoscale: the cluster adds nodes on demand: request resources for `max_concurrent` trials.
         baselines: methods that are trained beside the search, see `experiment.baselines`.
@@ -48,6 +49,7 @@ class Options:
     study_url: str = ""
     confirms: str = ""
     worth_of: str = ""
+    images: tuple[int, ...] = ()
     keep: int = KEEP
     autoscale: bool = False
     baselines: tuple[str, ...] = ()
@@ -88,6 +90,7 @@ def describe(name: str, options: Options) -> dict[str, Any]:
             "study_url": options.study_url,
             "confirms": options.confirms,
             "worth_of": options.worth_of,
+            "images": list(options.images),
             "keep": options.keep,
             "autoscale": options.autoscale,
             "baselines": list(options.baselines),
@@ -111,6 +114,7 @@ def read_options(tree: Mapping[str, Any]) -> Options:
         study_url=tree.get("study_url", ""),
         confirms=tree.get("confirms", ""),
         worth_of=tree.get("worth_of", ""),
+        images=tuple(tree.get("images", ())),
         keep=tree.get("keep", KEEP),
         autoscale=tree.get("autoscale", False),
         baselines=tuple(tree.get("baselines", ())),

@@ -8,16 +8,19 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from u2pl_ray.config import overrides
 from u2pl_ray.config.errors import UserError
 from u2pl_ray.config.schema import Config
+from u2pl_ray.data.registry import resolve
+from u2pl_ray.data.voc import open_training_splits
 from u2pl_ray.posterior.allocation import Purpose, seed_for
 from u2pl_ray.search.experiment.confirm import fixed_space
 from u2pl_ray.search.experiment.experiment import Experiment
 from u2pl_ray.search.experiment.plan import Plan, plan_search
 from u2pl_ray.search.space.file import parse_space
 
-SHARES = (1.0, 0.5, 0.25)
-"""Of the labeled images, on which supervised training is run."""
+PARTS = (1.0, 0.5, 0.25)
+"""Of the search's labeled images, on which supervised training is run."""
 SHARE, METHOD, SUPERVISED = "data.labeled_share", "method.name", "supervised"
 
 
@@ -47,14 +50,20 @@ def plan_worth(experiment: Experiment, seeds: int, examine: Callable[[Config], N
     if best is None:
         raise UserError(f"{experiment.name}: no trial has a value yet; see `u2pl-ray status {experiment.name}`")
     params: dict[str, Any] = {path: value for path, value in best.params.items() if path != "seed"}
-    method = str(params.get(METHOD, experiment.space.constants.get(METHOD, experiment.config.method.name)))
+    whole = best_config(experiment, params)
     metric = experiment.space.metric.name
-    if method == SUPERVISED:
-        raise UserError(f"{experiment.name}: trains on labeled images alone, so there is nothing to compare")
+    if not whole.method.semi_supervised:
+        raise UserError(f"{experiment.name}: {whole.method.name} learns nothing from unlabeled images")
     if not metric.startswith("val/"):
         raise UserError(f"{experiment.name}: compares {metric}, which supervised training does not report")
-    rows: dict[str, Mapping[str, Any]] = {method: {**params, METHOD: method, SHARE: 1.0}}
-    rows |= {label(share): {**params, METHOD: SUPERVISED, SHARE: share} for share in SHARES}
+    method, share = whole.method.name, whole.data.labeled_share
+    rows: dict[str, Mapping[str, Any]] = {method: {**params, METHOD: method, SHARE: share}}
+    data = resolve(whole).data.model_copy(update={"labeled_share": 1.0})
+    images = tuple(map(len, open_training_splits(data)))
+    parts = {labeled_images(part * share, images[0]): part for part in reversed(PARTS)}  # of so few, some are the same
+    if len(parts) < 2:
+        raise UserError(f"{experiment.name}: has one labeled image: supervised training can't have fewer")
+    rows |= {label(part): {**params, METHOD: SUPERVISED, SHARE: part * share} for part in reversed(parts.values())}
     new = [seed_for(experiment.config.seed % 1000, Purpose.WORTH, number) for number in range(seeds)]
     queue = [({**row, "seed": seed}, name) for seed in new for name, row in rows.items()]
     plan = plan_search(
@@ -75,9 +84,19 @@ def plan_worth(experiment: Experiment, seeds: int, examine: Callable[[Config], N
     notes = [*plan.notes, f"the setting is that of trial {best.id}; supervised training has it too"]
     if seeds == 1:
         notes.append("one seed tells nothing of the noise; use --seeds 3 or more")
-    return replace(plan, options=replace(plan.options, worth_of=experiment.name), notes=notes)
+    return replace(plan, options=replace(plan.options, worth_of=experiment.name, images=images), notes=notes)
 
 
-def label(share: float) -> str:
-    """Return the note of the supervised trainings on a share of the labels: `supervised 1/2`."""
-    return SUPERVISED if share == 1 else f"{SUPERVISED} 1/{round(1 / share)}"
+def labeled_images(share: float, listed: int) -> int:
+    """Return how many of the listed images a share is; see `data.labeled_share`."""
+    return max(1, round(share * listed))
+
+
+def label(part: float) -> str:
+    """Return the note of the supervised trainings on a part of the labels: `supervised 1/2`."""
+    return SUPERVISED if part == 1 else f"{SUPERVISED} 1/{round(1 / part)}"
+
+
+def best_config(experiment: Experiment, params: Mapping[str, Any]) -> Config:
+    """Return the whole configuration of a trial's settings."""
+    return overrides.apply(experiment.config, {**experiment.space.constants, **params})

@@ -19,6 +19,8 @@ from u2pl_ray.search.space.space import Metric, Space, extremes
 
 _KEYS = ("name", "description", "method", "metric", "parameters", "early_terminate")
 _METHODS = ("bayes", "random")
+FIRST_METRIC = Metric(metrics.VAL_MIOU)
+"""What trials are compared by where the stored space of an experiment, of an earlier version, does not say."""
 _FIXED = ("workers", "resources", "tracking")
 
 
