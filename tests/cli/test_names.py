@@ -158,6 +158,20 @@ def test_a_finished_search_is_not_run_again_by_a_job_queue(run: Run, kept: Path,
     assert (code, "--name" in complaint) == (2, True)
 
 
+def test_a_search_of_an_earlier_version_goes_on_by_its_own_command_line(run: Run, kept: Path, tmp_path: Path) -> None:
+    """Spaces that come with the program named val/miou; the default is the teacher's now."""
+    shutil.copytree(kept / "done", tmp_path / "done")
+    for stored in (tmp_path / "done" / "space.yaml", tmp_path / "done" / "start" / "space.yaml"):
+        stored.write_text(f"metric: {{name: val/miou, goal: maximize}}\n{SPACE}")
+    (tmp_path / "space.yaml").write_text(SPACE)
+    again = ["search", "quickstart", *TINY, "workers=1", "--name", "done", "--storage-path", tmp_path]
+    again += ["--resume-if-exists", "--space", tmp_path / "space.yaml"]
+    code, said, complaint = run(*again)
+    assert (code, "is finished" in said) == (0, True), complaint
+    code, _, complaint = run(*again, "--score", "best")
+    assert (code, "another search space" in complaint) == (2, True)
+
+
 def test_list(run: Run, kept: Path, storage: Path) -> None:
     (row,) = json.loads(run("list", "--json", "--storage-path", kept)[1])
     best = Experiment.open("done", kept).study().best()
