@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from u2pl_ray.config.data import DataConfig
-from u2pl_ray.data.staging import copies
+from u2pl_ray.data.staging import copies, transfer
 from u2pl_ray.data.staging.sources import File, StoreSource
 
 
@@ -27,6 +27,6 @@ class Slow(StoreSource):
 
 
 if __name__ == "__main__":
-    copies._THREADS = 1
+    transfer.THREADS = 1
     data = DataConfig.model_validate_json(Path(sys.argv[1]).read_text())
     copies.node_copy(Slow(data, float(sys.argv[3])), Path(sys.argv[2]), print)

@@ -21,10 +21,10 @@ from u2pl_ray.config.errors import LostError, UserError
 from u2pl_ray.config.overrides import validate
 from u2pl_ray.config.schema import Config
 from u2pl_ray.data.registry import resolve
-from u2pl_ray.data.staging import copies, local, locks
+from u2pl_ray.data.staging import copies, local, locks, transfer
 from u2pl_ray.data.staging.copies import COMPLETE, lock_of, node_copy
 from u2pl_ray.data.staging.sources import File, FolderSource
-from u2pl_ray.data.voc import open_split, open_training_splits, root_of
+from u2pl_ray.data.voc import official, open_split, open_training_splits, root_of
 
 SPLITS = {
     "labeled.txt": "ll",
@@ -215,8 +215,8 @@ def test_a_process_that_is_stuck_is_not_waited_for_for_ever(
 
 
 def test_progress_is_told_now_and_then(stored: DataConfig, staged: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(copies, "WORDS", 0.2)
-    monkeypatch.setattr(copies, "_THREADS", 4)
+    monkeypatch.setattr(transfer, "WORDS", 0.2)
+    monkeypatch.setattr(transfer, "THREADS", 4)
     said: list[str] = []
     node_copy(Slow(stored, 0.1), staged, said.append)
     assert 2 <= len(said) <= 8
@@ -449,6 +449,112 @@ def test_what_changes_while_it_is_copied_is_refused(folder: Folder, staged: Path
     with refused("was changed while it was copied"):
         node_copy(Growing(folder.config().data), staged, silent)
     assert list(staged.rglob(COMPLETE)) == []
+
+
+class Vanishing(FolderSource):
+    """A folder from which the image l0 goes as soon as it was opened."""
+
+    def open(self, file: File) -> BinaryIO:
+        stream = super().open(file)
+        if file.path.endswith("/l0.png") and not os.path.islink(file.path):
+            os.unlink(file.path)
+            os.symlink("gone.png", file.path)
+        return stream
+
+
+def test_an_image_that_vanishes_is_named_and_not_the_cache(folder: Folder, staged: Path) -> None:
+    with refused(f"data.root={folder.root}: {folder.root}/", "/l0.png cannot be read (No such file or directory)"):
+        node_copy(Vanishing(folder.config().data), staged, silent)
+    assert list(staged.rglob(COMPLETE)) == []
+
+
+@pytest.mark.parametrize(("target", "reason"), [("gone.png", "No such file or"), ("l0.png", "Too many levels of")])
+def test_a_folder_that_cannot_be_listed_is_read_in_place(
+    folder: Folder, staged: Path, nfs: Callable[[Path], None], target: str, reason: str
+) -> None:
+    """`os.stat` fails, as it does with ESTALE or EIO on a file server."""
+    nfs(folder.root)
+    folder.image("l0").unlink()
+    folder.image("l0").symlink_to(target)
+    said: list[str] = []
+    assert root_of(folder.config().data, said.append) == folder.root
+    (line,) = said
+    assert line.startswith(f"warning: {folder.root} is read over the network (data.root={folder.root}: ")
+    assert f"{folder.image('l0')} cannot be read ({reason}" in line
+
+
+HANGS = """
+import sys
+from pathlib import Path
+from u2pl_ray.config.data import DataConfig
+from u2pl_ray.config.errors import LostError
+from u2pl_ray.data.staging import copies, sources, transfer
+transfer.PATIENCE, transfer.WORDS, transfer._GRACE = 2.0, 0.1, 0.2
+source = sources.FolderSource(DataConfig.model_validate_json(sys.argv[1]))
+try:
+    copies.node_copy(source, Path(sys.argv[2]), print)
+except LostError as error:
+    sys.exit(str(error))
+"""
+
+
+def test_a_file_server_that_falls_silent_is_given_up(folder: Folder, staged: Path) -> None:
+    """The process that copied ends, though its thread still waits for the file, and keeps what came before."""
+    folder.image("u1").unlink()
+    os.mkfifo(folder.image("u1"))  # nobody writes to it
+    command = [sys.executable, "-c", HANGS, folder.config().data.model_dump_json(), str(staged)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line == (
+        f"data.root={folder.root}: nothing has come from there for 2 s, with {FILES - 1} of {FILES} files copied, and "
+        f"not {folder.image('u1')}: does the store or file server answer?"
+    )
+    assert f"{FILES - 1} of {FILES} files" in done.stdout
+    assert len(arrived(staged)) == FILES - 1
+    assert list(staged.rglob(f"*{copies.PARTIAL}")) == []
+
+
+def test_a_val_list_that_training_does_not_open_needs_no_masks(folder: Folder, bucket: str, staged: Path) -> None:
+    for name in ("v0", "v1"):
+        folder.label(name).unlink()
+    uri = f"{bucket}/unmasked/set"
+    upload(folder.root, uri)
+    with refused(f"split file {uri}/ImageSets/Segmentation/val.txt lists 'v0' (and 1 more), but its label"):
+        resolve(folder.config(root=uri))
+    data = resolve(folder.config(root=uri, selection="holdout")).data
+    here = folder.config(selection="holdout").data
+    for split in ("labeled", "unlabeled", "val"):
+        there = [(item.id, item.image.relative_to(root_of(data)), bool(item.label)) for item in open_split(data, split)]
+        assert there == [(item.id, item.image.relative_to(folder.root), True) for item in open_split(here, split)]
+    with refused(f"split file {uri}/ImageSets/Segmentation/val.txt lists 'v0' (and 1 more), but its label"):
+        open_split(official(data), "val")
+
+
+def test_a_share_of_the_labeled_images_is_that_of_the_source(
+    folder: Folder, staged: Path, nfs: Callable[[Path], None]
+) -> None:
+    ids = [f"l{index}" for index in range(8)]
+    folder.split("labeled.txt", ids)
+    for number, name in enumerate(ids):
+        folder.write(name, 40, 50, seed=number)
+    nfs(folder.root)
+
+    def drawn(stage: str, **settings: object) -> list[str]:
+        labeled, unlabeled = open_training_splits(resolve(folder.config(stage=stage, **settings)).data)
+        assert all(item.image.is_relative_to(folder.root) == (stage == "never") for item in labeled + unlabeled)
+        return [item.id for item in labeled]
+
+    parts = set()
+    for seed in range(4):
+        for selection, count in (("val", 4), ("holdout", 3)):
+            settings = {"labeled_share": 0.5, "holdout_seed": seed, "selection": selection}
+            part = drawn("auto", **settings)
+            assert part == drawn("never", **settings)
+            assert len(part) == count
+            parts.add(tuple(part))
+    assert len(parts) > 2  # the seed decides, so equal parts say something
+    assert len(list(staged.glob("*/"))) == 1  # of all labeled images; a share makes no other copy
 
 
 def test_where_copies_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

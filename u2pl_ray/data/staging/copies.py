@@ -8,36 +8,27 @@ The digest is of the place, and of the name, size and time of change of every fi
 another copy. A file appears in a copy whole, so one that was killed is gone on with.
 """
 
-import errno
 import hashlib
 import os
 import re
 import shutil
-import time
 import uuid
-from collections.abc import Callable, Mapping
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from threading import Lock
 
 from u2pl_ray.config.errors import LostError, UserError
-from u2pl_ray.data.staging.locks import WORDS, Turn, hold, unused
+from u2pl_ray.data.staging.locks import Turn, hold, unused
 from u2pl_ray.data.staging.sources import File, Source
+from u2pl_ray.data.staging.transfer import FULL, Files, Progress, changed, transfer
 from u2pl_ray.system.atomic import PARTIAL, write_whole
-from u2pl_ray.system.stores import refused, why
 
 VARIABLE = "U2PL_RAY_DATA_CACHE"
 COMPLETE = ".complete"
 RESERVE = 2**30
 """Bytes of the disk that a copy leaves free, for checkpoints and temporary files."""
-_THREADS = 16
-_PATIENCE = (1.0, 4.0, 15.0)
-"""Seconds between attempts to read a file; pyarrow makes three of its own in each."""
-_FULL = (errno.ENOSPC, errno.EDQUOT)
-_CHUNK = 2**23
 
-Files = Mapping[str, File]
+Say = Callable[[str], None]
 
 
 def free_bytes(folder: Path) -> int:
@@ -56,9 +47,7 @@ def size_of(files: Files) -> str:
     return f"{len(files)} files, {sum(file.size for file in files.values()) / 1e9:.2f} GB"
 
 
-def node_copy(
-    source: Source, cache: Path, say: Callable[[str], None], free: Callable[[Path], int] = free_bytes
-) -> tuple[Path, int]:
+def node_copy(source: Source, cache: Path, say: Say, free: Callable[[Path], int] = free_bytes) -> tuple[Path, int]:
     """Return the folder of a complete copy, made if it is not there, and the descriptor whose lock keeps it.
 
     Args:
@@ -69,7 +58,7 @@ def node_copy(
 
     Raises:
         UserError: the source or the cache cannot be used, the disk is too small, or another process is stuck.
-        LostError: the store does not answer.
+        LostError: the store or file server does not answer.
     """
     files = source.files()
     name = re.sub(r"[^A-Za-z0-9._-]+", "_", source.location.rstrip("/").rpartition("/")[2]).lstrip(".") or "data"
@@ -82,7 +71,7 @@ def node_copy(
         if not _complete(folder, files):
             with Turn(lock_of(folder), say) as turn:
                 if not _complete(folder, files):  # else another made it meanwhile
-                    _fill(folder, source, files, _Told(say, turn), free)
+                    _fill(folder, source, files, say, turn, free)
         os.utime(folder / COMPLETE)
     except BaseException as error:
         os.close(held)
@@ -120,96 +109,30 @@ def _missing(folder: Path, files: Files) -> dict[str, File]:
     return {name: file for name, file in files.items() if not there(name, file.size)}
 
 
-class _Told:
-    """Progress of a copy: told to whoever watches, and to the processes that wait for it."""
-
-    def __init__(self, say: Callable[[str], None], turn: Turn) -> None:
-        self._say, self._turn, self._lock = say, turn, Lock()
-        self.files, self.bytes = 0, 0
-
-    def begin(self, line: str) -> None:
-        self._started = time.monotonic()
-        self._say(line)
-
-    def add(self, size: int) -> None:
-        """Count some bytes, from any thread."""
-        with self._lock:
-            self.bytes += size
-
-    def tell(self, files: Files, total: int) -> None:
-        done = f"{self.files} of {len(files)} files, {self.bytes / 1e9:.2f} of {total / 1e9:.2f} GB copied"
-        self._turn.note(done)
-        left = (time.monotonic() - self._started) / max(1, self.bytes) * (total - self.bytes)
-        self._say(f"{done}, {left:.0f} s left")
-
-
-def _fill(folder: Path, source: Source, files: Files, told: _Told, free: Callable[[Path], int]) -> None:
+def _fill(folder: Path, source: Source, files: Files, say: Say, turn: Turn, free: Callable[[Path], int]) -> None:
     """Copy what is missing, and say that all is there."""
     for partial in folder.rglob(f".*{PARTIAL}"):  # of a copy that was killed
-        partial.unlink()
+        partial.unlink(missing_ok=True)
     missing = _missing(folder, files)
-    total = sum(file.size for file in missing.values())
-    _make_room(folder, source.location, total, free)
-    told.begin(f"copying {source.location} to {folder}: {size_of(missing)}")
+    _make_room(folder, source.location, sum(file.size for file in missing.values()), free)
+    say(f"copying {source.location} to {folder}: {size_of(missing)}")
     for place in {(folder / name).parent for name in missing}:
         place.mkdir(parents=True, exist_ok=True)
-    pool = ThreadPoolExecutor(_THREADS)
+    progress = Progress(missing, say, turn.note)
     try:
-        pending = {pool.submit(_copy, source, file, folder / name, told.add) for name, file in missing.items()}
-        while pending:
-            done, pending = wait(pending, WORDS, FIRST_EXCEPTION)
-            for each in done:
-                each.result()
-            told.files += len(done)
-            if pending:
-                told.tell(missing, total)
+        transfer(source, missing, folder, progress)
     except OSError as error:
-        if error.errno not in _FULL:
+        if error.errno not in FULL:
             raise
         raise UserError(
-            f"{folder}: its disk is full, with {told.bytes} of {total} bytes copied from {source.location}: free the "
-            f"rest there, or set {VARIABLE} to a folder on a larger disk"
+            f"{folder}: its disk is full, with {progress.bytes} of {progress.total} bytes copied from "
+            f"{source.location}: free the rest there, or set {VARIABLE} to a folder on a larger disk"
         ) from None
-    finally:
-        pool.shutdown(cancel_futures=True)
     if source.files() != files:
         for name in missing:  # some may be of another state than this copy's
             (folder / name).unlink()
-        raise _changed(source)
+        raise changed(source)
     write_whole(folder / COMPLETE, "".join(f"{file.size}\t{name}\n" for name, file in files.items()))
-
-
-def _copy(source: Source, file: File, target: Path, add: Callable[[int], None]) -> None:
-    """Copy a file, which appears whole or not at all; what fails in passing is tried again."""
-    partial = target.with_name(f".{target.name}{PARTIAL}")
-    for pause in (*_PATIENCE, None):
-        copied = 0
-        try:
-            with source.open(file) as stream, partial.open("wb") as written:
-                while chunk := stream.read(_CHUNK):
-                    written.write(chunk)
-                    add(len(chunk))
-                    copied += len(chunk)
-            if copied != file.size:
-                raise _changed(source)
-            partial.replace(target)
-            return
-        except OSError as error:
-            failure = error
-        finally:
-            partial.unlink(missing_ok=True)
-        add(-copied)
-        if failure.errno in _FULL:
-            raise failure
-        if isinstance(failure, FileNotFoundError | PermissionError) or refused(failure):
-            raise UserError(f"data.root={source.location}: {file.path} cannot be read ({why(failure)})")
-        if pause is not None:
-            time.sleep(pause)
-    raise LostError(f"data.root={source.location}: {file.path} cannot be read: {why(failure)}")
-
-
-def _changed(source: Source) -> UserError:
-    return UserError(f"data.root={source.location}: was changed while it was copied: start again afterwards")
 
 
 def _make_room(folder: Path, location: str, size: int, free: Callable[[Path], int]) -> None:

@@ -17,7 +17,7 @@ from u2pl_ray.system.stores import is_uri
 
 Say = Callable[[str], None]
 
-_READ = ("root", "images", "labels", "label_rename", "labeled", "unlabeled", "val", "test", "stage")
+_READ = ("root", "images", "labels", "label_rename", "labeled", "unlabeled", "val", "test", "selection", "stage")
 """Settings that decide which files there are."""
 _found: dict[tuple[object, ...], tuple[Path, int | None]] = {}
 """What this process reads, with the lock that keeps it. Until the process ends: a source that changes meanwhile does

@@ -7,7 +7,6 @@ files of the same names.
 
 import os
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,12 +14,12 @@ from typing import Any, BinaryIO, Protocol
 
 from u2pl_ray.config.data import DataConfig
 from u2pl_ray.config.errors import LostError, UserError
+from u2pl_ray.data.at_once import read_all
 from u2pl_ray.data.lists import IMAGE_SUFFIXES
 from u2pl_ray.data.voc import CLASSES_FILE, LABEL_SUFFIXES, SPLITS, holds_out, listed, root_of
 from u2pl_ray.system.scratch import scratch
 from u2pl_ray.system.stores import open_store, unanswered, why
 
-_THREADS = 16
 _LOOKED_AT = {*IMAGE_SUFFIXES, *LABEL_SUFFIXES}
 
 
@@ -68,10 +67,13 @@ class FolderSource:
 
     def files(self) -> dict[str, File]:
         """See `Source`."""
-        found = {os.path.normpath(path).lstrip("/"): str(path) for path in _read(self._data)}
-        names = sorted(found)
-        with ThreadPoolExecutor(_THREADS) as pool:  # a file server takes its time for each
-            states = list(pool.map(os.stat, (found[name] for name in names)))
+        try:
+            found = {os.path.normpath(path).lstrip("/"): str(path) for path in _read(self._data)}
+            names = sorted(found)
+            states = read_all(os.stat, [found[name] for name in names])  # a file server takes its time for each
+        except OSError as error:  # gone since it was listed, a damaged disk, a file handle that the server forgot
+            file = error.filename or self.location
+            raise UserError(f"data.root={self.location}: {file} cannot be read ({error.strerror or error})") from None
         return {
             name: File(found[name], state.st_size, state.st_mtime_ns) for name, state in zip(names, states, strict=True)
         }
@@ -191,9 +193,10 @@ def _read(data: DataConfig) -> set[Path]:
         if name is None:
             continue
         path = root / os.path.expanduser(name)
-        if (split == "test" or (split == "val" and holds_out(data))) and not path.is_file():
+        unread = split == "val" and holds_out(data)  # by a training; `evaluate` may
+        if (split == "test" or unread) and not path.is_file():
             continue  # not needed to train; `check` warns of it
-        items = listed(data, split, labels=split != "unlabeled")
+        items = listed(data, split, labels=split != "unlabeled" and not unread)
         found |= _relative(name, [path])
         found |= _relative(data.images, [item.image for item in items])
         found |= _relative(data.labels, [item.label for item in items if item.label is not None])
