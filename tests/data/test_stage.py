@@ -489,7 +489,7 @@ from pathlib import Path
 from u2pl_ray.config.data import DataConfig
 from u2pl_ray.config.errors import LostError
 from u2pl_ray.data.staging import copies, sources, transfer
-transfer.PATIENCE, transfer.WORDS, transfer._GRACE = 2.0, 0.1, 0.2
+transfer.PATIENCE, transfer.WORDS, transfer._GRACE = float(sys.argv[3]), 0.1, 0.2
 source = sources.FolderSource(DataConfig.model_validate_json(sys.argv[1]))
 try:
     copies.node_copy(source, Path(sys.argv[2]), print)
@@ -498,21 +498,37 @@ except LostError as error:
 """
 
 
-def test_a_file_server_that_falls_silent_is_given_up(folder: Folder, staged: Path) -> None:
-    """The process that copied ends, though its thread still waits for the file, and keeps what came before."""
+def start_hanging(folder: Folder, staged: Path, patience: float) -> "subprocess.Popen[str]":
+    """Let another process copy a folder, one file of which nobody ever writes."""
     folder.image("u1").unlink()
-    os.mkfifo(folder.image("u1"))  # nobody writes to it
-    command = [sys.executable, "-c", HANGS, folder.config().data.model_dump_json(), str(staged)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 1
-    (line,) = done.stderr.splitlines()
-    assert line == (
+    os.mkfifo(folder.image("u1"))
+    data = folder.config().data.model_dump_json()
+    program = [sys.executable, "-c", HANGS, data, str(staged), str(patience)]
+    return subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def test_a_file_server_that_falls_silent_is_given_up(folder: Folder, staged: Path) -> None:
+    """The process ends, though its thread still waits for the file; what came before is kept."""
+    with start_hanging(folder, staged, 2.0) as process:
+        heard, said = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert said == (
         f"data.root={folder.root}: nothing has come from there for 2 s, with {FILES - 1} of {FILES} files copied, and "
-        f"not {folder.image('u1')}: does the store or file server answer?"
+        f"not {folder.image('u1')}: does the store or file server answer?\n"
     )
-    assert f"{FILES - 1} of {FILES} files" in done.stdout
+    assert f"{FILES - 1} of {FILES} files" in heard
     assert len(arrived(staged)) == FILES - 1
     assert list(staged.rglob(f"*{copies.PARTIAL}")) == []
+
+
+def test_a_copy_that_hangs_can_be_interrupted(folder: Folder, staged: Path) -> None:
+    with start_hanging(folder, staged, 600.0) as process:
+        while len(arrived(staged)) < FILES - 1:
+            assert process.poll() is None
+            time.sleep(0.02)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+    assert said.splitlines()[-1] == "KeyboardInterrupt"
 
 
 def test_a_val_list_that_training_does_not_open_needs_no_masks(folder: Folder, bucket: str, staged: Path) -> None:
