@@ -91,11 +91,13 @@ def transfer(source: Source, files: Files, folder: Path, progress: Progress) -> 
         OSError: of the folder's disk, one of `FULL`.
     """
     stop = Event()
+
+    def copy(name: str) -> None:
+        _copy(source, files[name], folder / name, progress.add, stop)
+
     # Not an executor: its threads are waited for at the program's end, and one that hangs would keep it for ever.
     pool = ThreadPool(THREADS)
-    copied = pool.imap_unordered(
-        lambda name: _copy(source, files[name], folder / name, progress.add, stop), list(files)
-    )  # fmt: skip
+    copied = pool.imap_unordered(copy, files)
     try:
         while not progress.complete:
             try:
