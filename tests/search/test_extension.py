@@ -46,6 +46,24 @@ def test_more_hours_come_on_top_of_the_limit_or_of_what_was_used(tmp_path: Path,
     assert Experiment.open("a", tmp_path).options.budget == budget
 
 
+@pytest.mark.parametrize(
+    ("more", "looks"),
+    [({"trials": 1}, 2), ({"hours": 1.0}, 2), ({"patience": 4}, 2), ({"space": "wider"}, 2), ({"patience": 2}, 2)],
+)
+def test_exploring_again_is_another_look_at_the_answer(
+    tmp_path: Path, base: Config, space: Space, more: dict[str, Any], looks: int
+) -> None:
+    """Whatever makes it go on; what was decided under the old limits no longer holds."""
+    made = search(tmp_path, base, space, trials=None, budget=Budget(patience=2, replicating=0.3))
+    run_some(made, 3)
+    if "space" in more:
+        more = {"space": parse_space(WIDER, "wider.yaml")}
+    extended, _ = extend(made, **more)
+    assert extended.options.budget.looks == looks
+    again, _ = extend(extended, patience=extended.options.budget.patience)
+    assert again.options.budget.looks == looks  # nothing has changed
+
+
 @pytest.mark.parametrize("more", [{}, {"trials": -1}, {"hours": -0.5}, {"patience": 0}])
 def test_nothing_more_is_refused(tmp_path: Path, base: Config, space: Space, more: dict[str, Any]) -> None:
     made = search(tmp_path, base, space)

@@ -205,6 +205,7 @@ def as_data(analysis: Analysis) -> dict[str, Any]:
     """
     experiment = analysis.experiment
     options, told = experiment.options, experiment.status()
+    budget = options.budget.in_force
     hours, device_hours = used_by(analysis.study)
     left = time_left(analysis) if analysis.running and not is_finished(analysis) else None
     answered = answer(analysis)
@@ -218,12 +219,12 @@ def as_data(analysis: Analysis) -> dict[str, Any]:
         "budget": {
             "trials": {"limit": options.trials, "used": done},
             "trainings": {
-                "limit": options.budget.trainings,
+                "limit": budget.trainings,
                 "used": experiment.allowance.spent(analysis.everything),
             },
-            "hours": {"limit": options.budget.hours, "used": hours},
-            "device_hours": {"limit": options.budget.device_hours, "used": device_hours},
-            "patience": options.budget.patience,
+            "hours": {"limit": budget.hours, "used": hours},
+            "device_hours": {"limit": budget.device_hours, "used": device_hours},
+            "patience": budget.patience,
         },
         "waits": [wait._asdict() for wait in read_waits(experiment.folder)] if analysis.running else [],
         "seconds_left": None if left is None else left.total_seconds(),
