@@ -185,8 +185,8 @@ def _in_use(analysis: Analysis, working: list[TrialRecord]) -> str:
 def time_left(analysis: Analysis, now: datetime | None = None) -> timedelta | None:
     """Return how long the trials that are left will take at the pace so far; see `pace.time_left`."""
     experiment, allowance = analysis.experiment, _allowance(analysis)
-    records = analysis.records if allowance.limit is None else analysis.everything
-    return pace.time_left(records, experiment.options.trials, experiment.config.train.epochs, now, allowance)
+    trials, epochs = experiment.options.trials, experiment.config.train.epochs
+    return pace.time_left(analysis.everything, trials, epochs, now, allowance)
 
 
 def _allowance(analysis: Analysis) -> Allowance:
