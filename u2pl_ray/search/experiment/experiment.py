@@ -290,7 +290,7 @@ class Experiment:
 
     @cached_property
     def _confirmed(self) -> Confirmation:
-        return Confirmation(self)
+        return Confirmation(self.confirmation, self, Experiment.read)
 
     @property
     def confirmation(self) -> str:
