@@ -16,14 +16,15 @@ from u2pl_ray.analysis import confirmation as analysis
 from u2pl_ray.config import overrides
 from u2pl_ray.config.errors import UserError
 from u2pl_ray.config.schema import Config
-from u2pl_ray.search.driver.budget import Budget, spent
+from u2pl_ray.search.driver.budget import Budget, Meter, spent
 from u2pl_ray.search.driver.driver import Driver, Outcome
 from u2pl_ray.search.experiment.confirm import plan_confirmation
 from u2pl_ray.search.experiment.experiment import Experiment
+from u2pl_ray.search.experiment.extend import extend
 from u2pl_ray.search.experiment.plan import plan_search
-from u2pl_ray.search.experiment.replicates import add_replicates
+from u2pl_ray.search.experiment.replicates import add_replicates, record_budget
 from u2pl_ray.search.space.file import parse_space
-from u2pl_ray.search.study.trial_record import State
+from u2pl_ray.search.study.trial_record import State, TrialRecord
 
 pytestmark = pytest.mark.usefixtures("two_cpus")
 
@@ -76,15 +77,60 @@ def test_more_trainings_where_the_hours_are_used(searched: Experiment) -> None:
     before = searched.study().all_records()
     assert spent(searched.study(), options.budget)
     confirmed = add_replicates(searched, 4)
+    assert confirmed.options.budget.words(gpu=True) == ["5 trainings' worth"]
     assert Experiment.open("a", searched.place.storage).options.budget == confirmed.options.budget
     assert not spent(confirmed.study(), confirmed.options.budget)
+    assert replicates_of(run(confirmed)[len(before) :]) == [True] * 4
+
+
+@pytest.mark.parametrize(
+    ("more", "hours"),
+    [({"trials": 3}, None), ({"hours": 1.0}, 4.0), ({"patience": 2}, None), ({"trainings": 10}, None)],
+    ids=["trials", "hours", "patience", "trainings"],
+)
+def test_a_search_whose_used_hours_were_added_to_is_extended(
+    searched: Experiment, more: dict[str, Any], hours: float | None
+) -> None:
+    """New settings start again, and the share of replicates is that of the search; what was added stays on top."""
+    searched = replace(searched, options=replace(searched.options, trials=None))
+    searched = record_budget(searched, Budget(hours=1.0, replicating=0.3))
+    searched.study().study.set_user_attr("session/a", [0.0, 7200.0, 7200.0])
+    confirmed = add_replicates(searched, 4)
+    before = run(confirmed)
+    confirmed.study().study.set_user_attr("session/b", [7200.0, 10800.0, 3600.0])
+    extended, said = extend(confirmed, **more)
+    budget = extended.options.budget
+    assert (budget.closed, budget.hours, budget.replicating, budget.confirming) == (None, hours, 0.3, 4)
+    assert budget.looks == 3
+    assert bool(said) == (hours is None)
+    assert not spent(extended.study(), budget)
+    if "hours" in more:  # the clock says when exploring ends
+        return
+    added = run(extended, Meter(extended.study(), budget, 1.0))[len(before) :]
+    whole = [record for record in (*before, *added) if not record.replicate]
+    assert len(whole) >= len(before) - 4 + (2 if "patience" in more else 3)
+    if "trainings" in more:
+        assert len(added) == 10
+    else:  # 30 % of the whole are replicates, beside the four on top
+        assert sum(replicates_of([*before, *added])) == 4 + int(len(whole) * 0.3 / 0.7)
+
+
+def run(experiment: Experiment, meter: Meter | None = None) -> list[TrialRecord]:
+    """Run all that the budget allows; return all trials."""
     driver = Driver(
-        confirmed.study(), confirmed.config, None, confirmed.folder / "trials", allowance=confirmed.allowance
-    )
+        experiment.study(), experiment.config, experiment.options.trials, experiment.folder / "trials",
+        allowance=experiment.allowance,
+    )  # fmt: skip
+    if meter is not None:
+        driver.use(meter)
     while (assignment := driver.next()) is not None:
         for epoch in range(1, assignment.config.train.epochs + 1):
             driver.report(assignment.trial, {"training_iteration": epoch, "val/miou": miou(assignment.config, epoch)})
-    assert [record.replicate for record in driver.study.all_records()[len(before) :]] == [True] * 4
+    return driver.study.all_records()
+
+
+def replicates_of(records: list[TrialRecord]) -> list[bool]:
+    return [record.replicate for record in records]
 
 
 def test_every_setting_with_every_new_seed(searched: Experiment) -> None:

@@ -88,6 +88,24 @@ def test_a_budget_of_trainings_counts_trainings() -> None:
     assert text.getvalue().splitlines()[0].endswith("(2.0 of 4 trainings done, about 20 min left)")
 
 
+def test_replicates_after_a_number_of_trials_are_foreseen() -> None:
+    """Of four trials 3.5 trainings' worth were trained: 3/7 of that are 1.5, so one replicate, not two."""
+    out, text = console()
+    began = datetime.now() - timedelta(minutes=20)
+    records = [replace(trial(index, State.COMPLETED, 0.5, 8), started=began) for index in range(3)]
+    listener = ConsoleListener(out, "val/miou", 4, 8, lambda: records, lambda: Allowance(8, None, 0.3))
+    listener.trial_finished(records[0])
+    # 3 trainings in 20 minutes; one more trial, and the one replicate that 3/7 of four make.
+    assert text.getvalue().splitlines()[-1].endswith("(3 of 4 done, about 13 min left)")
+    records.append(replace(trial(3, State.STOPPED, 0.4, 4), started=began))
+    listener.trial_finished(records[3])
+    assert text.getvalue().splitlines()[-1].endswith("(3.5 of 4.5 trainings done, about 6 min left)")
+    again = Companion(Kind.REPLICATE, {"seed": 1}, 0)
+    records.append(replace(trial(4, State.RUNNING, 0.5, 4), started=began, companion=again))
+    listener.trial_finished(records[3])
+    assert text.getvalue().splitlines()[-1].endswith("(4.0 of 4.5 trainings done, about 3 min left)")
+
+
 def test_an_interrupted_trial_is_called_so() -> None:
     for running, word in ((True, "RUNNING"), (False, "INTERRUPTED")):
         out, text = console()

@@ -80,6 +80,31 @@ def test_the_confirmation_counts_for_the_answer(tmp_path: Path, base: Config) ->
     assert not confirmation.judgement(confirmation.study()).matched
 
 
+@pytest.mark.parametrize(
+    ("file", "content", "why"),
+    [
+        ("study.journal", None, "the study is gone"),
+        ("study.journal", '{"op_code": 0\n{}\n', "Expecting"),
+        ("experiment.json", '{"format": 99}', "written by another version"),
+    ],
+)
+def test_a_damaged_confirmation_is_left_out_and_said_once(
+    tmp_path: Path, base: Config, caplog: pytest.LogCaptureFixture, file: str, content: str | None, why: str
+) -> None:
+    search = searched(tmp_path, base)
+    confirmation = plan_confirmation(search, top=2, seeds=2).create()
+    train(confirmation)
+    (confirmation.folder / file).unlink()
+    if content is not None:
+        (confirmation.folder / file).write_text(content)
+    search = Experiment.open("a", tmp_path)
+    assert search.status()["best"] == search.study().best().id  # type: ignore[union-attr]
+    assert search.write_best() is not None
+    (said,) = caplog.messages
+    assert said.startswith("a-confirm does not count for the answer of a: ")
+    assert why in said
+
+
 def test_a_confirmation_of_other_settings_does_not_count(tmp_path: Path, base: Config) -> None:
     search = searched(tmp_path, base)
     confirmation = plan_confirmation(search, top=2, seeds=2).create()

@@ -90,6 +90,30 @@ def test_a_budget_of_trainings(epochs_9: Config, space: Space, tmp_path: Path) -
     assert (found.trials, found.repeats) == (7, 1 + 3)
 
 
+def test_replicates_of_a_number_of_trials_come_on_top(epochs_9: Config, space: Space, tmp_path: Path) -> None:
+    """Explored are the baseline and (9 + 9 + 8 * 8) / 9 of ten trials, so 10.1; 3/7 of that are four replicates."""
+    given: dict[str, Any] = {"trials": 10, "baselines": ("supervised",)}
+    alone = estimate(planned(epochs_9, space, tmp_path, **given), MEASURED)
+    found = estimate(planned(epochs_9, space, tmp_path, budget=Budget(replicating=0.3), **given), MEASURED)
+    assert (alone.repeats, found.repeats) == (1, 1 + 4)
+    assert found.device_hours == pytest.approx((alone.device_hours or 0) + 4 * found.training / 3600)
+    assert found.hours == pytest.approx((alone.hours or 0) + 2 * found.training / 3600)
+
+
+def test_hours_are_shared_with_replicates(epochs_9: Config, space: Space, tmp_path: Path) -> None:
+    """Of what 20 hours of one device buy, three trainings' worth of ten are replicates; a trial is worth 8 / 9."""
+    fit = Fit(1, False, "")
+    alone, shared = (
+        estimate(planned(epochs_9, space, tmp_path, fit, trials=None, budget=Budget(hours=20, replicating=r)), MEASURED)
+        for r in (0.0, 0.3)
+    )
+    assert alone.trials is not None
+    assert shared.trials is not None
+    assert alone.repeats == 0
+    assert shared.trials == pytest.approx(0.7 * alone.trials, rel=0.03)
+    assert shared.repeats == pytest.approx(3 / 7 * shared.trials * 8 / 9, rel=0.02)
+
+
 def test_hours_end_it(epochs_9: Config, space: Space, tmp_path: Path) -> None:
     whole = estimate(planned(epochs_9, space, tmp_path), MEASURED)
     assert whole.hours is not None

@@ -18,6 +18,15 @@ from u2pl_ray.search.space.space import Space
 pytestmark = pytest.mark.usefixtures("two_cpus")
 
 
+WIDER = """
+metric: {name: val/miou, goal: maximize}
+parameters:
+  method.memory_bank.capacity: {distribution: q_log_uniform_values, q: 100, min: 1000, max: 60000}
+  method.contrastive.temperature: {distribution: log_uniform_values, min: 0.4, max: 0.6}
+  method.alpha.kind: {values: [linear, cosine]}
+"""
+
+
 def search(folder: Path, base: Config, space: Space, **more: Any) -> Experiment:
     arguments: dict[str, Any] = {"name": "a", "trials": 3, "storage_path": folder} | more
     return plan_search(base, space, **arguments).create()
@@ -46,6 +55,21 @@ def test_more_hours_come_on_top_of_the_limit_or_of_what_was_used(tmp_path: Path,
     assert Experiment.open("a", tmp_path).options.budget == budget
 
 
+@pytest.mark.parametrize("more", [{"trials": 1}, {"hours": 1.0}, {"patience": 4}, {"space": WIDER}, {"patience": 2}])
+def test_exploring_again_is_another_look_at_the_answer(
+    tmp_path: Path, base: Config, space: Space, more: dict[str, Any]
+) -> None:
+    """Whatever makes it go on; what was decided under the old limits no longer holds."""
+    made = search(tmp_path, base, space, trials=None, budget=Budget(patience=2, replicating=0.3))
+    run_some(made, 3)
+    if "space" in more:
+        more = {"space": parse_space(more["space"], "wider.yaml")}
+    extended, _ = extend(made, **more)
+    assert extended.options.budget.looks == 2
+    again, _ = extend(extended, patience=extended.options.budget.patience)
+    assert again.options.budget.looks == 2  # nothing has changed
+
+
 @pytest.mark.parametrize("more", [{}, {"trials": -1}, {"hours": -0.5}, {"patience": 0}])
 def test_nothing_more_is_refused(tmp_path: Path, base: Config, space: Space, more: dict[str, Any]) -> None:
     made = search(tmp_path, base, space)
@@ -53,15 +77,6 @@ def test_nothing_more_is_refused(tmp_path: Path, base: Config, space: Space, mor
     with pytest.raises(UserError):
         extend(made, **more)
     assert (made.folder / "experiment.json").read_text() == before
-
-
-WIDER = """
-metric: {name: val/miou, goal: maximize}
-parameters:
-  method.memory_bank.capacity: {distribution: q_log_uniform_values, q: 100, min: 1000, max: 60000}
-  method.contrastive.temperature: {distribution: log_uniform_values, min: 0.4, max: 0.6}
-  method.alpha.kind: {values: [linear, cosine]}
-"""
 
 
 def test_other_ranges(tmp_path: Path, base: Config, space: Space) -> None:

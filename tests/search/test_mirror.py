@@ -4,6 +4,7 @@ import json
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -238,6 +239,26 @@ def test_a_store_that_is_gone_is_said_in_a_line(storage: str, base: Config, spac
         refusal = r"a: its driver\.lease cannot be taken \(.*NETWORK_CONNECTION"
         with pytest.raises(UserError, match=refusal), made.place.session():
             pass
+
+
+def test_a_confirmation_out_of_reach_is_not_taken_for_none(storage: str, base: Config, space: Space) -> None:
+    """Without it the answer would be another one. It is fetched once."""
+    with line_to_store() as line:
+        search = a_plan(storage, base, space).create()
+        assert search.trained_elsewhere() == []
+        confirming = a_plan(storage, base, space)
+        place, options = locate("a-confirm", storage), replace(confirming.options, confirms="a")
+        confirmation = replace(confirming, name="a-confirm", place=place, options=options).create()
+        record = confirmation.study().start_new()
+        confirmation.study().report(record.number, 1, 0.5)
+        confirmation.place.commit()
+        line.cut()
+        with pytest.raises(UserError, match="a-confirm: "):
+            search.trained_elsewhere()
+        line.mend()
+        assert len(search.trained_elsewhere()) == 1
+        line.cut()
+        assert len(search.trained_elsewhere()) == 1
 
 
 def test_a_path_is_a_folder(tmp_path: Path) -> None:

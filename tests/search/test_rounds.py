@@ -11,6 +11,7 @@ from tests.search.kill_loop import KILL_POINTS, kill_until_it_ends
 from tests.search.test_driver import COMPLETED, EPOCHS, open_study
 from u2pl_ray.config.schema import Config
 from u2pl_ray.posterior import Verdict
+from u2pl_ray.search.driver.budget import Budget, Meter
 from u2pl_ray.search.driver.driver import Assignment, Driver, Outcome
 from u2pl_ray.search.experiment.baselines import companion
 from u2pl_ray.search.space.paper_setting import paper_setting
@@ -185,6 +186,39 @@ def test_replicates_that_always_fail_come_to_an_end(
             driver.finish(assignment.trial, Outcome(State.FAILED, "nan", "diverged"))
     assert len(replicates(driver.study.all_records())) == allowance.replicated(driver.study.all_records()) <= 6
     assert driver.unfinished() == 0
+
+
+def test_patience_ends_a_search_whose_papers_setting_fails(tmp_path: Path, space: Space, base: Config) -> None:
+    """Nothing else limits it, and there will be nothing to compare; also after a restart."""
+    start(tmp_path, space, base)
+    budget = Budget(patience=3, replicating=0.3)
+
+    def begun() -> Driver:
+        driver = driver_of(tmp_path, space, base, budget.allowance(EPOCHS, None))
+        driver.use(Meter(driver.study, budget, 1.0))
+        return driver
+
+    def worse_than_those_before(driver: Driver, assignment: Assignment) -> None:
+        for epoch in range(1, EPOCHS + 1):
+            value = 0.5 - 0.01 * int(assignment.trial)
+            driver.report(assignment.trial, {"training_iteration": epoch, "val/miou": value})
+
+    driver = begun()
+    paper, *others = [driver.next() for _ in range(8)]
+    for assignment in others:  # while the paper's is being trained, exploring goes on
+        assert assignment is not None
+        worse_than_those_before(driver, assignment)
+    assert driver.meter is not None
+    assert driver.meter.stalled
+    further = driver.next()
+    assert further is not None
+    assert paper is not None
+    driver.finish(paper.trial, Outcome(State.INFEASIBLE, "memory", "too large"))
+    worse_than_those_before(driver, further)
+    assert driver.next() is None
+    assert driver.unfinished() == 0
+    assert begun().next() is None
+    assert begun().unfinished() == 0
 
 
 def test_the_papers_setting_is_never_stopped(tmp_path: Path, space: Space, base: Config, allowance: Allowance) -> None:

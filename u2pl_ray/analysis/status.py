@@ -185,8 +185,8 @@ def _in_use(analysis: Analysis, working: list[TrialRecord]) -> str:
 def time_left(analysis: Analysis, now: datetime | None = None) -> timedelta | None:
     """Return how long the trials that are left will take at the pace so far; see `pace.time_left`."""
     experiment, allowance = analysis.experiment, _allowance(analysis)
-    records = analysis.records if allowance.limit is None else analysis.everything
-    return pace.time_left(records, experiment.options.trials, experiment.config.train.epochs, now, allowance)
+    trials, epochs = experiment.options.trials, experiment.config.train.epochs
+    return pace.time_left(analysis.everything, trials, epochs, now, allowance)
 
 
 def _allowance(analysis: Analysis) -> Allowance:
@@ -205,6 +205,7 @@ def as_data(analysis: Analysis) -> dict[str, Any]:
     """
     experiment = analysis.experiment
     options, told = experiment.options, experiment.status()
+    budget = options.budget.in_force
     hours, device_hours = used_by(analysis.study)
     left = time_left(analysis) if analysis.running and not is_finished(analysis) else None
     answered = answer(analysis)
@@ -218,12 +219,12 @@ def as_data(analysis: Analysis) -> dict[str, Any]:
         "budget": {
             "trials": {"limit": options.trials, "used": done},
             "trainings": {
-                "limit": options.budget.trainings,
+                "limit": budget.trainings,
                 "used": experiment.allowance.spent(analysis.everything),
             },
-            "hours": {"limit": options.budget.hours, "used": hours},
-            "device_hours": {"limit": options.budget.device_hours, "used": device_hours},
-            "patience": options.budget.patience,
+            "hours": {"limit": budget.hours, "used": hours},
+            "device_hours": {"limit": budget.device_hours, "used": device_hours},
+            "patience": budget.patience,
         },
         "waits": [wait._asdict() for wait in read_waits(experiment.folder)] if analysis.running else [],
         "seconds_left": None if left is None else left.total_seconds(),

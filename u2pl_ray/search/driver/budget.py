@@ -3,7 +3,7 @@
 import time
 import uuid
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from u2pl_ray.config.errors import UserError
 from u2pl_ray.search.study.allowance import Allowance
@@ -29,6 +29,8 @@ class Budget:
             what they buy in trainings; a number of trials and the patience end exploring alone.
         confirming: trainings on top, for replicates alone.
         looks: how often an end of the budget came or will come: `extend` and `confirm` add one.
+        closed: trainings' worth, those for `confirming` aside, when `confirm` found the limits used. Until `extend`
+            raises one, they do not apply, and only replicates are trained. None: the limits apply.
 
     Raises:
         UserError: (from `check`) a limit that is not positive.
@@ -42,6 +44,7 @@ class Budget:
     replicating: float = 0.0
     confirming: int = 0
     looks: int = 1
+    closed: float | None = None
 
     def check(self) -> None:
         """Check the limits.
@@ -59,6 +62,15 @@ class Budget:
                 raise UserError(f"{flag} {value:g}: give a number above 0")
 
     @property
+    def in_force(self) -> "Budget":
+        """Return the limits that apply now, see `closed`."""
+        if self.closed is None:
+            return self
+        return replace(
+            self, hours=None, device_hours=None, patience=None, trainings=self.closed, replicating=1.0, closed=None
+        )
+
+    @property
     def limited(self) -> bool:
         """Return whether any limit is set."""
         return any(it is not None for it in (self.trainings, self.hours, self.device_hours, self.patience))
@@ -74,11 +86,12 @@ class Budget:
         `gpu`: whether `device_hours` counts GPUs; otherwise workers.
         """
         device = "GPU-hours" if gpu else "worker-hours (there is no GPU: a worker counts as one)"
+        now = self.in_force
         return [
-            *([f"{self.trainings:g} trainings' worth"] if self.trainings is not None else []),
-            *([f"{self.hours:g} hours"] if self.hours is not None else []),
-            *([f"{self.device_hours:g} {device}"] if self.device_hours is not None else []),
-            *([f"{self.patience} results without a better one"] if self.patience is not None else []),
+            *([f"{now.trainings:g} trainings' worth"] if now.trainings is not None else []),
+            *([f"{now.hours:g} hours"] if now.hours is not None else []),
+            *([f"{now.device_hours:g} {device}"] if now.device_hours is not None else []),
+            *([f"{now.patience} results without a better one"] if now.patience is not None else []),
         ]
 
     def allowance(self, epochs: int, trials: int | None) -> Allowance:
@@ -88,9 +101,10 @@ class Budget:
             epochs: of one training.
             trials: limit of their number, None for no limit.
         """
-        stalls = None if self.patience is None else (self.patience, self.patience_from)
-        limits = f"{self.trainings} trainings, {trials} trials, {self.hours} h, {self.device_hours} device-h, {stalls}"
-        return Allowance(epochs, self.trainings, self.replicating, self.confirming, limits)
+        now = self.in_force
+        stalls = None if now.patience is None else (now.patience, now.patience_from)
+        limits = f"{now.trainings} trainings, {trials} trials, {now.hours} h, {now.device_hours} device-h, {stalls}"
+        return Allowance(epochs, now.trainings, now.replicating, now.confirming, limits)
 
 
 NO_LIMIT = Budget()
@@ -116,7 +130,7 @@ class Meter:
     def __init__(
         self, study: TrialStudy, budget: Budget, devices: float, clock: Callable[[], float] = time.time
     ) -> None:
-        self._study, self._budget, self._devices, self._clock = study, budget, devices, clock
+        self._study, self._budget, self._devices, self._clock = study, budget.in_force, devices, clock
         self._key = f"{_SESSION}{uuid.uuid4().hex[:8]}"
         self._start = self._latest = self._saved = clock()
         self._device_seconds = 0.0

@@ -380,12 +380,11 @@ class Driver:
 
     def _exploring(self) -> bool:
         """Tell whether the budget has room for a new setting; what the clock decides is written to the study first."""
-        if (meter := self.meter) is not None and (meter.share or meter.stalled):
-            worth = self.rounds.end_exploring(meter.share, bool(meter.stalled))
-            if worth is not None:
-                meter.save()
-                why = meter.stalled or f"{meter.share:.0%} of the hours are used"
-                self.listeners.note(f"{why}: no further settings; the whole budget is worth {worth:.3g} trainings")
+        meter = self.meter
+        if meter is not None and (decided := self.rounds.end_exploring(meter.share, bool(meter.stalled))):
+            meter.save()
+            why = meter.stalled or f"{meter.share:.0%} of the hours are used"
+            self.listeners.note(f"{why}: {decided}")
         return self.rounds.allowance.exploring(self.study.all_records())
 
     def _replicate(self) -> TrialRecord | None:

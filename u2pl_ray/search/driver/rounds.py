@@ -42,33 +42,38 @@ class Rounds:
         """Return what may be spent, by what the study says of the end of exploring."""
         return self._allowance.decided(self.study.study.user_attrs)
 
-    def end_exploring(self, share: float, stalled: bool) -> float | None:
+    def end_exploring(self, share: float, stalled: bool) -> str:
         """End exploring where the hours that are left are those for replicates; write what all are worth to the study.
 
-        At the pace so far all hours buy (trainings' worth spent) / (share of the hours used); exploring may take
-        `1 - replicating` of it. Before there is anything to repeat, exploring goes on.
+        At the pace so far all hours buy (trainings' worth spent) / (share of the hours used); what `confirming` is for
+        aside, exploring may take `1 - replicating` of it. Before there is anything to repeat, exploring goes on, unless
+        it has stalled and there never will be.
 
         Args:
             share: of the hours, used so far, 0 .. 1.
             stalled: whether exploring ends anyway.
 
         Returns:
-            trainings' worth of the budget if this call wrote it; None if it was written before, or exploring goes on.
+            what this call decided, in words; empty if it was decided before, or exploring goes on.
         """
         allowance, known = self.allowance, self.study.study.user_attrs.get(EXPLORED, {})
         if not allowance.replicating or allowance.limits in known or (share < _EARLIEST and not stalled):
-            return None
+            return ""
         records = self.study.all_records()
         worth = allowance.explored(records) / (1 - allowance.replicating)
         if share >= _EARLIEST:
-            bought = allowance.spent(records) / share
+            bought = max(0.0, allowance.spent(records) / share - allowance.confirming)
             if not stalled and replace(allowance, trainings=bought).exploring(records):
-                return None
+                return ""
             worth = min(worth, bought)
-        if not Judgement(self.study.space, self.base, records).comparable:
-            return None
+        judgement = Judgement(self.study.space, self.base, records)
+        never = stalled and judgement.incomparable
+        if not judgement.comparable and not never:
+            return ""
         self.study.study.set_user_attr(EXPLORED, {**known, allowance.limits: worth})
-        return worth
+        if never:
+            return "no further settings, and no replicates: the paper's setting has no value to compare with"
+        return f"no further settings; the whole budget is worth {worth:.3g} trainings"
 
     def left(self, records: Sequence[TrialRecord]) -> int:
         """Return how many replicates are still to start; at least so many, while a trial runs.

@@ -82,18 +82,21 @@ def estimate(plan: Plan, measured: Measurement) -> Estimate:
     baselines = [start + sum(epoch_seconds(config, measured, name)) for name in options.baselines]
     trials, chances = _trials(plan, len(baselines))
     shared = _shared(plan)
-    lengths = []
+    lengths, epochs = [], 0.0
     for number, reached in enumerate(chances[:trials]):
         first = shared if number >= slots else 0
-        own = zip(reached[first:], by_epoch[first:], strict=True)
+        own = list(zip(reached[first:], by_epoch[first:], strict=True))
+        epochs += sum(chance for chance, _ in own)
         lengths.append(start + sum(chance * seconds for chance, seconds in own))
     mean = sum(map(sum, chances[:trials])) / trials
-    repeated = [full] * _replicates(budget)
+    share = _replicates(budget, len(baselines) + epochs / config.train.epochs)
+    repeated = [full] * math.floor(share + 1e-9)
+    part = 0.0 if bounded else share - len(repeated)  # over a long search, parts of them add up
     hours = (_SEARCH + makespan([*baselines, *lengths], slots) + makespan(repeated, slots)) / 3600
-    device_hours = sum([*baselines, *lengths, *repeated]) / 3600 * devices(config, plan.fit.gpu)
+    device_hours = sum([*baselines, *lengths, *repeated, part * full]) / 3600 * devices(config, plan.fit.gpu)
     repeats = len(baselines) + len(repeated)
     found = Estimate(full, trials, mean, repeats, device_hours, hours)
-    return _limited(found, budget, bounded, slots * devices(config, plan.fit.gpu))
+    return _limited(found, budget, bounded, slots * devices(config, plan.fit.gpu), share)
 
 
 def _trials(plan: Plan, baselines: int) -> tuple[int, list[list[float]]]:
@@ -122,11 +125,13 @@ def _shared(plan: Plan) -> int:
     return 0 if alone or not one_warmup(plan.config, plan.space.parameters) else method.warmup_epochs
 
 
-def _replicates(budget: Budget) -> int:
-    return math.floor(budget.replicating * (budget.trainings or 0.0) + 1e-9)
+def _replicates(budget: Budget, explored: float) -> float:
+    """Return how many replicates there will be, after `explored` trainings' worth of trials and baselines."""
+    whole = explored / (1 - budget.replicating) if budget.trainings is None else budget.trainings
+    return budget.replicating * whole
 
 
-def _limited(found: Estimate, budget: Budget, bounded: bool, at_once: float) -> Estimate:
+def _limited(found: Estimate, budget: Budget, bounded: bool, at_once: float, replicates: float) -> Estimate:
     """Apply the limits in hours and device-hours.
 
     Args:
@@ -134,23 +139,25 @@ def _limited(found: Estimate, budget: Budget, bounded: bool, at_once: float) -> 
         budget: the limits.
         bounded: whether the search ends without them.
         at_once: devices in use.
+        replicates: how many there are without them; with them fewer or more, as there are of the trials.
     """
     assert found.hours is not None
     assert found.device_hours is not None
     assert found.trials is not None
     hours, device_hours = (found.hours, found.device_hours) if bounded else (math.inf, math.inf)
-    usual = found.device_hours / found.trials  # of a trial
-    ended = ""
+    usual = found.device_hours / found.trials  # of a trial, with its share of the replicates
+    ended, baselines = "", found.repeats - math.floor(replicates + 1e-9)
     if budget.hours is not None and budget.hours < hours:
         hours, device_hours, ended = budget.hours, min(device_hours, budget.hours * at_once), "--hours"
     if budget.device_hours is not None and budget.device_hours < device_hours:
         hours = min(hours, _SEARCH / 3600 + budget.device_hours / at_once)
         device_hours, ended = budget.device_hours, "--gpu-hours"
     if math.isinf(hours):
-        return Estimate(found.training, None, found.epochs, found.repeats, None, None)
+        return Estimate(found.training, None, found.epochs, baselines, None, None)
     trials = max(1, round(device_hours / usual)) if ended else found.trials
     trials = min(trials, found.trials) if bounded else trials
-    return Estimate(found.training, trials, found.epochs, found.repeats, device_hours, hours, ended)
+    repeats = baselines + math.floor(replicates * trials / found.trials + 1e-9)
+    return Estimate(found.training, trials, found.epochs, repeats, device_hours, hours, ended)
 
 
 def makespan(lengths: Sequence[float], slots: int) -> float:

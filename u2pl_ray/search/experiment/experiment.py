@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from u2pl_ray.search.driver.presence import Presence, running
 from u2pl_ray.search.driver.rounds import Rounds, left
 from u2pl_ray.search.execution.run import INTERRUPTED, LOST, run_tune
 from u2pl_ray.search.experiment import snapshot
-from u2pl_ray.search.experiment.alike import trainings_like
+from u2pl_ray.search.experiment.confirmed import Confirmation
 from u2pl_ray.search.experiment.options import FORMAT, Options, parse_description, read_options
 from u2pl_ray.search.experiment.repair import mend_study, restore_files
 from u2pl_ray.search.experiment.verdict import verdict
@@ -113,6 +114,18 @@ class Experiment:
         """
         place = find(name, storage_path)
         place.fetch()
+        return cls.read(place)
+
+    @classmethod
+    def read(cls, place: Place) -> "Experiment":
+        """Read an experiment from its place, whose files were fetched.
+
+        Args:
+            place: of the experiment.
+
+        Raises:
+            UserError: there is none, or one of its files is missing or damaged.
+        """
         folder = place.folder
         if not any((where / layout.EXPERIMENT).exists() for where in (folder, folder / layout.START)):
             known = nearest(folder.name, experiments(place.storage))
@@ -273,16 +286,11 @@ class Experiment:
     def trained_elsewhere(self) -> list[Elsewhere]:
         """Return the trainings of other experiments that count here: its confirmation's, and those it started from."""
         found = elsewhere.read(self.folder)
-        if self.options.confirms:
-            return found
-        try:
-            other = Experiment.open(self.confirmation, self.place.storage)
-        except UserError:  # there is none
-            return found
-        if other.options.confirms != self.name:
-            return found
-        theirs, ours = (other.space, other.config), (self.space, self.config)
-        return found + trainings_like(other.study().all_records(), theirs, ours, confirms=True)
+        return found if self.options.confirms else found + self._confirmed.trainings()
+
+    @cached_property
+    def _confirmed(self) -> Confirmation:
+        return Confirmation(self.confirmation, self, Experiment.read)
 
     @property
     def confirmation(self) -> str:

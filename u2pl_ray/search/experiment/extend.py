@@ -6,7 +6,7 @@ from dataclasses import asdict, replace
 from optuna.distributions import CategoricalDistribution
 
 from u2pl_ray.config.errors import UserError
-from u2pl_ray.search.driver.budget import results, used_by
+from u2pl_ray.search.driver.budget import Budget, results, used_by
 from u2pl_ray.search.experiment import snapshot
 from u2pl_ray.search.experiment.experiment import Experiment
 from u2pl_ray.search.experiment.replicates import with_replicates
@@ -54,6 +54,8 @@ def extend(
     records = study.records()
     budget, said = options.budget, list[str]()
     so_far = used_by(study)
+    if trials or trainings or hours or device_hours or patience is not None:
+        budget, said = _reopened(budget, so_far, (hours, device_hours))
     budget = replace(
         budget,
         hours=_more(budget.hours, so_far[0], hours),
@@ -62,18 +64,20 @@ def extend(
         patience_from=len(results(records)),
     )
     if trainings:
-        used = experiment.allowance.spent(study.all_records())
+        everything = study.all_records()
+        on_top = min(budget.confirming, experiment.allowance.replicated(everything))
+        used = experiment.allowance.spent(everything) - on_top
         further = replace(budget, trainings=_more(budget.trainings, used, trainings), looks=budget.looks + 1)
         paper = any(record.note == PAPER for record in records)
         budget, more = with_replicates(further, paper, experiment.space)
         said += more
-    elif budget.replicating and (trials or hours or device_hours):
-        budget = replace(budget, looks=budget.looks + 1)
-    budget.check()
-    notes = [] if space is None else _rerange(experiment, study, space)
     total = options.trials
     if trials:
         total = trials + (len(counted(records)) if total is None else total)
+    if not trainings and (budget.replicating or budget.confirming) and _explores_again(experiment, budget, total):
+        budget = replace(budget, looks=budget.looks + 1)
+    budget.check()
+    notes = [] if space is None else _rerange(experiment, study, space)
     extended = replace(experiment, options=replace(options, trials=total, budget=budget))
     if space is not None:
         kept = experiment.folder / f"space-{len(list(experiment.folder.glob('space-*.yaml'))) + 1}.yaml"
@@ -116,6 +120,42 @@ def check_extension(
         raise UserError(
             "extend: give --trials +N, --trainings +N, --hours +H, --gpu-hours +H, --patience K or --space FILE"
         )
+
+
+def _reopened(budget: Budget, so_far: tuple[float, float], more: tuple[float, float]) -> tuple[Budget, list[str]]:
+    """Return a budget that `confirm` closed with its limits in force again, and sentences about those that are dropped.
+
+    A limit of hours that is used, and not added to, would end at once what is added instead: it is dropped.
+
+    Args:
+        budget: the search's; one that is not closed stays as it is.
+        so_far: hours and device-hours used.
+        more: of both, added.
+    """
+    if budget.closed is None:
+        return budget, []
+    said = []
+
+    def kept(limit: float | None, use: float, added: float, unit: str) -> float | None:
+        if limit is None or use < limit or added:
+            return limit
+        said.append(f"the limit of {limit:g} {unit} no longer applies: {use:.3g} are used")
+        return None
+
+    hours = kept(budget.hours, so_far[0], more[0], "hours")
+    device_hours = kept(budget.device_hours, so_far[1], more[1], "device-hours")
+    return replace(budget, hours=hours, device_hours=device_hours, closed=None), said
+
+
+def _explores_again(experiment: Experiment, budget: Budget, trials: int | None) -> bool:
+    """Tell whether the limits differ, so that what was decided under the old ones ends: another look will follow.
+
+    Args:
+        experiment: the search before.
+        budget: its budget after.
+        trials: the requested number after.
+    """
+    return budget.allowance(experiment.config.train.epochs, trials).limits != experiment.allowance.limits
 
 
 def _more(limit: float | None, so_far: float, more: float) -> float | None:

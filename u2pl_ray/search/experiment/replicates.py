@@ -60,12 +60,11 @@ def add_replicates(experiment: Experiment, trainings: int) -> Experiment:
     before = experiment.options.budget
     allowance = experiment.allowance
     confirming = before.confirming
-    over = bool(spent(study, before))
-    if over or not before.answers:
+    if not before.answers:
         confirming = max(confirming, allowance.replicated(records))
-    if over:  # the hours are used: what is added comes on top of what was explored
-        before = replace(before, hours=None, device_hours=None, patience=None, replicating=0.0)
-        before = replace(before, trainings=allowance.explored(records))
+    if before.closed is None and spent(study, before):  # what is added comes on top of what the limits allowed
+        beyond = max(0, allowance.replicated(records) - confirming)
+        before = replace(before, closed=allowance.explored(records) + beyond)
     return record_budget(experiment, replace(before, confirming=confirming + trainings, looks=before.looks + 1))
 
 

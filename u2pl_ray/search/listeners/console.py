@@ -14,7 +14,7 @@ from rich.text import Text
 from u2pl_ray.config.schema import Config
 from u2pl_ray.search.listeners.base import Listener
 from u2pl_ray.search.listeners.formatting import REASONS, duration, many, number, settings
-from u2pl_ray.search.listeners.pace import time_left
+from u2pl_ray.search.listeners.pace import expected_end, time_left
 from u2pl_ray.search.study.allowance import Allowance
 from u2pl_ray.search.study.remaining import counted
 from u2pl_ray.search.study.trial_record import State, TrialRecord, state_word
@@ -105,18 +105,15 @@ class ConsoleListener(Listener):
 
     def _standing(self) -> str:
         """Say how many trials, or how much of a budget of trainings, are done, and how long the rest will take."""
-        allowance = self._allowance()
-        if allowance is not None and (limit := allowance.limit) is not None:
-            records = self._records()
-            left = time_left(records, None, self._most, allowance=allowance)
-            return f"  ({allowance.spent(records):.1f} of {limit:.3g} trainings done{_about(left)})"
-        if self._total is None or self._total < 2:
-            return ""
-        records = [record for record in self._records() if record.companion is None]
+        allowance, records = self._allowance(), self._records()
         done = sum(record.state.finished for record in counted(records))
-        if not records or done >= self._total:
+        left = time_left(records, self._total, self._most, allowance=allowance)
+        explored = self._total is not None and done >= self._total
+        end = None if allowance is None else expected_end(records, self._total, allowance)
+        if allowance is not None and end is not None and (explored or allowance.limit is not None):
+            return f"  ({allowance.spent(records):.1f} of {end:.3g} trainings done{_about(left)})"
+        if self._total is None or self._total < 2 or explored or not records:
             return ""
-        left = time_left(records, self._total, self._most)
         return f"  ({done} of {self._total} done{_about(left)})"
 
     def _line(self, trial: TrialRecord, text: str, more: str = "", style: str = "") -> None:

@@ -23,14 +23,15 @@ def time_left(
     once are in it; after an interruption it is too high.
 
     Args:
-        records: all trials; with an allowance their companions too.
+        records: all trials and their companions.
         total: how many are asked for; None: no limit, so only those that run are counted.
         epochs: of a trial at most.
         now: the time; default: this moment.
-        allowance: what may be spent in trainings; where it has a limit, that is what is left.
+        allowance: what may be spent in trainings; where `expected_end` knows the whole, the rest of it is what is left.
     """
-    if allowance is not None and (limit := allowance.limit) is not None:
-        return _until(limit - allowance.spent(records), allowance.spent(records), records, now)
+    if allowance is not None and (end := expected_end(records, total, allowance)) is not None:
+        return _until(end - allowance.spent(records), allowance.spent(records), records, now)
+    records = [record for record in records if record.companion is None]
     done = sum(record.epochs for record in records)
     valued = [record.epochs for record in records if record.state in (State.COMPLETED, State.STOPPED)]
     usual = mean(valued) if valued else epochs
@@ -38,6 +39,26 @@ def time_left(
     started = sum(record.state != State.PENDING for record in counted(records))
     left = sum(max(usual - record.epochs, 1) for record in running) + usual * max(0, (total or 0) - started)
     return _until(left, done, records, now)
+
+
+def expected_end(records: Sequence[TrialRecord], total: int | None, allowance: Allowance) -> float | None:
+    """Return the trainings' worth after which a search is expected to end; None where trainings do not say it.
+
+    That is the allowance's limit. Without one, a number of trials says how much will be explored, and so how many
+    replicates follow; trials that have not started count with the mean of those that ended.
+
+    Args:
+        records: all trials and their companions.
+        total: how many trials are asked for; None: no limit.
+        allowance: what may be spent in trainings.
+    """
+    if allowance.limit is not None or total is None or not allowance.limited:
+        return allowance.limit
+    trials = counted(records)
+    ended = [record.epochs - record.inherited for record in trials if record.state in (State.COMPLETED, State.STOPPED)]
+    usual = mean(ended) / allowance.epochs if ended else 1.0
+    explored = allowance.explored(records) + usual * max(0, total - len(trials))
+    return explored + allowance.replicates_of(explored)
 
 
 def _until(left: float, done: float, records: Sequence[TrialRecord], now: datetime | None) -> timedelta | None:

@@ -77,6 +77,14 @@ class Allowance:
             trainings = (self.spent(records) - self._replicated(records)) / (1 - self.replicating)
         return max(0, math.floor(self.confirming + trainings - self.spent(records) + 1e-9))
 
+    def replicates_of(self, explored: float) -> int:
+        """Return how many replicates there are in all, where a number of trials or the patience ends exploring.
+
+        Args:
+            explored: trainings' worth of all but replicates.
+        """
+        return self.confirming + math.floor(explored * self.replicating / (1 - self.replicating) + 1e-9)
+
     def replicated(self, records: Sequence[TrialRecord]) -> int:
         """Return how many replicates have started."""
         return sum(record.replicate for record in records)

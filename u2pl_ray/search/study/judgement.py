@@ -177,6 +177,13 @@ class Judgement:
         named = {self.labels[it.number] for it in self._useful if it.values}
         return self.reference in named and len(named) >= _LEAST
 
+    @property
+    def incomparable(self) -> bool:
+        """Return whether nothing can be compared any more: the paper's setting has no value, and none is to come."""
+        useful = {it.number for it in self._useful if it.values}
+        trained = [it for it in self.records if self.labels.get(it.number) == self.reference]
+        return not any(it.number in useful or not it.state.finished for it in trained)
+
     @cached_property
     def posterior(self) -> "Posterior | None":
         """Return what is known of the settings; None if they are not comparable."""
