@@ -27,7 +27,7 @@ from u2pl_ray.config import overrides
 from u2pl_ray.config.errors import UserError
 from u2pl_ray.config.schema import Config
 from u2pl_ray.search.listeners.formatting import few, number, short_names
-from u2pl_ray.search.space.paper_setting import elsewhere
+from u2pl_ray.search.space.paper_setting import unlike_paper
 from u2pl_ray.search.storage import layout
 from u2pl_ray.search.study.trial_record import State
 from u2pl_ray.system.atomic import write_whole
@@ -143,7 +143,7 @@ def _asked(analysis: Analysis) -> dict[str, Any]:
             for path, parameter in experiment.space.parameters.items()
         ],
         "ran": paper is not None,
-        "elsewhere": few(elsewhere(experiment.space, config)),
+        "unlike_paper": few(unlike_paper(experiment.space, config)),
     }
 
 

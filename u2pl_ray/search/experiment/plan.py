@@ -29,7 +29,7 @@ from u2pl_ray.search.samplers.registry import SAMPLERS
 from u2pl_ray.search.schedulers.successive_halving import RungPruner
 from u2pl_ray.search.space.file import default_metric, parse_space, with_metric
 from u2pl_ray.search.space.objectives import check_objectives
-from u2pl_ray.search.space.paper_setting import elsewhere, paper_setting
+from u2pl_ray.search.space.paper_setting import paper_setting, unlike_paper
 from u2pl_ray.search.space.space import Space
 from u2pl_ray.search.storage import layout
 from u2pl_ray.search.storage.place import Place, free_space, writable
@@ -238,7 +238,7 @@ def plan_search(
     earlier = gather(warm_start, space, config, storage_path)
     paper, notes = paper_setting(space, config) if queue is None else ({}, [])
     others, left_out = choose_baselines(baselines, space, config)
-    if paper and (differ := elsewhere(space, config)):
+    if paper and (differ := unlike_paper(space, config)):
         notes.append(f"trial 0000 is the paper's in what is searched, and as configured in the rest: {few(differ)}")
     notes += left_out + writable(place.storage)
     if failed:

@@ -1,7 +1,8 @@
 """Build the first trial of a search: the paper's values of what is searched, as far as the space allows them.
 
 All else stays as the configuration has it, as in every trial: a search compares trials that differ in what is searched
-alone. So the trial called `paper` is the paper's own setting if the configuration is; `elsewhere` says where it is not.
+alone. So the trial called `paper` is the paper's own setting if the configuration is; `unlike_paper` says where
+it is not.
 """
 
 from typing import Any
@@ -55,7 +56,7 @@ def paper_setting(space: Space, base: Config) -> tuple[dict[str, Any], list[str]
     return setting, notes
 
 
-def elsewhere(space: Space, base: Config) -> list[str]:
+def unlike_paper(space: Space, base: Config) -> list[str]:
     """List the method's settings that no trial changes and that are not the paper's.
 
     Args:
