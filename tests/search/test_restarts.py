@@ -6,6 +6,7 @@ from ray.train.v2._internal.exceptions import WorkerHealthCheckFailedError as Un
 from ray.train.v2.api.exceptions import ControllerError, PreemptionError, WorkerGroupError
 from ray.train.v2.api.preemption import PreemptionInfo
 
+from u2pl_ray.config.errors import LostError
 from u2pl_ray.search.execution.failures import RESTARTS, Interruption, Restarts, causes_of, classify, interruption
 from u2pl_ray.search.study.trial_record import State
 from u2pl_ray.train.errors import NonFiniteLoss, Preempted
@@ -31,6 +32,10 @@ def of_workers(*errors: Exception) -> WorkerGroupError:
         (PreemptionError(PreemptionInfo(None, {"node": [0]}), False), "taken away", False),
         (of_workers(Preempted("left")), "taken away", False),
         (of_workers(OSError("AWS Error NETWORK_CONNECTION during PutObject operation")), "reach the storage", False),
+        (of_workers(LostError("s3://a/b: no byte for 600 s")), "reach its data", True),
+        (of_workers(RuntimeError("DataLoader worker (pid 7) is killed by signal: Bus error.")), "loader process", True),
+        (of_workers(RuntimeError("DataLoader timed out after 60 seconds")), "resources.batch_seconds", True),
+        (of_workers(RuntimeError("[gloo] Timed out waiting 1200000ms for recv")), "resources.wait_minutes", True),
     ],
 )
 def test_losses(error: Exception, words: str, counts: bool) -> None:
@@ -38,6 +43,12 @@ def test_losses(error: Exception, words: str, counts: bool) -> None:
     assert why is not None
     assert words in why.what
     assert why.counts == counts
+
+
+def test_an_exception_in_a_loader_process_is_the_training_s_own() -> None:
+    error = of_workers(KeyError("Caught KeyError in DataLoader worker process 0.\nTraceback ..."))
+    assert interruption(error) is None
+    assert classify(error).reason == "error"
 
 
 ON_A_GPU = (

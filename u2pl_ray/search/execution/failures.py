@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from u2pl_ray.config.errors import UserError
+from u2pl_ray.config.errors import LostError, UserError
 from u2pl_ray.search.driver.driver import Outcome
 from u2pl_ray.search.execution.memory import held_by_others
 from u2pl_ray.search.study.trial_record import State
@@ -89,6 +89,8 @@ def interruption(error: BaseException) -> Interruption | None:
         return Interruption("its machine is being taken away", counts=False)
     if any(sign in str(cause) for cause in causes for sign in OUTAGES):
         return Interruption("cannot reach the storage", counts=False, pause=_OUTAGE_SECONDS)
+    if any(isinstance(cause, LostError) for cause in causes):
+        return Interruption("cannot reach its data", counts=True, pause=_OUTAGE_SECONDS, reason="environment")
     if kinds & _NO_ROOM:
         return Interruption("finds no room on the cluster", counts=False, no_room=True)
     if kinds & _LOST:
