@@ -1,8 +1,9 @@
 """Verbs that go on with a search: continue it, add to it, confirm its result."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,6 +12,10 @@ from u2pl_ray.cli.arguments import AsJson, Force, MaxConcurrent, Name, Patience,
 from u2pl_ray.cli.common import check_data
 from u2pl_ray.cli.running import check_ready, print_plan, resume_experiment, run_experiment
 from u2pl_ray.config.errors import UserError
+
+if TYPE_CHECKING:
+    from u2pl_ray.search.experiment.experiment import Experiment
+    from u2pl_ray.search.experiment.plan import Plan
 
 
 def resume(
@@ -117,8 +122,6 @@ def confirm(
     from u2pl_ray.analysis.confirmation import confirmation
     from u2pl_ray.search.experiment.confirm import plan_confirmation
     from u2pl_ray.search.experiment.experiment import Experiment
-    from u2pl_ray.search.experiment.plan import Plan
-    from u2pl_ray.search.storage.place import locate
 
     search = Experiment.open(name, storage_path)
     if trainings is not None:
@@ -130,22 +133,15 @@ def confirm(
         check_ready(search)
         resume_experiment(add_replicates(search, more), quiet=quiet)
         return
-    again = search.confirmation
-    if locate(again, search.place.storage).exists():
-        experiment = Experiment.open(again, search.place.storage)
-        if not json_:
-            print(f"{experiment.name} exists: going on with its settings and seeds")
-        if dry_run:
-            print_plan(Plan.of(experiment).lines())
-            return
-        check_ready(experiment)
-    else:
-        plan = plan_confirmation(search, top, seeds, max_concurrent, examine=check_data)
-        if not json_:
-            print_plan(plan.lines())
-        if dry_run:
-            return
-        experiment = plan.create()
+    experiment = _beside(
+        search,
+        search.confirmation,
+        lambda: plan_confirmation(search, top, seeds, max_concurrent, examine=check_data),
+        dry_run,
+        silent=json_,
+    )
+    if experiment is None:
+        return
     if json_:
         summary = experiment.run()
         search.write_best()
@@ -170,26 +166,45 @@ def worth(
     of its own, NAME-worth.
     """
     from u2pl_ray.search.experiment.experiment import Experiment
-    from u2pl_ray.search.experiment.plan import Plan
     from u2pl_ray.search.experiment.worth import plan_worth, worth_name
-    from u2pl_ray.search.storage.place import locate
 
     search = Experiment.open(name, storage_path)
-    own = worth_name(search.name)
-    if locate(own, search.place.storage).exists():
-        experiment = Experiment.open(own, search.place.storage)
-        print(f"{experiment.name} exists: going on with its settings and seeds")
+    experiment = _beside(
+        search, worth_name(search.name), lambda: plan_worth(search, seeds, examine=check_data), dry_run
+    )
+    if experiment is not None:
+        run_experiment(experiment, quiet=quiet)
+
+
+def _beside(
+    search: "Experiment", name: str, plan: "Callable[[], Plan]", dry_run: bool, silent: bool = False
+) -> "Experiment | None":
+    """Open or create the experiment of that name beside a search, and print its plan; None for a dry run.
+
+    Args:
+        search: whose storage it is in.
+        name: of the experiment.
+        plan: makes it, if it is not there yet.
+        dry_run: print the plan alone.
+        silent: print nothing.
+    """
+    from u2pl_ray.search.experiment.experiment import Experiment
+    from u2pl_ray.search.experiment.plan import Plan
+    from u2pl_ray.search.storage.place import locate
+
+    if locate(name, search.place.storage).exists():
+        experiment = Experiment.open(name, search.place.storage)
+        if not silent:
+            print(f"{experiment.name} exists: going on with its settings and seeds")
         if dry_run:
             print_plan(Plan.of(experiment).lines())
-            return
+            return None
         check_ready(experiment)
-    else:
-        plan = plan_worth(search, seeds, examine=check_data)
-        print_plan(plan.lines())
-        if dry_run:
-            return
-        experiment = plan.create()
-    run_experiment(experiment, quiet=quiet)
+        return experiment
+    planned = plan()
+    if not silent:
+        print_plan(planned.lines())
+    return None if dry_run else planned.create()
 
 
 def _more(flag: str, text: str | None, whole: bool = False) -> float:
