@@ -131,7 +131,8 @@ def main(arguments: list[str] | None = None) -> Any:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(exit_codes.AGAIN)
     except _CommandLineError as error:
-        print(f"error: {error.format_message()}", file=sys.stderr)
+        if message := error.format_message():  # none, but the help, where there were no arguments
+            print(f"error: {message}", file=sys.stderr)
         sys.exit(exit_codes.INPUT)
     except BrokenPipeError:
         if not _unread(sys.stdout):

@@ -106,7 +106,7 @@ def examine(config: Config, full: bool = True) -> tuple[DataReport, list[str]]:
         with_labels(unlabeled, config.method.name)
     splits = {"labeled": labeled, "unlabeled": unlabeled, "val": open_split(data, "val")}
     if data.test is None:
-        warnings.append("data.test is null: `evaluate` has no test images; it scores on --split val")
+        warnings.append("data.test is null: there are no test images; `evaluate` needs --split val")
     elif (root_of(data) / Path(data.test).expanduser()).is_file():
         splits["test"] = open_split(data, "test")
     else:

@@ -94,8 +94,9 @@ def settings_panels(analysis: Analysis) -> list[Panel]:
     panels += [
         Panel(
             f"{name} alone",
-            f"{metric} of every trial against {name}; darker dots are later trials, the ringed one is the best.",
-            _slice(study, name, metric),
+            f"{metric} of every trial against {name}; darker dots are later trials, the ringed one is the best "
+            "(stopped trials do not count for that).",
+            _slice(study, name, metric, None if analysis.best is None else analysis.best.number),
             300,
         )
         for name in varied
@@ -110,23 +111,31 @@ def settings_panels(analysis: Analysis) -> list[Panel]:
     return panels
 
 
-def _slice(study: optuna.Study, name: str, metric: str) -> go.Figure:
-    """Optuna's plot, with dots that are seen on light and dark ground, room above the best, and a ring around it."""
+def _slice(study: optuna.Study, name: str, metric: str, best: int | None) -> go.Figure:
+    """Optuna's plot, with dots that are seen on light and dark ground, room above the best, and a ring around it.
+
+    Args:
+        study: from `comparable`.
+        name: of the setting.
+        metric: label of the objective.
+        best: number of the trial to ring.
+    """
     figure = plots.plot_slice(study, params=[name], target_name=metric)
     figure.update_traces(
         marker={"showscale": False, "colorscale": ["#a5d8ff", "#1864ab"], "line": {"width": 1, "color": "#868e96"}},
         cliponaxis=False,
     )
-    best = study.best_trial
-    if name in best.params:
+    dots = figure.data[0]
+    # By Optuna's own dots, whose colours are the trials' numbers: a category's place is not its value.
+    for place in [place for place, number in enumerate(dots.marker.color) if number == best]:
         figure.add_scatter(
-            x=[best.params[name]],
-            y=[best.value],
+            x=[dots.x[place]],
+            y=[dots.y[place]],
             mode="markers",
             marker={"symbol": "circle-open", "size": 14, "color": BEST, "line": {"width": 2}},
             cliponaxis=False,
             showlegend=False,
-            hovertemplate=f"best: {trial_id(best.number)}<extra></extra>",
+            hovertemplate=f"best: {trial_id(int(dots.marker.color[place]))}<extra></extra>",
         )
     return polish(figure)
 

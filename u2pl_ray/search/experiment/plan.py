@@ -71,7 +71,9 @@ class Plan:
         width = max(len(path) for path in self.space.parameters)
         goals = " and ".join(f"{metric.goal} {metric.name}" for metric in self.space.objectives)
         others = ", ".join(self.options.baselines)
-        trials = "trials" if self.options.trials is None else many(self.options.trials, "trial")
+        trials = (
+            "as many trials as the budget holds," if self.options.trials is None else many(self.options.trials, "trial")
+        )
         budget = self.options.budget
         limits = budget.words(self.fit.gpu) or ([trials] if budget.replicating else [])
         return [
