@@ -8,6 +8,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -526,9 +527,14 @@ def test_a_copy_that_hangs_can_be_interrupted(folder: Folder, staged: Path) -> N
         while len(arrived(staged)) < FILES - 1:
             assert process.poll() is None
             time.sleep(0.02)
-        process.send_signal(signal.SIGINT)
-        _, said = process.communicate(timeout=60)
-    assert said.splitlines()[-1] == "KeyboardInterrupt"
+        for _ in range(10):  # Python loses one that arrives while it cleans something up
+            process.send_signal(signal.SIGINT)
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(5)
+                break
+        assert process.poll() is not None
+        _, said = process.communicate(timeout=5)
+    assert "KeyboardInterrupt" in said
 
 
 def test_a_val_list_that_training_does_not_open_needs_no_masks(folder: Folder, bucket: str, staged: Path) -> None:

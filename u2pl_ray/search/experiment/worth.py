@@ -13,7 +13,6 @@ from u2pl_ray.config.errors import UserError
 from u2pl_ray.config.schema import Config
 from u2pl_ray.data.registry import resolve
 from u2pl_ray.data.voc import open_training_splits
-from u2pl_ray.posterior.allocation import Purpose, seed_for
 from u2pl_ray.search.experiment.confirm import fixed_space
 from u2pl_ray.search.experiment.experiment import Experiment
 from u2pl_ray.search.experiment.plan import Plan, plan_search
@@ -43,6 +42,8 @@ def plan_worth(experiment: Experiment, seeds: int, examine: Callable[[Config], N
     Raises:
         UserError: too few seeds, no trial to compare, a search of supervised training, or of what that does not report.
     """
+    from u2pl_ray.posterior.allocation import Purpose, seed_for  # with scipy, which looking at a result does not need
+
     if seeds < 1:
         raise UserError(f"--seeds {seeds}: give at least 1")
     study = experiment.study()
