@@ -198,6 +198,7 @@ run_experiment(experiment)
 EPOCH_SECONDS = 0.25
 
 
+@pytest.mark.slow
 def test_killed_and_resumed_each_epoch_is_there_once(
     tmp_path: Path,
     tracked: Config,
