@@ -13,8 +13,9 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from u2pl_ray.data.splits import part_size
 from u2pl_ray.search.experiment.experiment import Experiment
-from u2pl_ray.search.experiment.worth import METHOD, SHARE, SUPERVISED, labeled_images
+from u2pl_ray.search.experiment.worth import METHOD, SHARE, SUPERVISED
 from u2pl_ray.search.listeners.formatting import number
 from u2pl_ray.search.storage import layout
 from u2pl_ray.search.study.trial_record import State
@@ -150,7 +151,7 @@ def worth(experiment: Experiment) -> dict[str, Any]:
             continue
         # By settings, not by note: what is trained again after a failure has a note of its own.
         params, seed = record.params, record.params["seed"]
-        images = labeled_images(params[SHARE], listed)
+        images = part_size(params[SHARE], listed)
         alone = params[METHOD] == SUPERVISED
         (supervised.setdefault(images, {}) if alone else method)[seed] = record.value
         name = f"{params[METHOD]}, {images} labeled"

@@ -28,11 +28,12 @@ def read_all(read: Callable[[S], T], files: Sequence[S]) -> list[T]:
     pool = ThreadPool(_THREADS)
     results = pool.imap(read, files)
     found: list[T] = []
-    for file in files:
-        try:
+    try:
+        for _ in files:
             found.append(results.next(PATIENCE))
-        except TooLong:
-            name = getattr(file, "image", file)
-            raise UserError(f"{name}: reading it has not ended for {PATIENCE:.0f} s: does its disk answer?") from None
-    pool.close()
+    except TooLong:
+        name = getattr(files[len(found)], "image", files[len(found)])
+        raise UserError(f"{name}: reading it has not ended for {PATIENCE:.0f} s: does its disk answer?") from None
+    finally:
+        pool.terminate()  # after an error, the files that are left are not read
     return found

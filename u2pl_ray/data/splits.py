@@ -146,7 +146,12 @@ def part_of(data: DataConfig, items: tuple[Item, ...]) -> tuple[Item, ...]:
 def _part_of(settings: str, items: tuple[Item, ...]) -> tuple[int, ...]:
     data = DataConfig.model_validate_json(settings)
     order = _covering_order(presence(data, items), data.holdout_seed)
-    return tuple(order[: max(1, round(data.labeled_share * len(items)))])
+    return tuple(order[: part_size(data.labeled_share, len(items))])
+
+
+def part_size(share: float, images: int) -> int:
+    """Return how many images a share of them is: at least one."""
+    return max(1, round(share * images))
 
 
 def _covering_order(present: np.ndarray, seed: int) -> list[int]:

@@ -66,7 +66,8 @@ class Watchdog:
             faulthandler.dump_traceback(sys.__stderr__ or sys.stderr)
             self._end(ENDED)
             return
+        # Before `tell`, which may fail: put off with every look, so that only a frozen process gets that far.
+        faulthandler.dump_traceback_later(self._limit + _FROZEN, exit=True, file=sys.__stderr__ or sys.stderr)
         if waited >= NAMED or now - self._told >= LIFE:
             self._told = now
             self._tell(what, waited)
-        faulthandler.dump_traceback_later(self._limit + _FROZEN, exit=True, file=sys.__stderr__ or sys.stderr)

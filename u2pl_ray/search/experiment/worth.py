@@ -8,10 +8,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from u2pl_ray.config import overrides
 from u2pl_ray.config.errors import UserError
 from u2pl_ray.config.schema import Config
 from u2pl_ray.data.registry import resolve
+from u2pl_ray.data.splits import part_size
 from u2pl_ray.data.voc import open_training_splits
 from u2pl_ray.search.experiment.confirm import fixed_space
 from u2pl_ray.search.experiment.experiment import Experiment
@@ -51,7 +51,7 @@ def plan_worth(experiment: Experiment, seeds: int, examine: Callable[[Config], N
     if best is None:
         raise UserError(f"{experiment.name}: no trial has a value yet; see `u2pl-ray status {experiment.name}`")
     params: dict[str, Any] = {path: value for path, value in best.params.items() if path != "seed"}
-    whole = best_config(experiment, params)
+    whole = experiment.space.configure(experiment.config, params)
     metric = experiment.space.metric.name
     if not whole.method.semi_supervised:
         raise UserError(f"{experiment.name}: {whole.method.name} learns nothing from unlabeled images")
@@ -61,7 +61,7 @@ def plan_worth(experiment: Experiment, seeds: int, examine: Callable[[Config], N
     rows: dict[str, Mapping[str, Any]] = {method: {**params, METHOD: method, SHARE: share}}
     data = resolve(whole).data.model_copy(update={"labeled_share": 1.0})
     images = tuple(map(len, open_training_splits(data)))
-    parts = {labeled_images(part * share, images[0]): part for part in reversed(PARTS)}  # of so few, some are the same
+    parts = {part_size(part * share, images[0]): part for part in reversed(PARTS)}  # of so few, some are the same
     if len(parts) < 2:
         raise UserError(f"{experiment.name}: has one labeled image: supervised training can't have fewer")
     rows |= {label(part): {**params, METHOD: SUPERVISED, SHARE: part * share} for part in reversed(parts.values())}
@@ -88,16 +88,6 @@ def plan_worth(experiment: Experiment, seeds: int, examine: Callable[[Config], N
     return replace(plan, options=replace(plan.options, worth_of=experiment.name, images=images), notes=notes)
 
 
-def labeled_images(share: float, listed: int) -> int:
-    """Return how many of the listed images a share is; see `data.labeled_share`."""
-    return max(1, round(share * listed))
-
-
 def label(part: float) -> str:
     """Return the note of the supervised trainings on a part of the labels: `supervised 1/2`."""
     return SUPERVISED if part == 1 else f"{SUPERVISED} 1/{round(1 / part)}"
-
-
-def best_config(experiment: Experiment, params: Mapping[str, Any]) -> Config:
-    """Return the whole configuration of a trial's settings."""
-    return overrides.apply(experiment.config, {**experiment.space.constants, **params})
