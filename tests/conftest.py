@@ -1,4 +1,7 @@
+import faulthandler
 import os
+import sys
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
@@ -22,6 +25,31 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     places = {f"{name}.py": place for place, name in enumerate(LONGEST)}
     folder = Path(__file__).parent
     items.sort(key=lambda item: places.get(item.path.relative_to(folder).as_posix(), len(places)))
+
+
+_CLEANING = 300.0
+"""Seconds that a test may take beyond its time-out, for cleaning up."""
+_STDERR = pytest.StashKey[int]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep stderr, for the stacks of a test that hangs: while tests run, pytest has it for itself."""
+    config.stash[_STDERR] = os.dup(sys.__stderr__.fileno()) if sys.__stderr__ else 2
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, bool, bool]:
+    """End the process, with the stack of every thread, where a test hangs beyond its time-out.
+
+    pytest-timeout interrupts a test once. It does not end one that hangs in C code, or in its cleaning up.
+    """
+    marker = item.get_closest_marker("timeout")
+    limit = marker.args[0] if marker else item.config.getvalue("timeout") or item.config.getini("timeout")
+    faulthandler.dump_traceback_later(float(limit) + _CLEANING, exit=True, file=item.config.stash[_STDERR])
+    try:
+        return (yield)
+    finally:
+        faulthandler.cancel_dump_traceback_later()
 
 
 @pytest.fixture
