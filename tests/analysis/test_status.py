@@ -15,7 +15,8 @@ from u2pl_ray.analysis.answer import next_steps, standing
 from u2pl_ray.analysis.load import analyse
 from u2pl_ray.analysis.status import print_status, time_left, watch
 from u2pl_ray.analysis.tables import evaluate_command
-from u2pl_ray.search.driver.driver import Driver, Outcome
+from u2pl_ray.search.driver.assignment import Outcome
+from u2pl_ray.search.driver.driver import Driver
 from u2pl_ray.search.experiment.experiment import Experiment
 from u2pl_ray.search.storage import layout
 from u2pl_ray.search.storage.lease import Lease

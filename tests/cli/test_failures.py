@@ -17,7 +17,8 @@ from tests.data.voc_folder import Folder
 from u2pl_ray.cli import exit_codes
 from u2pl_ray.config.overrides import load
 from u2pl_ray.data.registry import resolve
-from u2pl_ray.search.driver.driver import Driver, Outcome
+from u2pl_ray.search.driver.assignment import Outcome
+from u2pl_ray.search.driver.driver import Driver
 from u2pl_ray.search.experiment.experiment import Experiment
 from u2pl_ray.search.study.trial_record import State
 

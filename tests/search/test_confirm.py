@@ -16,8 +16,9 @@ from u2pl_ray.analysis import confirmation as analysis
 from u2pl_ray.config import overrides
 from u2pl_ray.config.errors import UserError
 from u2pl_ray.config.schema import Config
+from u2pl_ray.search.driver.assignment import Outcome
 from u2pl_ray.search.driver.budget import Budget, Meter, spent
-from u2pl_ray.search.driver.driver import Driver, Outcome
+from u2pl_ray.search.driver.driver import Driver
 from u2pl_ray.search.experiment.confirm import plan_confirmation
 from u2pl_ray.search.experiment.experiment import Experiment
 from u2pl_ray.search.experiment.extend import extend

@@ -18,7 +18,8 @@ from postgres import PASSWORD, database  # noqa: F401  a fixture
 from u2pl_ray.config import overrides
 from u2pl_ray.config.errors import UserError
 from u2pl_ray.config.schema import Config
-from u2pl_ray.search.driver.driver import Assignment, Driver, Outcome
+from u2pl_ray.search.driver.assignment import Assignment, Outcome
+from u2pl_ray.search.driver.driver import Driver
 from u2pl_ray.search.driver.presence import Presence, running
 from u2pl_ray.search.experiment.experiment import Experiment
 from u2pl_ray.search.experiment.plan import plan_search

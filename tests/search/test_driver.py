@@ -10,7 +10,8 @@ import pytest
 from tests.search.kill_loop import KILL_POINTS, kill_until_it_ends
 from u2pl_ray.config import overrides
 from u2pl_ray.config.schema import Config
-from u2pl_ray.search.driver.driver import Assignment, Driver, Outcome
+from u2pl_ray.search.driver.assignment import Assignment, Outcome
+from u2pl_ray.search.driver.driver import Driver
 from u2pl_ray.search.listeners.base import Listener, Listeners
 from u2pl_ray.search.samplers.registry import SamplerChoice
 from u2pl_ray.search.schedulers.registry import SchedulerChoice

@@ -8,7 +8,8 @@ from fake_training import miou
 
 from u2pl_ray.config import overrides
 from u2pl_ray.config.schema import Config
-from u2pl_ray.search.driver.driver import Driver, Outcome
+from u2pl_ray.search.driver.assignment import Outcome
+from u2pl_ray.search.driver.driver import Driver
 from u2pl_ray.search.experiment.confirm import plan_confirmation
 from u2pl_ray.search.experiment.experiment import Experiment
 from u2pl_ray.search.experiment.plan import plan_search

@@ -14,7 +14,8 @@ import pytest
 import torch
 
 from benchmarks.killing import NAME, Search, adopt_orphans, story
-from u2pl_ray.search.driver.driver import Driver, Outcome
+from u2pl_ray.search.driver.assignment import Outcome
+from u2pl_ray.search.driver.driver import Driver
 from u2pl_ray.search.experiment.experiment import Experiment
 from u2pl_ray.search.study.study import TrialStudy
 from u2pl_ray.search.study.trial_record import State

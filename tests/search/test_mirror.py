@@ -15,7 +15,8 @@ from s3 import s3_server
 from u2pl_ray.config.errors import UserError
 from u2pl_ray.config.schema import Config
 from u2pl_ray.search.cluster.capacity import Fit
-from u2pl_ray.search.driver.driver import Driver, Outcome
+from u2pl_ray.search.driver.assignment import Outcome
+from u2pl_ray.search.driver.driver import Driver
 from u2pl_ray.search.execution import failures, trial_actor
 from u2pl_ray.search.experiment import plan
 from u2pl_ray.search.experiment.experiment import Experiment

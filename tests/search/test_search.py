@@ -15,7 +15,8 @@ from optuna.trial import TrialState
 from u2pl_ray.config import overrides
 from u2pl_ray.config.errors import UserError
 from u2pl_ray.config.schema import Config
-from u2pl_ray.search.driver.driver import Driver, Outcome
+from u2pl_ray.search.driver.assignment import Outcome
+from u2pl_ray.search.driver.driver import Driver
 from u2pl_ray.search.experiment.experiment import Experiment
 from u2pl_ray.search.experiment.extend import extend
 from u2pl_ray.search.experiment.plan import plan_search
@@ -153,7 +154,8 @@ DRIVER = """
 import sys
 from pathlib import Path
 from u2pl_ray.config import overrides
-from u2pl_ray.search.driver.driver import Driver, Outcome
+from u2pl_ray.search.driver.assignment import Outcome
+from u2pl_ray.search.driver.driver import Driver
 from u2pl_ray.search.listeners.base import Listener
 from u2pl_ray.search.experiment.experiment import Experiment
 from u2pl_ray.search.experiment.plan import plan_search

@@ -13,7 +13,8 @@ from u2pl_ray.analysis.label_worth import print_worth, worth, write_worth
 from u2pl_ray.analysis.load import analyse
 from u2pl_ray.config.errors import UserError
 from u2pl_ray.config.schema import Config
-from u2pl_ray.search.driver.driver import Driver, Outcome
+from u2pl_ray.search.driver.assignment import Outcome
+from u2pl_ray.search.driver.driver import Driver
 from u2pl_ray.search.experiment.experiment import Experiment
 from u2pl_ray.search.experiment.plan import plan_search
 from u2pl_ray.search.experiment.worth import plan_worth
