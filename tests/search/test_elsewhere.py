@@ -1,59 +1,19 @@
 """Which trainings of other experiments count for a search's answer, and that none counts twice; without Ray."""
 
 from pathlib import Path
-from typing import Any
 
 import pytest
-from fake_training import miou
 
+from tests.search.fake_training import miou
+from tests.search.small_search import TEMPERATURE, searched, train
 from u2pl_ray.config import overrides
 from u2pl_ray.config.schema import Config
-from u2pl_ray.search.driver.assignment import Outcome
-from u2pl_ray.search.driver.driver import Driver
 from u2pl_ray.search.experiment.confirm import plan_confirmation
 from u2pl_ray.search.experiment.experiment import Experiment
-from u2pl_ray.search.experiment.plan import plan_search
-from u2pl_ray.search.space.file import parse_space
 from u2pl_ray.search.study import elsewhere
 from u2pl_ray.search.study.elsewhere import Elsewhere, matched
-from u2pl_ray.search.study.trial_record import State
 
 pytestmark = pytest.mark.usefixtures("two_cpus")
-
-TEMPERATURE = "method.contrastive.temperature"
-SPACE = """
-metric: {name: val/miou, goal: maximize}
-parameters:
-  method.contrastive.temperature: {distribution: log_uniform_values, min: 0.05, max: 2.0}
-  data.scale: {values: [[0.5, 2.0], [1.0, 1.0]]}
-  optim.lr: {value: 0.25}
-"""
-MINE = [(0.1, [0.5, 2.0]), (0.4, [1.0, 1.0]), (0.4, [1.0, 1.0])]
-
-
-def train(experiment: Experiment) -> None:
-    driver = Driver(
-        experiment.study(), experiment.config, experiment.options.trials, experiment.folder / "trials",
-        allowance=experiment.allowance,
-    )  # fmt: skip
-    while (assignment := driver.next()) is not None:
-        for epoch in range(1, assignment.config.train.epochs + 1):
-            metrics = {"training_iteration": epoch, "val/miou": miou(assignment.config, epoch)}
-            if driver.report(assignment.trial, metrics):
-                break
-        driver.finish(assignment.trial, Outcome(State.COMPLETED))
-
-
-def searched(folder: Path, base: Config, name: str = "a", **more: Any) -> Experiment:
-    """A search of the paper's setting and two others, one of them twice."""
-    plan = plan_search(
-        base, parse_space(SPACE, "s"), name=name, trials=4, storage_path=folder, scheduler="none", **more
-    )
-    made = plan.create()
-    for temperature, scale in MINE:
-        made.study().enqueue({TEMPERATURE: temperature, "data.scale": scale}, "mine")
-    train(made)
-    return made
 
 
 def shown(experiment: Experiment) -> list[tuple[str, int]]:

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_training import DIVERGES, ENDS_EARLY, RAISES, TOO_LARGE, miou
+from fake_training import DIVERGES, ENDS_EARLY, RAISES, TOO_LARGE
 from optuna.trial import TrialState
 
+from tests.search.small_search import train_with
 from u2pl_ray.config import overrides
 from u2pl_ray.config.errors import UserError
 from u2pl_ray.config.schema import Config
-from u2pl_ray.search.driver.assignment import Outcome
 from u2pl_ray.search.driver.driver import Driver
 from u2pl_ray.search.experiment.experiment import Experiment
 from u2pl_ray.search.experiment.extend import extend
@@ -237,12 +237,7 @@ def never_killed(experiment: Experiment, folder: Path) -> list[TrialRecord]:
     study = TrialStudy.create(folder / "study", "whole", experiment.space, options.sampler, pruner)
     study.enqueue(experiment.study().record(0).params, "paper")
     driver = Driver(study, experiment.config, options.trials, folder / "trials")
-    while (assignment := driver.next()) is not None:
-        for epoch in range(1, assignment.config.train.epochs + 1):
-            metrics = {"training_iteration": epoch, "val/miou": miou(assignment.config, epoch)}
-            if driver.report(assignment.trial, metrics):
-                break
-        driver.finish(assignment.trial, Outcome(State.COMPLETED))
+    train_with(driver)
     return study.records()
 
 
