@@ -67,7 +67,7 @@ class Experiment(StoredExperiment):
         told = Listeners(listeners)
         with self._session(told, force) as (study, presence):
             trials = self.folder / layout.TRIALS
-            study.elsewhere = self.trained_elsewhere()
+            study.borrowed = self.borrowed_trainings()
             told.add(Keeper(study, self.place.below(layout.TRIALS), self.options.keep))
             driver = Driver(study, self.config, self.options.trials, trials, told, self.place.commit, self.allowance)
             if presence is not None:

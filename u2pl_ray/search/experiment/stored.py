@@ -22,9 +22,9 @@ from u2pl_ray.search.space.file import parse_space
 from u2pl_ray.search.space.space import Space
 from u2pl_ray.search.storage import layout
 from u2pl_ray.search.storage.place import Folder, Place, default_storage, experiments, find
-from u2pl_ray.search.study import elsewhere, prior_trials
+from u2pl_ray.search.study import borrowed, prior_trials
 from u2pl_ray.search.study.allowance import Allowance
-from u2pl_ray.search.study.elsewhere import Elsewhere
+from u2pl_ray.search.study.borrowed import BorrowedTraining
 from u2pl_ray.search.study.judgement import Judgement
 from u2pl_ray.search.study.study import TrialStudy
 from u2pl_ray.search.study.trial_record import State, TrialRecord, state_word
@@ -151,12 +151,12 @@ class StoredExperiment:
     def judgement(self, study: TrialStudy) -> Judgement:
         """Return what the trainings say of the settings' worth."""
         return Judgement(
-            self.space, self.config, study.all_records(), self.options.budget.looks, self.trained_elsewhere()
+            self.space, self.config, study.all_records(), self.options.budget.looks, self.borrowed_trainings()
         )
 
-    def trained_elsewhere(self) -> list[Elsewhere]:
+    def borrowed_trainings(self) -> list[BorrowedTraining]:
         """Return the trainings of other experiments that count here: its confirmation's, and those it started from."""
-        found = elsewhere.read(self.folder)
+        found = borrowed.read(self.folder)
         return found if self.options.confirms else found + self._confirmed.trainings()
 
     @cached_property

@@ -66,7 +66,7 @@ class Mirror:
     def fetch(self) -> None:
         """See `Place`."""
         try:
-            names = [name for name in self._objects.names() if not _matches(name, layout.ELSEWHERE)]
+            names = [name for name in self._objects.names() if not _matches(name, layout.NOT_UPLOADED)]
             with ThreadPoolExecutor(8) as pool:
                 list(pool.map(self._get, names))
         except OSError as error:
@@ -140,7 +140,7 @@ class Mirror:
     def _follow(self) -> None:
         """Upload files that resume does not need (W&B runs, reports)."""
         for name in self._changed("**/*"):
-            if not _matches(name, (*layout.DECIDING, *layout.ELSEWHERE)):
+            if not _matches(name, (*layout.DECIDING, *layout.NOT_UPLOADED)):
                 self._put(name)
 
     def _changed(self, *patterns: str) -> Iterator[str]:

@@ -10,8 +10,8 @@ from u2pl_ray.config import overrides
 from u2pl_ray.config.schema import Config
 from u2pl_ray.search.experiment.confirm import plan_confirmation
 from u2pl_ray.search.experiment.experiment import Experiment
-from u2pl_ray.search.study import elsewhere
-from u2pl_ray.search.study.elsewhere import Elsewhere, matched
+from u2pl_ray.search.study import borrowed
+from u2pl_ray.search.study.borrowed import BorrowedTraining, matched
 
 pytestmark = pytest.mark.usefixtures("two_cpus")
 
@@ -71,9 +71,9 @@ def test_a_confirmation_of_other_settings_does_not_count(tmp_path: Path, base: C
     confirmation = plan_confirmation(search, top=2, seeds=2).create()
     train(confirmation)
     search.config = overrides.apply(base, {"train.batch_size": 4})
-    assert not search.trained_elsewhere()
+    assert not search.borrowed_trainings()
     search.config = overrides.apply(base, {"data.loader_workers": 3, "tracking.images": 0})
-    assert len(search.trained_elsewhere()) == 6
+    assert len(search.borrowed_trainings()) == 6
 
 
 @pytest.mark.parametrize(("seed", "count"), [(0, 0), (5, 3)])
@@ -85,14 +85,14 @@ def test_earlier_trainings_count_where_the_setting_is_the_same_and_the_seed_is_n
     searched(tmp_path, overrides.apply(base, {"train.batch_size": 4, "seed": 7}), "other")
     search = searched(tmp_path, base, "new", warm_start=["old", "old", "other"], sampler="tpe")
     own = 3
-    assert len(elsewhere.read(search.folder)) == 8  # `old` twice; of `other` none
+    assert len(borrowed.read(search.folder)) == 8  # `old` twice; of `other` none
     assert [seed for _, seed in shown(search)[own:]] == [seed] * count  # of 0.4, which `old` has twice, one
     assert not search.judgement(search.study()).repeated
 
 
 def test_none_counts_twice_and_the_longest_counts() -> None:
-    def training(temperature: float, seed: int, epochs: int) -> Elsewhere:
-        return Elsewhere({TEMPERATURE: temperature}, seed, dict.fromkeys(range(1, epochs + 1), 0.5), epochs == 9)
+    def training(temperature: float, seed: int, epochs: int) -> BorrowedTraining:
+        return BorrowedTraining({TEMPERATURE: temperature}, seed, dict.fromkeys(range(1, epochs + 1), 0.5), epochs == 9)
 
     trainings = [
         training(0.1, 1, 3),
@@ -107,6 +107,6 @@ def test_none_counts_twice_and_the_longest_counts() -> None:
 
 
 def test_they_are_stored_as_they_are(tmp_path: Path) -> None:
-    trainings = [Elsewhere({TEMPERATURE: 0.1, "data.scale": [0.5, 2.0]}, 3, {1: 0.1, 2: 1 / 3}, True)]
-    elsewhere.write(tmp_path, trainings)
-    assert elsewhere.read(tmp_path) == trainings
+    trainings = [BorrowedTraining({TEMPERATURE: 0.1, "data.scale": [0.5, 2.0]}, 3, {1: 0.1, 2: 1 / 3}, True)]
+    borrowed.write(tmp_path, trainings)
+    assert borrowed.read(tmp_path) == trainings
