@@ -13,7 +13,7 @@ settings.load_profile("project")
 
 LONGEST = (
     *("benchmarks/test_gpu_day", "cli/test_end_to_end", "cli/test_failures", "analysis/test_report"),
-    *("train/test_world_size", "search/test_placement", "search/test_search", "search/test_wandb"),
+    *("train/test_world_size", "search/test_search", "search/test_wandb"),
     *("search/test_s3", "search/test_budget", "search/test_from_python"),
 )
 """Files that take longest: two processes that begin with them end at about the same time. Those of the search, of which

@@ -147,6 +147,7 @@ def test_a_search_in_which_nothing_ran(browser: Browser, empty: Experiment, tmp_
     assert "No trial has reported a value yet." in reader.page.inner_text("main")
 
 
+@pytest.mark.slow
 def test_a_search_for_two_things(browser: Browser, weighed: Experiment, tmp_path: Path) -> None:
     reader = read(browser, page(weighed, tmp_path), 390)
     assert reader.panels()["val/miou against train/loss/contrastive"] == 3

@@ -25,6 +25,7 @@ def search(run: Run, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     return lambda *more: run("search", config, "--space", space, "--name", "mine", *more)
 
 
+@pytest.mark.slow
 def test_two_workers_are_measured_and_nothing_is_written(search: Run, storage: Path) -> None:
     settings = ["workers=2", "train.batch_size=4", "train.steps_per_epoch=2", "method.warmup_epochs=0"]
     code, said, told = search(*settings, "--trials", 5, "--baseline", "none", "--dry-run")

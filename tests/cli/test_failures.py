@@ -166,6 +166,7 @@ def command(*arguments: object) -> list[str]:
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 def test_a_training_that_fails_ends_with_1_and_says_why(tmp_path: Path, config: Path) -> None:
     environment = {**os.environ, **ENVIRONMENT}
     started = command("train", config, "optim.lr=1e30", "--name", "s1")

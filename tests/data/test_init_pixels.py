@@ -39,7 +39,11 @@ def scenes(folder: Path, channels: int, dtype: str, most: float) -> list[np.ndar
 
 @pytest.mark.parametrize(
     ("channels", "dtype", "most", "value_range"),
-    [(3, "uint16", 4000, (0, 4095)), (4, "uint8", 256, None), (5, "float32", 1, (0, 1))],
+    [
+        pytest.param(3, "uint16", 4000, (0, 4095), marks=pytest.mark.slow),
+        pytest.param(4, "uint8", 256, None, marks=pytest.mark.slow),
+        (5, "float32", 1, (0, 1)),
+    ],
 )
 def test_what_is_found_trains(
     tmp_path: Path, channels: int, dtype: str, most: float, value_range: tuple[float, float] | None

@@ -13,7 +13,7 @@ from u2pl_ray.search.listeners.base import Listener
 from u2pl_ray.search.space.space import Space
 from u2pl_ray.search.study.trial_record import State, TrialRecord
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 
 @pytest.fixture

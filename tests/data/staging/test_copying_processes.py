@@ -109,6 +109,7 @@ def test_a_file_server_that_falls_silent_is_given_up(folder: Folder, staged: Pat
     assert list(staged.rglob(f"*{copies.PARTIAL}")) == []
 
 
+@pytest.mark.slow
 def test_a_copy_that_hangs_can_be_interrupted(folder: Folder, staged: Path) -> None:
     with start_hanging(folder, staged, 600.0) as process:
         while len(arrived(staged)) < FILES - 1:
