@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks.killing import NAME, Search, adopt_orphans, story
+from benchmarks.killing import NAME, Search, story
+from benchmarks.processes import adopt_orphans
 from u2pl_ray.search.driver.assignment import Outcome
 from u2pl_ray.search.driver.driver import Driver
 from u2pl_ray.search.experiment.experiment import Experiment
