@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.search.test_driver import COMPLETED, EPOCHS
+from tests.search.driven import COMPLETED, EPOCHS
 from tests.search.test_rounds import metrics
 from u2pl_ray.config.schema import Config
 from u2pl_ray.search.driver.driver import Driver
