@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.search.s3 import s3_server
 from u2pl_ray.config import overrides
 from u2pl_ray.config.schema import Config
 from u2pl_ray.search.space.file import parse_space
@@ -59,6 +60,13 @@ def ray_cluster(shared_ray: None) -> None:
     os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112  or whatever else runs here starves the workers
     os.environ["RAY_NUM_CPUS"] = "2"
     connect()
+
+
+@pytest.fixture(scope="module")
+def bucket() -> Iterator[str]:
+    """An empty bucket on an S3 server of this machine."""
+    with s3_server("bucket") as uri:
+        yield uri
 
 
 @pytest.fixture

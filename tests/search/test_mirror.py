@@ -3,14 +3,12 @@
 import json
 import threading
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from fake_training import miou
 from outage import line_to_store
-from s3 import s3_server
 
 from u2pl_ray.config.errors import UserError
 from u2pl_ray.config.schema import Config
@@ -33,12 +31,6 @@ from u2pl_ray.search.storage.mirror import Mirror
 from u2pl_ray.search.storage.object_store import Objects
 from u2pl_ray.search.storage.place import Folder, experiments, find, locate, writable
 from u2pl_ray.search.study.trial_record import State
-
-
-@pytest.fixture(scope="module")
-def bucket() -> Iterator[str]:
-    with s3_server("bucket") as uri:
-        yield uri
 
 
 @pytest.fixture

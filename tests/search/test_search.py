@@ -2,7 +2,6 @@
 
 import os
 import signal
-import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +11,7 @@ import pytest
 from fake_training import DIVERGES, ENDS_EARLY, RAISES, TOO_LARGE
 from optuna.trial import TrialState
 
+from tests.search.driver_process import run_driver
 from tests.search.small_search import train_with
 from u2pl_ray.config import overrides
 from u2pl_ray.config.errors import UserError
@@ -205,14 +205,7 @@ def test_interrupted_and_continued(
     environment = {**os.environ, "RAY_ADDRESS": ray.get_runtime_context().gcs_address}
     for moment, kind in {**moments, "never": None}.items():
         command = [sys.executable, "-W", "ignore", "-c", DRIVER, str(tmp_path), str(concurrent), str(trials)]
-        driver = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
-        assert driver.stdout is not None
-        lines = []
-        for line in driver.stdout:
-            lines.append(line.strip())
-            if kind is not None and line.startswith(moment):
-                driver.send_signal(kind)
-        assert driver.wait(60) == (-kind if kind == signal.SIGKILL else 0), lines
+        lines = run_driver(command, environment, moment, kind)
         if kind in (signal.SIGINT, signal.SIGTERM):
             assert lines[-1] == "finished False"
             assert any(line.startswith("stopping") for line in lines)
