@@ -4,11 +4,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.search.postgres import database
 from tests.search.s3 import s3_server
 from u2pl_ray.config import overrides
 from u2pl_ray.config.schema import Config
 from u2pl_ray.search.space.file import parse_space
 from u2pl_ray.search.space.space import Space
+
+__all__ = ["database"]  # a fixture
 
 SPACE = """
 metric: {name: val/miou, goal: maximize}
