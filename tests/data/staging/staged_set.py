@@ -23,16 +23,14 @@ def silent(line: str) -> None:
 
 def write(root: Path) -> Folder:
     """Write a data set, with things in it that no configuration reads."""
-    made = Folder(root)
-    for name in ("JPEGImages", "SegmentationClass", "SegmentationObject", "runs"):
-        (root / name).mkdir(parents=True)
-    (root / "classes.json").write_text('["background", "cat", "dog"]')
+    made = Folder.new(root)
     for file, letters in SPLITS.items():
         ids = [f"{letter}{index}" for index, letter in enumerate(letters)]
         made.split(file, ids)
         for number, name in enumerate(ids):
             made.write(name, 40, 50, seed=100 * ord(name[0]) + number)
     for name in NOT_READ:
+        (root / name).parent.mkdir(exist_ok=True)
         (root / name).write_bytes(b"not asked for")
     return made
 
