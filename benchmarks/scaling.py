@@ -1,5 +1,8 @@
 """Throughput with 1, 2 and 4 data-parallel CPU workers over one global batch, and the collectives' share of a step.
 
+Two workers are compared with two trainings of one worker each that run beside each other: what cores that share a cache
+and a memory can reach. Each with the same batch, and with half of it, which is what each of two workers has.
+
     python benchmarks/scaling.py
     python benchmarks/scaling.py --workers 1 2 --preset camvid data.root=/data/camvid_240 model.encoder=resnet18
 
@@ -12,6 +15,7 @@ import json
 import multiprocessing
 import os
 import statistics
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -59,23 +63,32 @@ def work(rank: int, world_size: int, rendezvous: str, config: str, results: Any)
     dist.destroy_process_group()
 
 
-def measure(world_size: int, config: Config) -> dict[str, float]:
-    """Medians over the timed epochs of `config` on `world_size` processes."""
+def measure(world_size: int, config: Config, copies: int = 1) -> dict[str, float]:
+    """Medians over the timed epochs of `config` on `world_size` processes; of so many trainings beside each other."""
     context = multiprocessing.get_context("spawn")
     results = context.Queue()
-    rendezvous = f"/tmp/u2pl_ray_scaling_{os.getpid()}_{world_size}"
-    arguments = (world_size, rendezvous, config.model_dump_json(), results)
-    processes = [context.Process(target=work, args=(rank, *arguments)) for rank in range(world_size)]
-    for process in processes:
-        process.start()
-    rows = results.get(timeout=3600)
-    for process in processes:
-        process.join()
-    Path(rendezvous).unlink(missing_ok=True)
+    with tempfile.TemporaryDirectory() as folder:
+        processes = [
+            context.Process(target=work, args=(rank, world_size, f"{folder}/{copy}", config.model_dump_json(), results))
+            for copy in range(copies)
+            for rank in range(world_size)
+        ]
+        for process in processes:
+            process.start()
+        of_copies = [results.get(timeout=3600) for _ in range(copies)]
+        for process in processes:
+            process.join()
+    rows = [row for of_copy in of_copies for row in of_copy]
     step = statistics.median(row[0] for row in rows)
-    images = config.train.batch_size + config.train.unlabeled_batch_size
+    images = copies * (config.train.batch_size + config.train.unlabeled_batch_size)
     share = statistics.median(row[1] / row[0] for row in rows)
-    return {"workers": world_size, "step_seconds": step, "images_per_second": images / step, "collectives_share": share}
+    return {
+        "trainings": copies,
+        "workers": world_size,
+        "step_seconds": step,
+        "images_per_second": images / step,
+        "collectives_share": share,
+    }
 
 
 def main() -> None:
@@ -86,22 +99,39 @@ def main() -> None:
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2, 4])
     parser.add_argument("--epochs", type=int, default=3, help="timed epochs")
     parser.add_argument("--steps", type=int, default=8, help="steps of an epoch")
+    parser.add_argument("--rounds", type=int, default=3, help="of all rows, one after the other")
     parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results" / "scaling_cpu.json")
     options = parser.parse_args()
     length = [f"train.epochs={options.epochs + 1}", f"train.steps_per_epoch={options.steps}", "method.warmup_epochs=0"]
-    rows = []
-    for workers in options.workers:
-        config = resolve(load(options.preset, [*options.overrides, *length, f"workers={workers}"]))
-        rows.append(measure(workers, config))
-        row = rows[-1]
-        print(
-            f"{workers} workers: {row['step_seconds']:.3f} s a step, {row['images_per_second']:.1f} images/s "
-            f"({row['images_per_second'] / rows[0]['images_per_second']:.2f}x), "
-            f"collectives {row['collectives_share']:.1%}",
-            flush=True,
-        )
+
+    def config(*settings: str) -> Config:
+        return resolve(load(options.preset, [*options.overrides, *length, *settings]))
+
+    whole, most = config("workers=1").train, max(options.workers)
+    share = [
+        f"train.batch_size={whole.batch_size // 2}",
+        f"train.unlabeled_batch_size={whole.unlabeled_batch_size // 2}",
+    ]
+    rounds = []
+    for _ in range(options.rounds):
+        rows = [measure(workers, config(f"workers={workers}")) for workers in options.workers]
+        if most > 1:
+            rows += [measure(1, config("workers=1"), 2), measure(1, config("workers=1", *share), 2)]
+        rounds.append(rows)
+        for row in rows:
+            print(
+                f"{row['trainings']} x {row['workers']} workers: {row['step_seconds']:.3f} s a step, "
+                f"{row['images_per_second']:.1f} images/s, collectives {row['collectives_share']:.1%}",
+                flush=True,
+            )
     result = {"cores": os.cpu_count(), "torch": torch.__version__, "preset": options.preset}
-    result |= {"overrides": options.overrides, "rows": rows}
+    result |= {"overrides": options.overrides, "rounds": rounds}
+    if 2 in options.workers:
+        two = options.workers.index(2)
+        for name, place in (("same batch each", -2), ("half of the batch each", -1)):
+            ratios = [rows[two]["images_per_second"] / rows[place]["images_per_second"] for rows in rounds]
+            result[f"2 workers against 2 trainings, {name}"] = ratios
+            print(f"2 workers against 2 trainings beside each other, {name}: {', '.join(f'{it:.2f}' for it in ratios)}")
     options.output.parent.mkdir(parents=True, exist_ok=True)
     options.output.write_text(json.dumps(result, indent=2) + "\n")
     print(options.output)
