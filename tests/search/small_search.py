@@ -11,7 +11,8 @@ from u2pl_ray.search.driver.driver import Driver
 from u2pl_ray.search.experiment.experiment import Experiment
 from u2pl_ray.search.experiment.plan import plan_search
 from u2pl_ray.search.space.file import parse_space
-from u2pl_ray.search.study.trial_record import State
+from u2pl_ray.search.study.study import TrialStudy
+from u2pl_ray.search.study.trial_record import State, TrialRecord
 
 TEMPERATURE = "method.contrastive.temperature"
 SPACE = """
@@ -60,3 +61,19 @@ def train_with(driver: Driver, most: int | None = None, value: Callable[[Config,
         driver.finish(assignment.trial, Outcome(State.COMPLETED))
         trained.append(assignment.config)
     return trained
+
+
+def never_killed(experiment: Experiment, folder: Path) -> list[TrialRecord]:
+    """The same search without Ray, in one go."""
+    options = experiment.options
+    pruner = options.scheduler.build(experiment.config.train.epochs)
+    study = TrialStudy.create(folder / "study", "whole", experiment.space, options.sampler, pruner)
+    study.enqueue(experiment.study().record(0).params, "paper")
+    driver = Driver(study, experiment.config, options.trials, folder / "trials")
+    train_with(driver)
+    return study.records()
+
+
+def story(records: list[TrialRecord]) -> list[Any]:
+    """What the trials came to, without the clock."""
+    return [(record.id, record.state, record.params, record.values) for record in records]

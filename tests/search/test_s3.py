@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 from outage import Line, line_to_store
-from test_search import never_killed, story
 
 from tests.search.driver_process import run_driver
+from tests.search.small_search import never_killed, story
 from u2pl_ray.config import overrides
 from u2pl_ray.config.schema import Config
 from u2pl_ray.search.experiment.experiment import Experiment

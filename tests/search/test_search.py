@@ -12,18 +12,16 @@ from fake_training import DIVERGES, ENDS_EARLY, RAISES, TOO_LARGE
 from optuna.trial import TrialState
 
 from tests.search.driver_process import run_driver
-from tests.search.small_search import train_with
+from tests.search.small_search import never_killed, story
 from u2pl_ray.config import overrides
 from u2pl_ray.config.errors import UserError
 from u2pl_ray.config.schema import Config
-from u2pl_ray.search.driver.driver import Driver
 from u2pl_ray.search.experiment.experiment import Experiment
 from u2pl_ray.search.experiment.extend import extend
 from u2pl_ray.search.experiment.plan import plan_search
 from u2pl_ray.search.listeners.base import Listener
 from u2pl_ray.search.space.file import parse_space
 from u2pl_ray.search.space.space import Space
-from u2pl_ray.search.study.study import TrialStudy
 from u2pl_ray.search.study.trial_record import State, TrialRecord
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
@@ -113,10 +111,6 @@ def test_a_finished_search_goes_on_when_extended(
     assert len(both.trials) == 2
     assert both.trials[1].state.finished
     assert capfd.readouterr() == ("", "")  # what people see is up to the listeners
-
-
-def story(records: list[TrialRecord]) -> list[Any]:
-    return [(record.id, record.state, record.params, record.values) for record in records]
 
 
 def test_a_trial_whose_process_dies_continues(tmp_path: Path, base: Config, space: Space) -> None:
@@ -221,17 +215,6 @@ def test_interrupted_and_continued(
     if concurrent == 1:
         (tmp_path / "whole").mkdir()
         assert story(records) == story(never_killed(killed, tmp_path / "whole"))
-
-
-def never_killed(experiment: Experiment, folder: Path) -> list[TrialRecord]:
-    """The same search without Ray, in one go."""
-    options = experiment.options
-    pruner = options.scheduler.build(experiment.config.train.epochs)
-    study = TrialStudy.create(folder / "study", "whole", experiment.space, options.sampler, pruner)
-    study.enqueue(experiment.study().record(0).params, "paper")
-    driver = Driver(study, experiment.config, options.trials, folder / "trials")
-    train_with(driver)
-    return study.records()
 
 
 def test_two_drivers_are_one_too_many(tmp_path: Path, base: Config, space: Space) -> None:
