@@ -52,6 +52,7 @@ def test_a_job_is_stopped_and_goes_on(tmp_path: Path) -> None:
         said = ask(commands(DOCUMENT, "Stop it", {}))
         assert "stopped" in said.lower()
         wait_for("it stopped", lambda: "was stopped" in ask("ray job status mine", check=False), 90)
+        assert "u2pl-ray resume" in ask("ray job logs mine")  # it heard the notice, and had the time to answer it
         assert before <= epochs_on_record(experiment)["0000"] < EPOCHS
 
         again = submit.replace("--submission-id mine", "--submission-id again")

@@ -37,13 +37,16 @@ TRIED = {
     r"scontrol requeue": _SLURM,
     r"make quickstart": ".ci/run",
     r"make test-cluster": "Makefile",
-    r"pip install (-e )?\"(u2pl_ray|\.)\[cluster\]\"": "tests/launch/test_containerfile.py",
+    r"pip install (-e )?\"\.\[cluster\]\"": "tests/launch/test_containerfile.py",
+    r"ray (up|down|exec)( .*)?": "tests/cluster/test_ray_up.py",
+    r"u2pl-ray list --storage-path /shared/searches": "tests/cli/test_s3.py",
+    r"export RAY_JOB_STOP_WAIT_TIME_S=60": _JOB,
     r"export RAY_AUTH_TOKEN=\$\(openssl rand -hex 32\)": "tests/cluster/test_skypilot.py",
 }
 """What a test runs (with names and numbers of its own), by pattern, and where."""
 
 UNTRIED = {
-    r"ray (up|down|exec|attach|dashboard)( .*)?": _CLOUD,
+    r"ray (attach|dashboard|rsync-up)( .*)?": _CLOUD,
     r"ray get-auth-token --generate.*": _CLOUD,
     r"ray stop": "it would end whatever other Ray runs on the machine that tests",
     r"ray status": "shows what `u2pl-ray doctor --cluster` says too",

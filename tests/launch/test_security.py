@@ -17,7 +17,7 @@ SECRET = re.compile(
 PUBLIC = re.compile(
     r"(?i)hostNetwork\s*:\s*true|hostPort|type\s*:\s*LoadBalancer|serviceType\s*:\s*(?:LoadBalancer|NodePort)|enableIngress"
     r"|RAY_AUTH_MODE\s*[=:]\s*disabled|mode\s*:\s*disabled|0\.0\.0\.0/0|--dashboard-host[= ]0\.0\.0\.0"
-    r"|--ray-client-server-port"
+    r"|--ray-client-server-port(?!=\$\(\(HEAD_PORT)"  # but for Slurm's, which moves the port that Ray opens anyway
 )
 
 

@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from u2pl_ray.config.errors import UserError
+from u2pl_ray.config.errors import LostError, UserError
 from u2pl_ray.system.limits import memory_limit, usable_cpus
 
 _ENVIRONMENT = {
@@ -54,6 +54,7 @@ def connect() -> None:
 
     Raises:
         UserError: the named cluster does not answer, or refuses this program (version of Ray or Python, token).
+        LostError: it has fewer nodes than U2PL_RAY_NODES says.
     """
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
@@ -99,14 +100,14 @@ def _await_nodes(expected: int) -> None:
     """Wait until the connected cluster has so many nodes.
 
     Raises:
-        UserError: some did not join in time.
+        LostError: some did not join in time; they may be slow today.
     """
     import ray
 
     until = time.monotonic() + _JOINING
     while (joined := sum(node["Alive"] for node in ray.nodes())) < expected:
         if time.monotonic() > until:
-            raise UserError(
+            raise LostError(
                 f"{NODES}={expected}: only {joined} nodes joined within {_JOINING:g} s; look at the output of "
                 "`ray start` on the others, or give a smaller number"
             )

@@ -93,7 +93,8 @@ class Experiment(StoredExperiment):
             self.write_best(study, judgement)
             best = self.best(study, judgement)
         finished = bool(driver.spent) or not driver.unfinished()
-        noticed = not finished and reason.startswith((INTERRUPTED, LOST))
+        # What gave up would give up again.
+        noticed = not finished and not driver.given_up and reason.startswith((INTERRUPTED, LOST))
         return Summary(study.all_records(), best, finished, driver.given_up or reason, noticed)
 
     def check_free(self) -> None:
