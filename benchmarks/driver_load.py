@@ -24,7 +24,8 @@ from typing import Any
 
 from u2pl_ray.config import overrides
 from u2pl_ray.search.cluster.capacity import Fit
-from u2pl_ray.search.driver.driver import Assignment, Driver
+from u2pl_ray.search.driver.assignment import Assignment
+from u2pl_ray.search.driver.driver import Driver
 from u2pl_ray.search.experiment.options import TRAINER, Options
 from u2pl_ray.search.experiment.plan import Plan
 from u2pl_ray.search.samplers.registry import SamplerChoice

@@ -25,7 +25,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from benchmarks.killing import PHASES, POINTS, Search, adopt_orphans, cluster
+from benchmarks.killing import PHASES, POINTS, Search
+from benchmarks.processes import adopt_orphans, cluster
 from u2pl_ray.search.schedulers.successive_halving import RungPruner
 
 TRIALS, LIMIT = 4, 1800.0

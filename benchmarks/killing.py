@@ -5,26 +5,23 @@ line runs (`python benchmarks/killing.py POINT N ARGUMENTS...`), places in the w
 """
 
 import contextlib
-import ctypes
-import json
 import os
 import random
-import secrets
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from benchmarks.processes import ROOT, descendants, kill_all
 from u2pl_ray.search.trials.epoch_log import read_epochs
 
 if TYPE_CHECKING:
     from u2pl_ray.search.study.study import TrialStudy
 
-ROOT = Path(__file__).parents[1]
 NAME = "killed"
 
 CONFIG = """
@@ -243,64 +240,6 @@ def plain(row: dict[str, Any]) -> dict[str, Any]:
     # Pictures are drawn after the checkpoint: a kill between the two costs that epoch's.
     others = ("checkpoint", "images")
     return {key: value for key, value in row.items() if not key.startswith("perf/") and key not in others}
-
-
-def adopt_orphans() -> None:
-    """Become the parent of what descendants leave behind, so that all of a killed search can be found (Linux)."""
-    ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)
-
-
-def descendants(process: int) -> list[int]:
-    """Ids of all processes below one, from /proc."""
-    parents: dict[int, list[int]] = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            with contextlib.suppress(OSError):
-                fields = (entry / "stat").read_text().rpartition(")")[2].split()
-                if fields[0] != "Z":
-                    parents.setdefault(int(fields[1]), []).append(int(entry.name))
-    found, todo = [], [process]
-    while todo:
-        children = parents.get(todo.pop(), [])
-        found += children
-        todo += children
-    return found
-
-
-def kill_all(spare: frozenset[int] = frozenset()) -> None:
-    """SIGKILL all descendants of this process but those in `spare`, until there are none."""
-    while found := set(descendants(os.getpid())) - spare:
-        for process in found:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(process, signal.SIGKILL)
-        time.sleep(0.05)
-
-
-@contextlib.contextmanager
-def cluster(folder: Path, cpus: int) -> Iterator[str]:
-    """A Ray cluster that outlives the searches on it; its address."""
-    code = (
-        "import json, ray, sys, time\n"
-        f"context = ray.init('local', num_cpus={cpus}, include_dashboard=False, log_to_driver=False)\n"
-        "print(json.dumps(context.address_info['gcs_address']), flush=True)\n"
-        "sys.stdin.read()\n"
-    )
-    # What connects to it needs its token: through this process's environment.
-    os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(folder), "RAY_TMPDIR": "/tmp"}
-    environment |= {"U2PL_RAY_CACHE": str(folder / "cache"), "RAY_worker_niceness": "0"}
-    environment.pop("RAY_ADDRESS", None)
-    others = frozenset(descendants(os.getpid()))
-    holder = subprocess.Popen(
-        [sys.executable, "-W", "ignore", "-c", code],
-        env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-    assert holder.stdout is not None
-    try:
-        yield json.loads(holder.stdout.readline())
-    finally:
-        kill_all(others)
-        del os.environ["RAY_AUTH_MODE"], os.environ["RAY_AUTH_TOKEN"]
 
 
 def die_at(point: str, count: int) -> None:

@@ -8,19 +8,9 @@ from torch import Tensor
 
 from benchmarks.gpu.clock import forget_peak, peak_gib, step_milliseconds
 from benchmarks.gpu.report import Context, Report, Skipped
-from benchmarks.loss_vs_reference import (
-    SIZES,
-    VARIANTS,
-    Logits,
-    Ours,
-    OurUnsupervised,
-    Reference,
-    ReferenceUnsupervised,
-    Size,
-    check_same_loss,
-    load_reference,
-    make_problem,
-)
+from benchmarks.loss_problems import SIZES, Logits, Size, make_problem
+from benchmarks.our_losses import VARIANTS, Ours, OurUnsupervised, check_same_loss
+from benchmarks.reference_losses import Reference, ReferenceUnsupervised, load_reference
 
 MINIATURE = Size(6, 6, 16, 2, 16, 64, 200, 300, 2, 6)
 ROUNDS = 5

@@ -15,7 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from benchmarks.gpu.training import Training
-from benchmarks.loss_vs_reference import ALPHA, corrected
+from benchmarks.loss_problems import ALPHA
+from benchmarks.reference_losses import corrected
 from u2pl_ray.config.schema import IGNORE
 
 
@@ -24,7 +25,7 @@ class ReferenceStep:
 
     Args:
         training: what it is done on.
-        losses: of `loss_vs_reference.load_reference`.
+        losses: of `reference_losses.load_reference`.
         rules: `published`, or `corrected`, to the paper's, which ours follows.
     """
 

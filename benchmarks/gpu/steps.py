@@ -11,7 +11,7 @@ from benchmarks.gpu.clock import forget_peak, peak_gib, step_milliseconds
 from benchmarks.gpu.reference_step import ReferenceStep
 from benchmarks.gpu.report import Context, Report
 from benchmarks.gpu.training import Numerics, Problem, Training
-from benchmarks.loss_vs_reference import load_reference
+from benchmarks.reference_losses import load_reference
 
 FULL = Problem("DeepLabV3Plus", "resnet101", 512, 4, 21, 256, 30_000, warmup=5, steps=20)
 MINIATURE = Problem("DeepLabV3Plus", "tu-resnet10t", 32, 2, 6, 16, 300, warmup=1, steps=1)

@@ -8,7 +8,8 @@ import torch
 
 from u2pl_ray.config.schema import Config
 from u2pl_ray.search.cluster.capacity import Fit
-from u2pl_ray.search.driver.driver import Driver, Outcome
+from u2pl_ray.search.driver.assignment import Outcome
+from u2pl_ray.search.driver.driver import Driver
 from u2pl_ray.search.execution.failures import classify
 from u2pl_ray.search.experiment.experiment import Experiment
 from u2pl_ray.search.experiment.options import Options

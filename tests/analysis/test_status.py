@@ -15,12 +15,13 @@ from u2pl_ray.analysis.answer import next_steps, standing
 from u2pl_ray.analysis.load import analyse
 from u2pl_ray.analysis.status import print_status, time_left, watch
 from u2pl_ray.analysis.tables import evaluate_command
-from u2pl_ray.search.driver.driver import Driver, Outcome
+from u2pl_ray.search.driver.assignment import Outcome
+from u2pl_ray.search.driver.driver import Driver
 from u2pl_ray.search.experiment.experiment import Experiment
 from u2pl_ray.search.storage import layout
 from u2pl_ray.search.storage.lease import Lease
 from u2pl_ray.search.storage.lease_marks import FileMark
-from u2pl_ray.search.storage.waits import Wait, WaitFile
+from u2pl_ray.search.storage.waits import WaitFile, WaitingProcess
 from u2pl_ray.search.study.trial_record import State
 
 
@@ -143,7 +144,12 @@ def test_what_is_waited_for_is_named_while_it_runs(begun: Experiment, tmp_path: 
     experiment = Experiment.open(str(folder))
     file = WaitFile(folder)
     now = time.time()
-    file.write([Wait("0003", "worker 1", "a training step", now - 60), Wait("0001", "it", "room", now - 7200)])
+    file.write(
+        [
+            WaitingProcess("0003", "worker 1", "a training step", now - 60),
+            WaitingProcess("0001", "it", "room", now - 7200),
+        ]
+    )
     assert "waits" not in told(experiment)  # nobody runs it
     with Lease(FileMark(folder / layout.LEASE), "it"):
         lines = told(experiment).splitlines()

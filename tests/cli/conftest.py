@@ -34,10 +34,7 @@ def run(storage: Path, capsys: pytest.CaptureFixture[str]) -> Run:
 @pytest.fixture
 def voc(tmp_path: Path) -> Folder:
     """A small, sound data set of three classes."""
-    folder = Folder(tmp_path / "set")
-    for name in ("JPEGImages", "SegmentationClass"):
-        (folder.root / name).mkdir(parents=True)
-    (folder.root / "classes.json").write_text('["background", "cat", "dog"]')
+    folder = Folder.new(tmp_path / "set")
     lists = {"labeled.txt": "ll", "unlabeled.txt": "uuuu"}
     lists |= {f"ImageSets/Segmentation/{name}.txt": name[0] for name in ("val", "test")}
     for file, letters in lists.items():

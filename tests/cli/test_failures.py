@@ -17,7 +17,8 @@ from tests.data.voc_folder import Folder
 from u2pl_ray.cli import exit_codes
 from u2pl_ray.config.overrides import load
 from u2pl_ray.data.registry import resolve
-from u2pl_ray.search.driver.driver import Driver, Outcome
+from u2pl_ray.search.driver.assignment import Outcome
+from u2pl_ray.search.driver.driver import Driver
 from u2pl_ray.search.experiment.experiment import Experiment
 from u2pl_ray.search.study.trial_record import State
 
@@ -129,7 +130,7 @@ def test_an_interrupted_trial_is_not_said_to_run(run: Run, experiment: Experimen
 def test_a_name_is_not_burnt_by_what_came_to_no_epoch(
     run: Run, monkeypatch: pytest.MonkeyPatch, experiment: Experiment, config: Path
 ) -> None:
-    from u2pl_ray.search.experiment import plan
+    from u2pl_ray.search.experiment import plan, training
 
     monkeypatch.setattr(plan, "connect", lambda: None)
     monkeypatch.setattr(plan, "nodes", lambda: [{"CPU": 2.0, "memory": 2.0**33}])
@@ -137,7 +138,7 @@ def test_a_name_is_not_burnt_by_what_came_to_no_epoch(
     code, _, complaint = run("train", config, "--name", "mine")
     assert (code, "exists already" in complaint) == (2, True)  # one that can go on is kept
     fail_all(experiment, "environment", "no network")
-    planned = plan.plan_training(settings, name="mine")
+    planned = training.plan_training(settings, name="mine")
     assert any("no network" in note and "replaced" in note for note in planned.notes)
     assert Experiment.open("mine").options.trials == 2  # planning alone changes nothing
     assert planned.create().options.trials == 1
@@ -146,7 +147,7 @@ def test_a_name_is_not_burnt_by_what_came_to_no_epoch(
 
 def test_an_experiment_with_an_epoch_is_never_replaced(experiment: Experiment, monkeypatch: pytest.MonkeyPatch) -> None:
     from u2pl_ray.config.errors import UserError
-    from u2pl_ray.search.experiment import plan
+    from u2pl_ray.search.experiment import plan, training
 
     monkeypatch.setattr(plan, "connect", lambda: None)
     monkeypatch.setattr(plan, "nodes", lambda: [{"CPU": 2.0, "memory": 2.0**33}])
@@ -157,7 +158,7 @@ def test_an_experiment_with_an_epoch_is_never_replaced(experiment: Experiment, m
     fail_all(experiment, "error", "broke")
     driver.finish(first.trial, Outcome(State.FAILED, "error", "broke"))
     with pytest.raises(UserError, match="exists already"):
-        plan.plan_training(experiment.config, name="mine")
+        training.plan_training(experiment.config, name="mine")
 
 
 def command(*arguments: object) -> list[str]:

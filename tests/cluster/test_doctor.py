@@ -19,10 +19,7 @@ NAMES = ("n1", "n2", "n3", "n4")
 
 def write_data(folder: Path) -> None:
     """Write a small data set, and my.yaml for it, into a folder."""
-    data = Folder(folder / "data")
-    for name in ("JPEGImages", "SegmentationClass"):
-        (data.root / name).mkdir(parents=True)
-    (data.root / "classes.json").write_text('["background", "cat", "dog"]')
+    data = Folder.new(folder / "data")
     for file, letter in {"labeled.txt": "l", "unlabeled.txt": "u", "ImageSets/Segmentation/val.txt": "v"}.items():
         data.split(file, [f"{letter}{index}" for index in range(3)])
         for index in range(3):

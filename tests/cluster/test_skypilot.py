@@ -5,9 +5,7 @@ only the `uv` that it calls to install Ray is replaced by one that does nothing,
 """
 
 import json
-import subprocess
 import sys
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +15,7 @@ import yaml
 from tests.cluster.hosts import ROOT, Host, Job, Network, wait_for
 from tests.cluster.test_joined import SMALL
 from tests.cluster.tiny import EPOCHS, write_files
+from tests.launch.skypilot_wheel import skypilot_wheel
 from tests.search.s3 import SETTINGS
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1500)]
@@ -70,22 +69,8 @@ def _install(host: Host, start_cluster: str) -> None:
 
 @pytest.fixture(scope="module")
 def start_cluster(tmp_path_factory: pytest.TempPathFactory) -> str:
-    folder = tmp_path_factory.mktemp("skypilot")
-    command = [
-        sys.executable,
-        "-m",
-        "pip",
-        "download",
-        "--quiet",
-        "--no-deps",
-        "--dest",
-        str(folder),
-        "skypilot>=0.14,<0.15",
-    ]
-    if subprocess.run(command, capture_output=True, timeout=120).returncode:
-        pytest.skip("SkyPilot's wheel cannot be downloaded")
-    (wheel,) = folder.glob("skypilot-*.whl")
-    return zipfile.ZipFile(wheel).read("sky_templates/ray/start_cluster").decode()
+    wheel = skypilot_wheel(tmp_path_factory.mktemp("skypilot"))
+    return wheel.read("sky_templates/ray/start_cluster").decode()
 
 
 def test_new_machines_go_on_from_the_bucket(tmp_path: Path, start_cluster: str) -> None:

@@ -9,10 +9,7 @@ CAMVID = Path(__file__).parents[2].parent / "shared" / "data" / "camvid_240"
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Folder:
-    made = Folder(tmp_path / "set")
-    for name in ("JPEGImages", "SegmentationClass"):
-        (made.root / name).mkdir(parents=True)
-    (made.root / "classes.json").write_text('["background", "cat", "dog"]')
+    made = Folder.new(tmp_path / "set")
     splits = {
         "labeled.txt": [f"l{i}" for i in range(3)],
         "unlabeled.txt": [f"u{i}" for i in range(7)],

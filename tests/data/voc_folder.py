@@ -17,6 +17,15 @@ class Folder:
 
     root: Path
 
+    @classmethod
+    def new(cls, root: Path) -> "Folder":
+        """One that has its folders and classes, and no image yet."""
+        made = cls(root)
+        for name in ("JPEGImages", "SegmentationClass"):
+            (root / name).mkdir(parents=True)
+        (root / "classes.json").write_text('["background", "cat", "dog"]')
+        return made
+
     def image(self, name: str, suffix: str = ".png") -> Path:
         return self.root / "JPEGImages" / f"{name}{suffix}"
 

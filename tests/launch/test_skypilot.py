@@ -4,7 +4,6 @@ import copy
 import json
 import subprocess
 import sys
-import zipfile
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +12,7 @@ import pytest
 import yaml
 
 from tests.launch.manifests import LAUNCH
+from tests.launch.skypilot_wheel import skypilot_wheel
 
 TASK = LAUNCH / "skypilot/search.yaml"
 
@@ -33,23 +33,9 @@ print(json.dumps({"task": schemas.get_task_schema(), "resources": schemas._get_s
 
 @pytest.fixture(scope="module")
 def schemas(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """From the wheel of SkyPilot, which is downloaded but not installed: it needs much that nothing else here does."""
+    """From the wheel of SkyPilot."""
     folder = tmp_path_factory.mktemp("skypilot")
-    download: list[str] = [
-        sys.executable,
-        "-m",
-        "pip",
-        "download",
-        "--quiet",
-        "--no-deps",
-        "--dest",
-        str(folder),
-        "skypilot>=0.14,<0.15",
-    ]
-    if subprocess.run(download, capture_output=True, timeout=120).returncode:
-        pytest.skip("SkyPilot's wheel cannot be downloaded")
-    (wheel,) = folder.glob("skypilot-*.whl")
-    zipfile.ZipFile(wheel).extractall(folder)
+    skypilot_wheel(folder).extractall(folder)
     printed = subprocess.run([sys.executable, "-c", PRINT_SCHEMAS, folder], capture_output=True, text=True, check=True)
     return dict(json.loads(printed.stdout))
 

@@ -1,62 +1,22 @@
-"""The contrastive loss as a whole: golden vectors, a restatement pixel by pixel, hand-worked cases, bounds."""
+"""The contrastive loss as a whole: golden vectors, its draws, both ways to compute it, bounds."""
 
 import dataclasses
 import math
-from collections import deque
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
-from hypothesis import given
-from hypothesis import strategies as st
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
 from tests.method import golden
-from u2pl_ray.config import checks
+from tests.method.contrast import CPU, ModuloLoss, Problem, golden_loss, make, make_own
 from u2pl_ray.config.method import ContrastiveConfig, MemoryBankConfig
 from u2pl_ray.method import contrastive, pixels
 from u2pl_ray.method.collectives import Collectives
 from u2pl_ray.method.contrastive import ContrastiveLoss
-from u2pl_ray.method.types import Clock, Stats
-
-CPU = torch.device("cpu")
-
-
-class ScriptedLoss(ContrastiveLoss):
-    """Anchors and negatives are the given ones."""
-
-    anchors: Tensor
-    negatives: Tensor
-
-    def draw_anchors(self, counts: Tensor, step: int) -> Tensor:
-        return self.anchors
-
-    def draw_negatives(self, fill: Tensor, step: int) -> Tensor:
-        return self.negatives
-
-
-def golden_loss(case: golden.Golden, kind: type[ContrastiveLoss] = ScriptedLoss, **bank: Any) -> Any:
-    config = case.config
-    background, capacity = config["queue_sizes"][:2]
-    return kind(
-        ContrastiveConfig(
-            temperature=config["temperature"],
-            anchors=config["num_queries"],
-            negatives=config["num_negatives"],
-            low_rank=config["low_rank"],
-            high_rank=config["high_rank"],
-            anchor_threshold=config["current_class_threshold"],
-        ),
-        MemoryBankConfig(**{"capacity": capacity, "background_capacity": background, "push_cap": None, **bank}),
-        config["num_classes"],
-        config["dim"],
-        0,
-        Collectives(CPU),
-        CPU,
-    )
+from u2pl_ray.method.types import Clock
 
 
 def golden_step(loss: ContrastiveLoss, case: golden.Golden, s: int) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
@@ -116,167 +76,6 @@ def test_golden_distribution_of_own_draws(name: str) -> None:
     assert np.std(values) == pytest.approx(std, rel=0.5)
 
 
-@dataclasses.dataclass
-class Problem:
-    """Inputs of a step with one labeled and one unlabeled image."""
-
-    student: Tensor
-    teacher: Tensor
-    prob: Tensor
-    label: Tensor
-    reliable: Tensor
-    unreliable: Tensor
-
-    @classmethod
-    def random(cls, seed: int, classes: int = 4, dim: int = 6, side: int = 6, images: int = 2) -> "Problem":
-        draws = torch.Generator().manual_seed(seed)
-        shape = (images, side, side)
-        student, teacher = (torch.randn(images, dim, side, side, generator=draws) for _ in range(2))
-        label = torch.randint(classes, shape, generator=draws)
-        logits = torch.randn(images, classes, side, side, generator=draws) + 2 * F.one_hot(label, classes).movedim(3, 1)
-        label[torch.rand(shape, generator=draws) < 0.1] = 255
-        pick = torch.rand(shape, generator=draws)
-        pick[: images // 2] = 0.5
-        valid = label != 255
-        reliable, unreliable = valid & (pick < 0.7), valid & (pick > 0.3)
-        return cls(student.requires_grad_(), teacher, logits.softmax(1), label.to(torch.uint8), reliable, unreliable)
-
-    def step(self, loss: ContrastiveLoss, step: int = 0, truth: Tensor | None = None) -> tuple[Tensor, Stats]:
-        half = len(self.label) // 2
-        maps = loss.local_maps(self.prob, self.label, half)
-        return loss(self.student, self.teacher, half, maps, self.reliable, self.unreliable, Clock(0, 1, step), truth)
-
-
-def make(config: dict[str, Any] | None = None, bank: dict[str, Any] | None = None, classes: int = 4) -> ScriptedLoss:
-    contrastive_config = {"anchors": 3, "negatives": 4, "low_rank": 1, "high_rank": 3, "temperature": 0.3}
-    bank_config = {"capacity": 7, "background_capacity": 9, "push_cap": None}
-    return ScriptedLoss(
-        ContrastiveConfig.model_validate(contrastive_config | (config or {})),
-        MemoryBankConfig.model_validate(bank_config | (bank or {})),
-        classes,
-        6,
-        0,
-        Collectives(CPU),
-        CPU,
-    )
-
-
-class Restated:
-    """The loss pixel by pixel, class by class, in the words of the paper."""
-
-    def __init__(self, loss: ContrastiveLoss) -> None:
-        self.config, self.classes = loss.config, loss.num_classes
-        self.low, self.high = checks.rank_window(loss.config, loss.num_classes)
-        self.queues: list[deque[Tensor]] = [deque(maxlen=size) for size in loss.bank.capacity.tolist()]
-
-    def pixels(self, problem: Problem) -> list[tuple[int, int, int]]:
-        images, height, width = problem.label.shape
-        return [(i, y, x) for i in range(images) for y in range(height) for x in range(width)]
-
-    def is_key(self, problem: Problem, c: int, i: int, y: int, x: int) -> bool:
-        p = problem.prob[i, :, y, x]
-        rank = sum(bool(other > p[c]) for other in p)
-        if not problem.unreliable[i, y, x]:
-            return False
-        if i < len(problem.label) // 2:
-            return int(problem.label[i, y, x]) != c and rank < self.low and bool(p[c] < 1)
-        return self.low <= rank < self.high
-
-    def is_anchor(self, problem: Problem, c: int, i: int, y: int, x: int) -> bool:
-        sure = bool(problem.prob[i, c, y, x] > self.config.anchor_threshold)
-        return bool(problem.reliable[i, y, x]) and int(problem.label[i, y, x]) == c and sure
-
-    def __call__(self, problem: Problem, anchors: Tensor, negatives: Tensor) -> Tensor:
-        present = [c for c in range(self.classes) if bool(((problem.label == c) & problem.reliable).any())]
-        total = problem.student.sum() * 0
-        for c in range(self.classes):
-            everywhere = self.pixels(problem)
-            self.queues[c].extend(
-                problem.teacher[i, :, y, x] for i, y, x in everywhere if self.is_key(problem, c, i, y, x)
-            )
-            candidates = [pixel for pixel in everywhere if self.is_anchor(problem, c, *pixel)]
-            if not candidates or not self.queues[c] or len(present) < 2:
-                continue
-            positive = torch.stack([problem.teacher[i, :, y, x] for i, y, x in candidates]).mean(0)
-            terms = []
-            for m in range(self.config.anchors):
-                i, y, x = candidates[int(anchors[c, m]) % len(candidates)]
-                keys = [self.queues[c][int(n) % len(self.queues[c])] for n in negatives[c, m]]
-                similarity = torch.cosine_similarity(
-                    problem.student[i, :, y, x].unsqueeze(0), torch.stack([positive, *keys])
-                )
-                terms.append(-(similarity / self.config.temperature).log_softmax(0)[0])
-            total = total + torch.stack(terms).mean()
-        return total / max(1, len(present))
-
-
-class ModuloLoss(ScriptedLoss):
-    """Whatever numbers are given as draws, modulo the number of candidates."""
-
-    def draw_anchors(self, counts: Tensor, step: int) -> Tensor:
-        return self.anchors % counts.clamp_min(1).unsqueeze(1)
-
-    def draw_negatives(self, fill: Tensor, step: int) -> Tensor:
-        return self.negatives % fill.clamp_min(1).view(-1, 1, 1)
-
-
-@pytest.mark.parametrize("static", [False, True])
-@given(data=st.data(), classes=st.integers(1, 5), low=st.integers(1, 3), window=st.integers(1, 4))
-def test_against_the_restatement(static: bool, data: st.DataObject, classes: int, low: int, window: int) -> None:
-    """Loss, gradient and queues over steps, for few classes, windows beyond them, scarce anchors."""
-    threshold = data.draw(st.sampled_from([0.0, 0.3, 0.8, 0.97]))
-    loss = make({"low_rank": low, "high_rank": low + window, "anchor_threshold": threshold}, classes=classes)
-    loss.__class__ = ModuloLoss
-    restated = Restated(loss)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pixels, "static_shapes", lambda _: static)
-        for step in range(2):
-            seed = data.draw(st.integers(0, 999))
-            problem = Problem.random(seed, classes, side=4)
-            draws = torch.Generator().manual_seed(seed)
-            loss.anchors = torch.randint(99, (classes, 3), generator=draws)
-            loss.negatives = torch.randint(99, (classes, 3, 4), generator=draws)
-            value, _ = problem.step(loss, step)
-            (gradient,) = torch.autograd.grad(value, problem.student)
-            expected = restated(problem, loss.anchors, loss.negatives)
-            (expected_gradient,) = torch.autograd.grad(expected, problem.student)
-            torch.testing.assert_close(value, expected, rtol=1e-5, atol=1e-6)
-            torch.testing.assert_close(gradient, expected_gradient, rtol=1e-4, atol=1e-6)
-            for c, queue in enumerate(restated.queues):
-                rows = F.normalize(torch.stack(list(queue)), dim=1) if queue else torch.empty(0, 6)
-                torch.testing.assert_close(loss.bank.queue(c), rows)
-
-
-def test_by_hand() -> None:
-    """Two classes, three pixels each of a labeled and an unlabeled image; every number worked out below."""
-    loss = make({"anchors": 1, "negatives": 2, "low_rank": 1, "high_rank": 2, "temperature": 1.0}, classes=2)
-    label = torch.tensor([[[0, 1, 0]], [[0, 0, 255]]], dtype=torch.uint8)
-    p0 = torch.tensor([[[0.9, 0.6, 0.4]], [[0.8, 0.7, 0.5]]])  # pixel 1 and pixel 2 are hard confusions
-    e = torch.eye(6)
-    teacher = torch.stack([e[0], e[1], e[2], e[3], e[4], e[5]]).view(2, 1, 3, 6).movedim(3, 1)
-    student = torch.zeros(2, 6, 1, 3)
-    student[0, :, 0, 0] = e[0] + e[3]  # the anchor of class 0: halfway between two of its three candidates
-    student[0, :, 0, 1] = e[4]
-    reliable = torch.tensor([[[True, True, True]], [[True, False, False]]])
-    unreliable = torch.tensor([[[True, True, True]], [[False, True, False]]])
-    problem = Problem(student.requires_grad_(), teacher, torch.stack([p0, 1 - p0], 1), label, reliable, unreliable)
-    loss.anchors = torch.zeros(2, 1, dtype=torch.int64)
-    loss.negatives = torch.tensor([[[0, 0]], [[0, 1]]])
-    value, stats = problem.step(loss, 5, truth=torch.tensor([[[0, 1, 0]], [[1, 1, 255]]]))
-    # Keys of 0: pixel 1 (labeled 1, but 0 ranks first). Of 1: pixels 2 (labeled 0) and 4 (unsure, rank 1).
-    assert loss.bank.queue(0).tolist() == [e[1].tolist()]
-    assert loss.bank.queue(1).tolist() == [e[2].tolist(), e[4].tolist()]
-    # Anchors of 0 (p > 0.3): pixels 0, 2, 3, so its prototype is (e0 + e2 + e3) / 3; of 1: pixel 1, prototype e1.
-    first = 2 / math.sqrt(6)  # cos of e0 + e3 with it; the negative e1, twice, is orthogonal
-    second = math.log(1 + math.e + 1)  # anchor e4: cos 0 with e1 and with e2, 1 with e4
-    assert value.item() == pytest.approx((math.log(math.exp(first) + 2) - first + second) / 2, rel=1e-6)
-    assert stats.shared["bank/pushed"].tolist() == [1, 2]
-    assert stats.shared["bank/fill"].tolist() == [1, 2]
-    assert stats.shared["anchor/none"].tolist() == [0, 0]
-    assert stats.local["negatives/known"].tolist() == [1, 2]
-    assert stats.local["negatives/false"].tolist() == [0, 1]  # pixel 4 truly is of class 1
-
-
 @pytest.mark.usefixtures("shapes")
 def test_no_anchor_no_key_no_class() -> None:
     problem = Problem.random(0)
@@ -326,13 +125,6 @@ def test_push_cap_samples_all_candidates_alike() -> None:
     for count in counts:
         expected = steps * min(cap, len(count)) / len(count)
         assert count.sub(expected).abs().max() < 5 * math.sqrt(expected)
-
-
-def make_own(bank: dict[str, Any]) -> ContrastiveLoss:
-    """A loss that makes its own draws."""
-    loss: ContrastiveLoss = make(bank={"background_capacity": None} | bank)
-    loss.__class__ = ContrastiveLoss
-    return loss
 
 
 def test_push_cap_beyond_the_candidates_changes_nothing() -> None:

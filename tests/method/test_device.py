@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from tests.method import golden, tiny
-from tests.method.test_contrastive import ScriptedLoss
+from tests.method.contrast import golden_loss
 from tests.method.test_no_sync import on
-from u2pl_ray.config.method import ContrastiveConfig, MemoryBankConfig, OhemConfig
+from u2pl_ray.config.method import OhemConfig
 from u2pl_ray.method import pixels
 from u2pl_ray.method.collectives import Collectives
 from u2pl_ray.method.losses import cross_entropy, ohem_cross_entropy, pseudo_label_loss
@@ -44,31 +44,10 @@ def example(seed: int = 0, classes: int = 7) -> tuple[Tensor, Tensor]:
     return logits, labels.masked_fill(torch.rand(labels.shape, generator=draws) < 0.2, 255)
 
 
-def golden_contrast(case: golden.Golden, device: torch.device) -> ScriptedLoss:
-    config = case.config
-    background, capacity = config["queue_sizes"][:2]
-    return ScriptedLoss(
-        ContrastiveConfig(
-            temperature=config["temperature"],
-            anchors=config["num_queries"],
-            negatives=config["num_negatives"],
-            low_rank=config["low_rank"],
-            high_rank=config["high_rank"],
-            anchor_threshold=config["current_class_threshold"],
-        ),
-        MemoryBankConfig(capacity=capacity, background_capacity=background, push_cap=None),
-        config["num_classes"],
-        config["dim"],
-        0,
-        Collectives(device),
-        device,
-    )
-
-
 @pytest.mark.parametrize("name", golden.CASES)
 def test_golden_keys_contrastive_loss_and_gradient(name: str, device: torch.device) -> None:
     case = golden.load(name)
-    loss = golden_contrast(case, device)
+    loss = golden_loss(case, device=device)
     n_labeled = case.config["n_labeled"]
     c, m, n = (case.config[key] for key in ("num_classes", "num_queries", "num_negatives"))
     for s in case.steps:

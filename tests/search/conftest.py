@@ -4,10 +4,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.search.postgres import database
+from tests.search.s3 import s3_server
 from u2pl_ray.config import overrides
 from u2pl_ray.config.schema import Config
 from u2pl_ray.search.space.file import parse_space
 from u2pl_ray.search.space.space import Space
+
+__all__ = ["database"]  # a fixture
 
 SPACE = """
 metric: {name: val/miou, goal: maximize}
@@ -59,6 +63,13 @@ def ray_cluster(shared_ray: None) -> None:
     os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112  or whatever else runs here starves the workers
     os.environ["RAY_NUM_CPUS"] = "2"
     connect()
+
+
+@pytest.fixture(scope="module")
+def bucket() -> Iterator[str]:
+    """An empty bucket on an S3 server of this machine."""
+    with s3_server("bucket") as uri:
+        yield uri
 
 
 @pytest.fixture

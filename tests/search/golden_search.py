@@ -11,7 +11,8 @@ from typing import Any
 
 from tests.search.fake_training import miou
 from u2pl_ray.config import overrides
-from u2pl_ray.search.driver.driver import Assignment, Driver, Outcome
+from u2pl_ray.search.driver.assignment import Assignment, Outcome
+from u2pl_ray.search.driver.driver import Driver
 from u2pl_ray.search.samplers.registry import SamplerChoice
 from u2pl_ray.search.schedulers.registry import SchedulerChoice
 from u2pl_ray.search.space.file import parse_space

@@ -22,7 +22,8 @@ from u2pl_ray.config.errors import UserError
 from u2pl_ray.config.schema import Config
 from u2pl_ray.search.cluster.capacity import nodes as living
 from u2pl_ray.search.experiment.experiment import Experiment
-from u2pl_ray.search.experiment.plan import plan_search, plan_training
+from u2pl_ray.search.experiment.plan import plan_search
+from u2pl_ray.search.experiment.training import plan_training
 from u2pl_ray.search.listeners.base import Listener
 from u2pl_ray.search.space.space import Space
 from u2pl_ray.search.study.trial_record import State, TrialRecord

@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 
+from tests.search.driven import EPOCHS, open_driver, open_study, search, story
 from tests.search.kill_loop import Killed
-from tests.search.test_driver import EPOCHS, open_driver, open_study, search, story
 from u2pl_ray.config.errors import UserError
 from u2pl_ray.config.schema import Config
-from u2pl_ray.search.driver.driver import Assignment, Driver, Outcome
+from u2pl_ray.search.driver.assignment import Assignment, Outcome
+from u2pl_ray.search.driver.driver import Driver
 from u2pl_ray.search.experiment.baselines import choose_baselines, companion
 from u2pl_ray.search.experiment.experiment import Summary
 from u2pl_ray.search.experiment.repair import mend_study

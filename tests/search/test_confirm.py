@@ -8,57 +8,35 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fake_training import miou
 from rich.console import Console
 from scipy import stats
 
+from tests.search import small_search
+from tests.search.fake_training import miou
+from tests.search.small_search import SPACE, TEMPERATURE, train, train_with
 from u2pl_ray.analysis import confirmation as analysis
 from u2pl_ray.config import overrides
 from u2pl_ray.config.errors import UserError
 from u2pl_ray.config.schema import Config
 from u2pl_ray.search.driver.budget import Budget, Meter, spent
-from u2pl_ray.search.driver.driver import Driver, Outcome
+from u2pl_ray.search.driver.driver import Driver
 from u2pl_ray.search.experiment.confirm import plan_confirmation
 from u2pl_ray.search.experiment.experiment import Experiment
 from u2pl_ray.search.experiment.extend import extend
 from u2pl_ray.search.experiment.plan import plan_search
 from u2pl_ray.search.experiment.replicates import add_replicates, record_budget
 from u2pl_ray.search.space.file import parse_space
-from u2pl_ray.search.study.trial_record import State, TrialRecord
+from u2pl_ray.search.study.trial_record import TrialRecord
 
 pytestmark = pytest.mark.usefixtures("two_cpus")
 
-TEMPERATURE = "method.contrastive.temperature"
-SPACE = """
-metric: {name: val/miou, goal: maximize}
-parameters:
-  method.contrastive.temperature: {distribution: log_uniform_values, min: 0.05, max: 2.0}
-  data.scale: {values: [[0.5, 2.0], [1.0, 1.0]]}
-  optim.lr: {value: 0.25}
-"""
-
-
-def train(experiment: Experiment, most: int = 1000) -> None:
-    """Up to `most` trials of an experiment."""
-    driver = Driver(experiment.study(), experiment.config, experiment.options.trials, experiment.folder / "trials")
-    while most and (assignment := driver.next()) is not None:
-        for epoch in range(1, assignment.config.train.epochs + 1):
-            metrics = {"training_iteration": epoch, "val/miou": miou(assignment.config, epoch)}
-            if driver.report(assignment.trial, metrics):
-                break
-        driver.finish(assignment.trial, Outcome(State.COMPLETED))
-        most -= 1
+MORE = [(0.1, [0.5, 2.0]), (0.4, [1.0, 1.0]), (0.4, [1.0, 1.0]), (0.45, [0.5, 2.0])]
 
 
 @pytest.fixture
 def searched(tmp_path: Path, base: Config) -> Experiment:
     """A search of the paper's setting, two better or worse ones, and one of them twice."""
-    space = parse_space(SPACE, "s")
-    made = plan_search(base, space, name="a", trials=5, storage_path=tmp_path, scheduler="none").create()
-    for temperature, scale in [(0.1, [0.5, 2.0]), (0.4, [1.0, 1.0]), (0.4, [1.0, 1.0]), (0.45, [0.5, 2.0])]:
-        made.study().enqueue({TEMPERATURE: temperature, "data.scale": scale}, "mine")
-    train(made)
-    return made
+    return small_search.searched(tmp_path, base, mine=MORE)
 
 
 def test_it_runs_where_the_search_ran(searched: Experiment) -> None:
@@ -123,9 +101,7 @@ def run(experiment: Experiment, meter: Meter | None = None) -> list[TrialRecord]
     )  # fmt: skip
     if meter is not None:
         driver.use(meter)
-    while (assignment := driver.next()) is not None:
-        for epoch in range(1, assignment.config.train.epochs + 1):
-            driver.report(assignment.trial, {"training_iteration": epoch, "val/miou": miou(assignment.config, epoch)})
+    train_with(driver)
     return driver.study.all_records()
 
 

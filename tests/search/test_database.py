@@ -13,12 +13,13 @@ from typing import Any
 import pytest
 from fake_training import miou
 from optuna.trial import TrialState
-from postgres import PASSWORD, database  # noqa: F401  a fixture
 
+from tests.search.postgres import PASSWORD
 from u2pl_ray.config import overrides
 from u2pl_ray.config.errors import UserError
 from u2pl_ray.config.schema import Config
-from u2pl_ray.search.driver.driver import Assignment, Driver, Outcome
+from u2pl_ray.search.driver.assignment import Assignment, Outcome
+from u2pl_ray.search.driver.driver import Driver
 from u2pl_ray.search.driver.presence import Presence, running
 from u2pl_ray.search.experiment.experiment import Experiment
 from u2pl_ray.search.experiment.plan import plan_search
@@ -61,11 +62,7 @@ def check_whole(experiment: Experiment, trials: int = 20) -> None:
 
 
 def test_four_drivers_share_twenty_trials(
-    tmp_path: Path,
-    base: Config,
-    space: Space,
-    two_cpus: None,
-    database: str,  # noqa: F811
+    tmp_path: Path, base: Config, space: Space, two_cpus: None, database: str
 ) -> None:
     made = search(tmp_path, base, space, database, "four")
     ran: list[str] = []
@@ -93,11 +90,7 @@ def test_four_drivers_share_twenty_trials(
 
 
 def test_a_dead_drivers_trials_are_taken_up_by_one_that_lives(
-    tmp_path: Path,
-    base: Config,
-    space: Space,
-    two_cpus: None,
-    database: str,  # noqa: F811
+    tmp_path: Path, base: Config, space: Space, two_cpus: None, database: str
 ) -> None:
     made = search(tmp_path, base, space, database, "dead", trials=2)
     now = [0.0]
@@ -133,11 +126,7 @@ def test_a_dead_drivers_trials_are_taken_up_by_one_that_lives(
 
 
 def test_who_takes_its_leave_is_replaced_at_once(
-    tmp_path: Path,
-    base: Config,
-    space: Space,
-    two_cpus: None,
-    database: str,  # noqa: F811
+    tmp_path: Path, base: Config, space: Space, two_cpus: None, database: str
 ) -> None:
     made = search(tmp_path, base, space, database, "leave", trials=1)
     assert not running(made.study(), beat=0.05)
@@ -151,11 +140,7 @@ def test_who_takes_its_leave_is_replaced_at_once(
 
 
 def test_no_password_is_stored_or_shown(
-    tmp_path: Path,
-    base: Config,
-    space: Space,
-    two_cpus: None,
-    database: str,  # noqa: F811
+    tmp_path: Path, base: Config, space: Space, two_cpus: None, database: str
 ) -> None:
     plan = plan_search(base, space, name="quiet", trials=1, storage_path=tmp_path, study_url=database)
     assert PASSWORD not in "\n".join(plan.lines())
@@ -170,7 +155,7 @@ def test_what_cannot_be_used_is_said_in_a_line(
     base: Config,
     space: Space,
     two_cpus: None,
-    database: str,  # noqa: F811
+    database: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     cases = {
@@ -191,11 +176,7 @@ def test_what_cannot_be_used_is_said_in_a_line(
 
 
 def test_a_name_that_is_taken_in_the_database(
-    tmp_path: Path,
-    base: Config,
-    space: Space,
-    two_cpus: None,
-    database: str,  # noqa: F811
+    tmp_path: Path, base: Config, space: Space, two_cpus: None, database: str
 ) -> None:
     search(tmp_path / "a", base, space, database, "twice")
     with pytest.raises(UserError, match="'twice' exists already"):
@@ -219,11 +200,7 @@ print("finished", Experiment.open("together", sys.argv[1]).run([Talk()]).finishe
 @pytest.mark.slow
 @pytest.mark.ray
 def test_two_drivers_on_a_cluster_one_of_them_killed(
-    tmp_path: Path,
-    base: Config,
-    space: Space,
-    ray_cluster: None,
-    database: str,  # noqa: F811
+    tmp_path: Path, base: Config, space: Space, ray_cluster: None, database: str
 ) -> None:
     """Twenty trials by two drivers on one Ray cluster; one is killed on the way, and the other takes up its trial."""
     import ray

@@ -7,7 +7,7 @@ from optuna.trial import TrialState
 
 from tests.search.test_keeping import open_driver, train
 from u2pl_ray.config.schema import Config
-from u2pl_ray.search.driver.driver import Outcome
+from u2pl_ray.search.driver.assignment import Outcome
 from u2pl_ray.search.space.file import parse_space
 from u2pl_ray.search.space.space import Space
 from u2pl_ray.search.study.trial_record import State

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from u2pl_ray.config.schema import Config
-from u2pl_ray.search.driver.driver import Assignment, Driver, Outcome
+from u2pl_ray.search.driver.assignment import Assignment, Outcome
+from u2pl_ray.search.driver.driver import Driver
 from u2pl_ray.search.samplers.registry import SamplerChoice
 from u2pl_ray.search.schedulers.population import perturb
 from u2pl_ray.search.schedulers.registry import SchedulerChoice

@@ -13,8 +13,10 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks.killing import NAME, Search, adopt_orphans, story
-from u2pl_ray.search.driver.driver import Driver, Outcome
+from benchmarks.killing import NAME, Search, story
+from benchmarks.processes import adopt_orphans
+from u2pl_ray.search.driver.assignment import Outcome
+from u2pl_ray.search.driver.driver import Driver
 from u2pl_ray.search.experiment.experiment import Experiment
 from u2pl_ray.search.study.study import TrialStudy
 from u2pl_ray.search.study.trial_record import State

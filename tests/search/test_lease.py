@@ -75,29 +75,29 @@ def test_looking_tells_whether_it_is_held_and_keeps_nobody_out(path: Path) -> No
 
 def test_from_elsewhere_it_is_held_while_it_beats(path: Path) -> None:
     with lease(path, beat=0.05):
-        elsewhere(path)
+        move_to_another_machine(path)
         assert lease(path).held()
     with lease(path, beat=60.0):
-        elsewhere(path)
+        move_to_another_machine(path)
         os.utime(path, (time.time() - 60, time.time() - 60))
         assert not lease(path).held()
 
 
-def elsewhere(path: Path) -> None:
+def move_to_another_machine(path: Path) -> None:
     """Make the lease another machine's."""
     path.write_text(json.dumps({**json.loads(path.read_text()), "machine": "another"}))
 
 
 def test_an_owner_elsewhere_is_refused_while_it_beats(path: Path) -> None:
     with lease(path, beat=0.05):
-        elsewhere(path)
+        move_to_another_machine(path)
         with pytest.raises(UserError, match="on another machine"), lease(path, stale=2.0):
             pass
 
 
 def test_an_owner_elsewhere_is_succeeded_when_it_is_quiet(path: Path) -> None:
     with lease(path, beat=60.0):
-        elsewhere(path)
+        move_to_another_machine(path)
         with lease(path, stale=0.3):
             assert json.loads(path.read_text())["machine"] != "another"
 
@@ -105,7 +105,7 @@ def test_an_owner_elsewhere_is_succeeded_when_it_is_quiet(path: Path) -> None:
 def test_the_predecessor_does_not_take_it_away(path: Path) -> None:
     first = lease(path, beat=60.0)
     first.__enter__()
-    elsewhere(path)
+    move_to_another_machine(path)
     with lease(path, stale=0.2):
         first.__exit__(None, None, None)
         assert path.exists()

@@ -3,19 +3,18 @@
 import json
 import threading
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from fake_training import miou
 from outage import line_to_store
-from s3 import s3_server
 
 from u2pl_ray.config.errors import UserError
 from u2pl_ray.config.schema import Config
 from u2pl_ray.search.cluster.capacity import Fit
-from u2pl_ray.search.driver.driver import Driver, Outcome
+from u2pl_ray.search.driver.assignment import Outcome
+from u2pl_ray.search.driver.driver import Driver
 from u2pl_ray.search.execution import failures, trial_actor
 from u2pl_ray.search.experiment import plan
 from u2pl_ray.search.experiment.experiment import Experiment
@@ -32,12 +31,6 @@ from u2pl_ray.search.storage.mirror import Mirror
 from u2pl_ray.search.storage.object_store import Objects
 from u2pl_ray.search.storage.place import Folder, experiments, find, locate, writable
 from u2pl_ray.search.study.trial_record import State
-
-
-@pytest.fixture(scope="module")
-def bucket() -> Iterator[str]:
-    with s3_server("bucket") as uri:
-        yield uri
 
 
 @pytest.fixture
@@ -70,24 +63,24 @@ def test_what_was_decided_is_stored_before_it_is_acted_on(storage: str, base: Co
     made = a_plan(storage, base, space).create()
     driver = Driver(made.study(), base, 2, made.folder / "trials", None, made.place.commit)
 
-    def elsewhere() -> Experiment:
+    def fresh_copy() -> Experiment:
         return Experiment.open("a", storage)
 
     first = driver.next()
     assert first is not None
-    (record,) = elsewhere().study().records()
+    (record,) = fresh_copy().study().records()
     assert (record.state, record.params) == (State.RUNNING, made.study().record(0).params)
-    assert (elsewhere().folder / "trials" / first.trial / "config.yaml").exists()
+    assert (fresh_copy().folder / "trials" / first.trial / "config.yaml").exists()
     for epoch in range(1, base.train.epochs + 1):
         driver.report("0000", {"training_iteration": epoch, "val/miou": miou(first.config, epoch)})
-        assert len(elsewhere().epochs("0000")) == epoch
-        assert elsewhere().study().record(0).epochs == epoch
-    assert elsewhere().study().record(0).state == State.COMPLETED
+        assert len(fresh_copy().epochs("0000")) == epoch
+        assert fresh_copy().study().record(0).epochs == epoch
+    assert fresh_copy().study().record(0).state == State.COMPLETED
     made.write_best()
     made.place.commit()
-    assert (elsewhere().folder / "best.yaml").read_text() == (made.folder / "best.yaml").read_text()
-    assert extend(elsewhere(), 4)[0].options.trials == 7
-    assert elsewhere().options.trials == 7
+    assert (fresh_copy().folder / "best.yaml").read_text() == (made.folder / "best.yaml").read_text()
+    assert extend(fresh_copy(), 4)[0].options.trials == 7
+    assert fresh_copy().options.trials == 7
 
 
 def test_checkpoints_stay_there(storage: str, base: Config, space: Space) -> None:
@@ -151,7 +144,7 @@ def lease(storage: str, beat: float, stale: float) -> Lease:
     return Lease(ObjectMark(Objects(storage)), "search", beat, stale)
 
 
-def elsewhere(storage: str) -> None:
+def move_to_another_machine(storage: str) -> None:
     """Make the lease another machine's."""
     objects = Objects(storage)
     owner = json.loads(objects.read("driver.lease") or b"")
@@ -169,7 +162,7 @@ def test_a_driver_that_was_taken_for_dead_stops(storage: str, base: Config, spac
     made = a_plan(storage, base, space).create()
     where = made.place.location
     with made.place.session():
-        elsewhere(where)
+        move_to_another_machine(where)
         with lease(where, 60.0, 0.5):  # hears nothing for half a second
             held = made.place._lease  # type: ignore[attr-defined]
             held._hold()
@@ -245,7 +238,7 @@ def test_a_confirmation_out_of_reach_is_not_taken_for_none(storage: str, base: C
     """Without it the answer would be another one. It is fetched once."""
     with line_to_store() as line:
         search = a_plan(storage, base, space).create()
-        assert search.trained_elsewhere() == []
+        assert search.borrowed_trainings() == []
         confirming = a_plan(storage, base, space)
         place, options = locate("a-confirm", storage), replace(confirming.options, confirms="a")
         confirmation = replace(confirming, name="a-confirm", place=place, options=options).create()
@@ -254,11 +247,11 @@ def test_a_confirmation_out_of_reach_is_not_taken_for_none(storage: str, base: C
         confirmation.place.commit()
         line.cut()
         with pytest.raises(UserError, match="a-confirm: "):
-            search.trained_elsewhere()
+            search.borrowed_trainings()
         line.mend()
-        assert len(search.trained_elsewhere()) == 1
+        assert len(search.borrowed_trainings()) == 1
         line.cut()
-        assert len(search.trained_elsewhere()) == 1
+        assert len(search.borrowed_trainings()) == 1
 
 
 def test_a_path_is_a_folder(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.search.test_driver import COMPLETED, EPOCHS
+from tests.search.driven import COMPLETED, EPOCHS
 from tests.search.test_rounds import metrics
 from u2pl_ray.config.schema import Config
 from u2pl_ray.search.driver.driver import Driver
@@ -104,7 +104,7 @@ def test_proposals_at_once_differ(tmp_path: Path, mixed: Space, base: Config) ->
 
 def test_failed_settings_are_avoided(tmp_path: Path, mixed: Space, base: Config) -> None:
     """Those above 0.5 diverge: few of the later proposals are there."""
-    from u2pl_ray.search.driver.driver import Outcome
+    from u2pl_ray.search.driver.assignment import Outcome
     from u2pl_ray.search.study.trial_record import State
 
     driver = Driver(open_study(tmp_path, mixed), base, 24, tmp_path / "trials")

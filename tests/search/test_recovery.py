@@ -15,7 +15,8 @@ import pytest
 from tests.search.conftest import BASE, SPACE
 from u2pl_ray.config import overrides
 from u2pl_ray.config.errors import UserError
-from u2pl_ray.search.driver.driver import Driver, Outcome
+from u2pl_ray.search.driver.assignment import Outcome
+from u2pl_ray.search.driver.driver import Driver
 from u2pl_ray.search.experiment import plan as plans
 from u2pl_ray.search.experiment.experiment import Experiment
 from u2pl_ray.search.experiment.plan import plan_search

@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 
+from tests.search.driven import COMPLETED, EPOCHS, open_study
 from tests.search.kill_loop import KILL_POINTS, kill_until_it_ends
-from tests.search.test_driver import COMPLETED, EPOCHS, open_study
 from u2pl_ray.config.schema import Config
 from u2pl_ray.posterior import Verdict
+from u2pl_ray.search.driver.assignment import Assignment, Outcome
 from u2pl_ray.search.driver.budget import Budget, Meter
-from u2pl_ray.search.driver.driver import Assignment, Driver, Outcome
+from u2pl_ray.search.driver.driver import Driver
 from u2pl_ray.search.experiment.baselines import companion
 from u2pl_ray.search.space.paper_setting import paper_setting
 from u2pl_ray.search.space.space import Space

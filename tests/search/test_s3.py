@@ -3,19 +3,18 @@
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 from outage import Line, line_to_store
-from s3 import s3_server
-from test_search import never_killed, story
 
+from tests.search.driver_process import run_driver
+from tests.search.small_search import never_killed, story
 from u2pl_ray.config import overrides
 from u2pl_ray.config.schema import Config
 from u2pl_ray.search.experiment.experiment import Experiment
@@ -54,12 +53,6 @@ print("finished", experiment.run([Talk()]).finished, flush=True)
 """
 
 
-@pytest.fixture(scope="module")
-def bucket() -> Iterator[str]:
-    with s3_server("bucket") as uri:
-        yield uri
-
-
 @pytest.mark.parametrize(
     ("trainer", "epochs", "trials", "moments"),
     [
@@ -96,16 +89,8 @@ def test_killed_and_continued_from_an_empty_machine(
             "RAY_worker_niceness": "0",
         }
         command = [sys.executable, "-W", "ignore", "-c", DRIVER, storage, str(tmp_path / "inputs")]
-        driver = subprocess.Popen(
-            [*command, f"fake_training:{trainer}", str(trials)], env=environment, stdout=subprocess.PIPE, text=True
-        )
-        assert driver.stdout is not None
-        lines = []
-        for line in driver.stdout:
-            lines.append(line.strip())
-            if kind is not None and line.startswith(moment):
-                driver.send_signal(kind)
-        assert driver.wait(60) == (-kind if kind == signal.SIGKILL else 0), lines
+        command += [f"fake_training:{trainer}", str(trials)]
+        lines = run_driver(command, environment, moment, kind)
         shutil.rmtree(machine, ignore_errors=True)
     assert lines[-1] == "finished True"
     stored = Experiment.open("a", storage)

@@ -2,27 +2,26 @@
 
 import os
 import signal
-import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_training import DIVERGES, ENDS_EARLY, RAISES, TOO_LARGE, miou
+from fake_training import DIVERGES, ENDS_EARLY, RAISES, TOO_LARGE
 from optuna.trial import TrialState
 
+from tests.search.driver_process import run_driver
+from tests.search.small_search import never_killed, story
 from u2pl_ray.config import overrides
 from u2pl_ray.config.errors import UserError
 from u2pl_ray.config.schema import Config
-from u2pl_ray.search.driver.driver import Driver, Outcome
 from u2pl_ray.search.experiment.experiment import Experiment
 from u2pl_ray.search.experiment.extend import extend
 from u2pl_ray.search.experiment.plan import plan_search
 from u2pl_ray.search.listeners.base import Listener
 from u2pl_ray.search.space.file import parse_space
 from u2pl_ray.search.space.space import Space
-from u2pl_ray.search.study.study import TrialStudy
 from u2pl_ray.search.study.trial_record import State, TrialRecord
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
@@ -114,10 +113,6 @@ def test_a_finished_search_goes_on_when_extended(
     assert capfd.readouterr() == ("", "")  # what people see is up to the listeners
 
 
-def story(records: list[TrialRecord]) -> list[Any]:
-    return [(record.id, record.state, record.params, record.values) for record in records]
-
-
 def test_a_trial_whose_process_dies_continues(tmp_path: Path, base: Config, space: Space) -> None:
     class Assassin(Listener):
         """Kills the trial's process, twice."""
@@ -153,7 +148,8 @@ DRIVER = """
 import sys
 from pathlib import Path
 from u2pl_ray.config import overrides
-from u2pl_ray.search.driver.driver import Driver, Outcome
+from u2pl_ray.search.driver.assignment import Outcome
+from u2pl_ray.search.driver.driver import Driver
 from u2pl_ray.search.listeners.base import Listener
 from u2pl_ray.search.experiment.experiment import Experiment
 from u2pl_ray.search.experiment.plan import plan_search
@@ -203,14 +199,7 @@ def test_interrupted_and_continued(
     environment = {**os.environ, "RAY_ADDRESS": ray.get_runtime_context().gcs_address}
     for moment, kind in {**moments, "never": None}.items():
         command = [sys.executable, "-W", "ignore", "-c", DRIVER, str(tmp_path), str(concurrent), str(trials)]
-        driver = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
-        assert driver.stdout is not None
-        lines = []
-        for line in driver.stdout:
-            lines.append(line.strip())
-            if kind is not None and line.startswith(moment):
-                driver.send_signal(kind)
-        assert driver.wait(60) == (-kind if kind == signal.SIGKILL else 0), lines
+        lines = run_driver(command, environment, moment, kind)
         if kind in (signal.SIGINT, signal.SIGTERM):
             assert lines[-1] == "finished False"
             assert any(line.startswith("stopping") for line in lines)
@@ -226,22 +215,6 @@ def test_interrupted_and_continued(
     if concurrent == 1:
         (tmp_path / "whole").mkdir()
         assert story(records) == story(never_killed(killed, tmp_path / "whole"))
-
-
-def never_killed(experiment: Experiment, folder: Path) -> list[TrialRecord]:
-    """The same search without Ray, in one go."""
-    options = experiment.options
-    pruner = options.scheduler.build(experiment.config.train.epochs)
-    study = TrialStudy.create(folder / "study", "whole", experiment.space, options.sampler, pruner)
-    study.enqueue(experiment.study().record(0).params, "paper")
-    driver = Driver(study, experiment.config, options.trials, folder / "trials")
-    while (assignment := driver.next()) is not None:
-        for epoch in range(1, assignment.config.train.epochs + 1):
-            metrics = {"training_iteration": epoch, "val/miou": miou(assignment.config, epoch)}
-            if driver.report(assignment.trial, metrics):
-                break
-        driver.finish(assignment.trial, Outcome(State.COMPLETED))
-    return study.records()
 
 
 def test_two_drivers_are_one_too_many(tmp_path: Path, base: Config, space: Space) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.search.test_driver import COMPLETED, EPOCHS, open_study
+from tests.search.driven import COMPLETED, EPOCHS, open_study
 from tests.search.test_rounds import driver_of, metrics, replicates, search, start
 from u2pl_ray.config.schema import Config
 from u2pl_ray.search.driver.budget import Budget, Meter

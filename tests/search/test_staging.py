@@ -40,10 +40,7 @@ class Heard(Listener):
 def uri(tmp_path: Path) -> Iterator[str]:
     from pyarrow import fs
 
-    folder = Folder(tmp_path / "set")
-    for name in ("JPEGImages", "SegmentationClass"):
-        (folder.root / name).mkdir(parents=True)
-    (folder.root / "classes.json").write_text('["background", "cat", "dog"]')
+    folder = Folder.new(tmp_path / "set")
     for file, letters in {"labeled.txt": "ll", "unlabeled.txt": "uu", "ImageSets/Segmentation/val.txt": "v"}.items():
         folder.split(file, [f"{letter}{index}" for index, letter in enumerate(letters)])
         for index, letter in enumerate(letters):

@@ -3,12 +3,10 @@
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from outage import line_to_store
-from s3 import s3_server
 
 from u2pl_ray.search.execution.interrupts import AGAIN
 from u2pl_ray.search.experiment.experiment import Experiment
@@ -33,12 +31,6 @@ plan = plan_search(config, space, name="lost", trials=1, trainer="fake_training:
 plan.create()
 main(["resume", "lost"])
 """
-
-
-@pytest.fixture(scope="module")
-def bucket() -> Iterator[str]:
-    with s3_server("bucket") as uri:
-        yield uri
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from ray.train.v2._internal.exceptions import UserExceptionWithTraceback
 
 from u2pl_ray.config.errors import UserError
 from u2pl_ray.config.schema import Config
-from u2pl_ray.search.driver.driver import Outcome
+from u2pl_ray.search.driver.assignment import Outcome
 from u2pl_ray.search.execution.failures import classify
 from u2pl_ray.search.execution.trial_actor import ReportCallback, Training, load_callable
 from u2pl_ray.search.study.trial_record import State

@@ -17,7 +17,8 @@ from PIL import Image
 
 from tests.tracking.conftest import own_wandb, stub  # noqa: F401  fixtures
 from tests.tracking.search import files
-from tests.tracking.stub import StubRun, WandbStub
+from tests.tracking.stub import WandbStub
+from tests.tracking.stub_backend import StubRun
 from u2pl_ray.cli.running import run_experiment
 from u2pl_ray.cli.wandb import sync
 from u2pl_ray.config import overrides

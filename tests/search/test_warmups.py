@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 
+from tests.search.driven import COMPLETED, EPOCHS, metrics, open_study
 from tests.search.kill_loop import kill_until_it_ends
-from tests.search.test_driver import COMPLETED, EPOCHS, metrics, open_study
 from u2pl_ray.config.overrides import apply
 from u2pl_ray.config.schema import Config
-from u2pl_ray.search.driver.driver import Assignment, Driver
+from u2pl_ray.search.driver.assignment import Assignment
+from u2pl_ray.search.driver.driver import Driver
 from u2pl_ray.search.experiment.baselines import companion
 from u2pl_ray.search.space.paper_setting import paper_setting
 from u2pl_ray.search.space.space import Space

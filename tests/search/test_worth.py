@@ -8,12 +8,14 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from tests.search.small_search import train
 from u2pl_ray.analysis.answer import answer
 from u2pl_ray.analysis.label_worth import print_worth, worth, write_worth
 from u2pl_ray.analysis.load import analyse
 from u2pl_ray.config.errors import UserError
 from u2pl_ray.config.schema import Config
-from u2pl_ray.search.driver.driver import Driver, Outcome
+from u2pl_ray.search.driver.assignment import Outcome
+from u2pl_ray.search.driver.driver import Driver
 from u2pl_ray.search.experiment.experiment import Experiment
 from u2pl_ray.search.experiment.plan import plan_search
 from u2pl_ray.search.experiment.worth import plan_worth
@@ -30,7 +32,7 @@ parameters:
 """
 
 
-def miou(config: Config) -> float:
+def miou(config: Config, epoch: int) -> float:
     """Twice the labels bring 0.04; unlabeled images 0.02, half of that; the temperature a little."""
     noise = 0.001 * math.sin(config.seed)
     if config.method.name == "supervised":
@@ -38,30 +40,19 @@ def miou(config: Config) -> float:
     return 0.52 - 0.01 * abs(math.log(config.method.contrastive.temperature / 0.5)) * (config.seed == 0) + noise
 
 
-def train(experiment: Experiment, most: int = 1000) -> list[Config]:
-    driver = Driver(experiment.study(), experiment.config, experiment.options.trials, experiment.folder / "trials")
-    trained: list[Config] = []
-    while len(trained) < most and (assignment := driver.next()) is not None:
-        for epoch in range(1, assignment.config.train.epochs + 1):
-            driver.report(assignment.trial, {"training_iteration": epoch, "val/miou": miou(assignment.config)})
-        driver.finish(assignment.trial, Outcome(State.COMPLETED))
-        trained.append(assignment.config)
-    return trained
-
-
 @pytest.fixture
 def searched(tmp_path: Path, base: Config) -> Experiment:
     made = plan_search(base, parse_space(SPACE, "s"), name="a", trials=4, storage_path=tmp_path, baselines=["none"])
     experiment = made.create()
-    train(experiment)
+    train(experiment, value=miou)
     return experiment
 
 
 def test_what_is_trained_and_concluded(searched: Experiment) -> None:
     experiment = plan_worth(searched, seeds=2).create()
-    begun = train(experiment, most=1)
+    begun = train(experiment, 1, miou)
     assert worth(experiment)["worth"] is None
-    trained = begun + train(experiment)
+    trained = begun + train(experiment, value=miou)
     best = searched.best(searched.study())
     assert best is not None
     kinds = [(config.method.name, config.data.labeled_share) for config in trained]
@@ -96,7 +87,7 @@ def test_a_search_on_a_share_of_the_labels_and_a_training_that_broke(searched: E
         storage_path=searched.place.storage,
     )  # fmt: skip
     half = plan.create()
-    train(half)
+    train(half, value=miou)
     experiment = plan_worth(half, seeds=1).create()
     driver = Driver(experiment.study(), experiment.config, experiment.options.trials, experiment.folder / "trials")
     assert driver.next() is not None
@@ -105,7 +96,7 @@ def test_a_search_on_a_share_of_the_labels_and_a_training_that_broke(searched: E
     driver.finish(broken.trial, Outcome(State.FAILED, "environment"))
     driver = Driver(experiment.study(), experiment.config, experiment.options.trials, experiment.folder / "trials")
     assert driver.retry_errored() == [broken.trial]
-    train(experiment)
+    train(experiment, value=miou)
     told = worth(experiment)
     listed = experiment.options.images[0]
     counted = {(row["method"], row["labeled"]): len(row["values"]) for row in told["trainings"]}

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from tests.tracking.search import CONFIG, files, sink_of, steps, tell
-from tests.tracking.stub import ENTITY, KEY, WandbStub
+from tests.tracking.stub import KEY, WandbStub
+from tests.tracking.stub_backend import ENTITY
 from tests.tracking.test_kill import DRIVER
 
 

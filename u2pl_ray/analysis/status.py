@@ -22,7 +22,7 @@ from u2pl_ray.search.experiment.verdict import verdict
 from u2pl_ray.search.listeners import pace
 from u2pl_ray.search.listeners.console import plain_console, results_table
 from u2pl_ray.search.listeners.formatting import duration, few, many, number, why_failed
-from u2pl_ray.search.storage.waits import Wait, read_waits
+from u2pl_ray.search.storage.waits import WaitingProcess, read_waits
 from u2pl_ray.search.study.allowance import Allowance
 from u2pl_ray.search.study.remaining import counted
 from u2pl_ray.search.study.trial_record import State, TrialRecord
@@ -155,7 +155,7 @@ def _rung(analysis: Analysis, rung: int) -> str:
     return f"epoch {rung}: {len(reached)} reached, {stopped} stopped"
 
 
-def _waits(waits: Sequence[Wait]) -> list[tuple[str, str]]:
+def _waits(waits: Sequence[WaitingProcess]) -> list[tuple[str, str]]:
     """Return a line for each of the longest waits."""
     now = time.time()
     told = [f"{each.trial}: {each.who} waits for {each.what}, {duration(timedelta(seconds=now - each.since))} now"

@@ -23,7 +23,7 @@ def train(
         run_again(there, settings, None, quiet)
         return
     from u2pl_ray.config.preset import rate_note
-    from u2pl_ray.search.experiment.plan import plan_training
+    from u2pl_ray.search.experiment.training import plan_training
 
     new = name or default_name(config, settings.method.name)
     plan = plan_training(settings, name=new, storage_path=storage_path, examine=check_data)

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from u2pl_ray.search.experiment.confirm import plan_confirmation
     from u2pl_ray.search.experiment.experiment import Experiment, Summary
     from u2pl_ray.search.experiment.extend import extend
-    from u2pl_ray.search.experiment.plan import Plan, plan_search, plan_training
+    from u2pl_ray.search.experiment.plan import Plan, plan_search
+    from u2pl_ray.search.experiment.training import plan_training
     from u2pl_ray.search.listeners.base import Listener
     from u2pl_ray.search.space.file import load_space, parse_space
     from u2pl_ray.search.space.space import Metric, Space
@@ -63,7 +64,7 @@ _HOMES = {
     "parse_space": "space.file",
     "plan_confirmation": "experiment.confirm",
     "plan_search": "experiment.plan",
-    "plan_training": "experiment.plan",
+    "plan_training": "experiment.training",
 }
 
 

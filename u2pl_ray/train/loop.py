@@ -1,6 +1,5 @@
 """The worker: one process of a data-parallel U2PL training. Runs the same under Ray Train and without Ray."""
 
-import contextlib
 import math
 import time
 from collections.abc import Iterable, Iterator
@@ -9,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
+from torch import nn
 from torch.optim.lr_scheduler import PolynomialLR
 
 from u2pl_ray.config import metrics as names
@@ -19,21 +17,22 @@ from u2pl_ray.data.loaders import EvaluationBatch, EvaluationBatches, TrainingBa
 from u2pl_ray.method.collectives import Collectives
 from u2pl_ray.method.objective import build_objective
 from u2pl_ray.method.types import Batch, Losses, Stats
-from u2pl_ray.models.micro_batches import MicroBatches
 from u2pl_ray.models.normalization import synchronize
-from u2pl_ray.models.segmentor import Outputs, Segmentor
+from u2pl_ray.models.segmentor import Segmentor
 from u2pl_ray.models.teacher import Teacher
 from u2pl_ray.rng import derived_seed
 from u2pl_ray.system.scratch import scratch
 from u2pl_ray.train import checkpoint as checkpoints
 from u2pl_ray.train.clock import clock_at, momentum_at
+from u2pl_ray.train.data_wait import DataWait
 from u2pl_ray.train.diagnostics import Diagnostics
 from u2pl_ray.train.errors import NonFiniteLoss, Preempted
 from u2pl_ray.train.evaluate import best_so_far, confusion, scores
+from u2pl_ray.train.forward import Forward
 from u2pl_ray.train.images import SampleImages
 from u2pl_ray.train.optimizer import build_optimizer
+from u2pl_ray.train.running_statistics import RunningStatistics
 from u2pl_ray.train.session import Metrics, Session
-from u2pl_ray.train.waiting import Waiting
 
 _PROGRESS_SECONDS = 15.0
 _SETTINGS = ("total_iters", "power", "base_lrs")
@@ -91,15 +90,8 @@ class Worker:
         self.schedule = PolynomialLR(self.optimizer, self.steps * config.train.epochs, config.optim.poly_power)
         self.scaler = torch.amp.GradScaler(device.type, enabled=config.train.amp == "fp16")
         self.position = Position(0, [])
-        compiled = config.train.compile
-        networks: list[Any] = [student, self.teacher.module]
-        if compiled:
-            networks = [torch.compile(each) for each in networks]
-        if (size := config.train.micro_batch_size) is not None:
-            networks = [MicroBatches(each, self._draws, size) for each in networks]
-        self._student_forward, self._teacher_forward = networks
-        self._buffers = self._shared_buffers()
-        self._parallel: DistributedDataParallel | None = None
+        self.forward = Forward(config, student, self.teacher.module, self._draws, session.world_size, device)
+        self._running_statistics = RunningStatistics(student, self.collectives, session.world_size)
 
     def run(self, reported_epochs: int = 0, start: Path | None = None) -> None:
         """Train to the end, from the newest checkpoint if there is one.
@@ -130,12 +122,12 @@ class Worker:
         epoch, config = self.position.epochs_done, self.config
         warming_up = epoch < config.method.warmup_epochs
         unlabeled = config.method.semi_supervised and not warming_up
-        forward = self.forward(warming_up)
+        forward = self.forward.student(warming_up)
         diagnostics = Diagnostics(self.classes, self.device)
         self.student.train()
         started = last_word = time.monotonic()
         self.session.waiting("a batch of its data loader")
-        waiting = Waiting(self.device)
+        waiting = DataWait(self.device)
         for index, loaded in enumerate(waiting.over(self.train_data.epoch(epoch, unlabeled=unlabeled))):
             self.session.waiting("a training step")
             losses, stats = self.step(epoch * self.steps + index, loaded, forward)
@@ -175,17 +167,17 @@ class Worker:
         Args:
             step: its number in the training, from 0.
             loaded: this worker's share of the global batch.
-            forward: of `forward`, for the epoch that the step belongs to.
+            forward: of `forward.student`, for the epoch that the step belongs to.
         """
         batch = self._to_device(loaded)
         self._start_draws(step, batch)
-        losses, stats = self.objective(forward, self._teacher, batch, clock_at(self.config, self.steps, step))
+        losses, stats = self.objective(forward, self.forward.teacher, batch, clock_at(self.config, self.steps, step))
         self.optimizer.zero_grad(set_to_none=True)
         self.scaler.scale(losses.total).backward()
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.schedule.step()
-        self._average_buffers()
+        self._running_statistics.average()
         self.teacher.update(self.student, momentum_at(self.config, self.steps, step))
         return losses, stats
 
@@ -278,39 +270,6 @@ class Worker:
         drawn = self.images.draw(self.student, self.teacher.module, self.objective, metrics, self.device)
         return {names.IMAGE_DATA: drawn}
 
-    def forward(self, warming_up: bool) -> Any:
-        """The student's forward as the objective calls it in an epoch: data-parallel, under autocast.
-
-        Wrapped anew after the warm-up, in which the representation head gets no gradient.
-        """
-        find_unused = warming_up and self.config.method.contrasts
-        if self.session.world_size == 1:
-            return lambda *inputs: self._autocast(self._student_forward, *inputs)
-        if self._parallel is None or self._parallel.find_unused_parameters != find_unused:
-            self._parallel = None  # its hooks must go before the next wrapper's come
-            self._parallel = DistributedDataParallel(
-                self._student_forward,
-                broadcast_buffers=False,  # `_average_buffers` keeps them equal
-                find_unused_parameters=find_unused,
-                gradient_as_bucket_view=True,
-            )
-        return lambda *inputs: self._autocast(self._parallel, *inputs)
-
-    def _teacher(self, images: Tensor) -> Outputs:
-        with torch.no_grad():
-            return self._autocast(self._teacher_forward, images)
-
-    def _autocast(self, network: Any, images: Tensor, perturbed: int = 0) -> Outputs:
-        if self.config.train.channels_last:
-            images = images.contiguous(memory_format=torch.channels_last)
-        kind = self.config.train.amp
-        context: contextlib.AbstractContextManager[Any] = contextlib.nullcontext()
-        if kind != "none":
-            context = torch.autocast(self.device.type, dtype=torch.bfloat16 if kind == "bf16" else torch.float16)
-        with context:
-            outputs: Outputs = network(images, perturbed) if perturbed else network(images)
-        return outputs
-
     def _to_device(self, loaded: TrainingBatch) -> Batch:
         return Batch(*(value.to(self.device, non_blocking=True) for value in loaded))
 
@@ -322,17 +281,3 @@ class Worker:
         """
         self._draws.start(step, len(batch.labeled_images), len(batch.unlabeled_images))
         torch.manual_seed(derived_seed(self.config.seed, step, f"network/{self.session.rank}"))
-
-    def _shared_buffers(self) -> list[Tensor]:
-        """Floating-point buffers (BatchNorm statistics) that differ between workers after a forward pass."""
-        if self.session.world_size == 1 or any(
-            isinstance(module, nn.SyncBatchNorm) for module in self.student.modules()
-        ):
-            return []
-        return [value for value in self.student.buffers() if value.is_floating_point()]
-
-    def _average_buffers(self) -> None:
-        """Give every worker the mean of all workers' running statistics, so that teachers stay equal too."""
-        if self._buffers:
-            for own, total in zip(self._buffers, self.collectives.sum(*self._buffers), strict=True):
-                own.copy_(total / self.session.world_size)

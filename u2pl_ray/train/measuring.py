@@ -102,7 +102,7 @@ class Measured:
                 pass
         start = 0 if data.cache.holds_all else min(dropped + _LEAST, worker.steps // 2)
         batches = chain(data.epoch(epoch, start_step=start, unlabeled=unlabeled), _again(data, epoch, unlabeled))
-        forward, diagnostics = worker.forward(warming_up), Diagnostics(worker.classes, self._device)
+        forward, diagnostics = worker.forward.student(warming_up), Diagnostics(worker.classes, self._device)
         worker.student.train()
 
         def take(count: int) -> float:

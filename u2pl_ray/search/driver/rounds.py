@@ -113,7 +113,7 @@ class Rounds:
         """Return the trainings of the next round; every baseline joins the paper's setting on its new seeds."""
         from u2pl_ray.posterior import next_replicates
 
-        judgement = Judgement(self.study.space, self.base, records, elsewhere=self.study.elsewhere)
+        judgement = Judgement(self.study.space, self.base, records, borrowed=self.study.borrowed)
         left = self.allowance.replicates(records)
         if left < 1 or judgement.posterior is None:
             return []

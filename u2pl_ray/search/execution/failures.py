@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from u2pl_ray.config.errors import LostError, UserError
-from u2pl_ray.search.driver.driver import Outcome
+from u2pl_ray.search.driver.assignment import Outcome
 from u2pl_ray.search.execution.memory import held_by_others
 from u2pl_ray.search.study.trial_record import State
 from u2pl_ray.system.stores import OUTAGES

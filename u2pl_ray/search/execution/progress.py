@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from u2pl_ray.search.storage.waits import Wait
+from u2pl_ray.search.storage.waits import WaitingProcess
 from u2pl_ray.system.periodic import every
 from u2pl_ray.train.launch import PROGRESS_ACTOR
 from u2pl_ray.train.watchdog import LIFE, LOOK, NAMED
@@ -53,13 +53,13 @@ class Progress:
         """Return why a worker of the trial ended itself since the last call; an empty string if none did."""
         return self._ended.pop(trial, "")
 
-    async def heard(self) -> tuple[list[str], list[Wait], dict[str, float]]:
+    async def heard(self) -> tuple[list[str], list[WaitingProcess], dict[str, float]]:
         """Return the lines since the last call, the waits of some seconds, and when each trial was last heard of."""
         lines, self._lines = self._lines, []
         now = time.time()
         self._waits = {key: told for key, told in self._waits.items() if now - told[2] < 2 * LIFE}
         waits = [
-            Wait(trial, who, what, since)
+            WaitingProcess(trial, who, what, since)
             for (trial, who), (what, since, told) in self._waits.items()
             if told - since >= NAMED and now - told < 3 * LOOK
         ]
@@ -90,7 +90,7 @@ def why_ended(trial: str) -> str:
 
 @contextmanager
 def hear_progress(
-    tell: Callable[[str], None], heard: Callable[[list[Wait], Mapping[str, float]], None]
+    tell: Callable[[str], None], heard: Callable[[list[WaitingProcess], Mapping[str, float]], None]
 ) -> Iterator[None]:
     """Pass on what the workers say, from a thread; a failure here only loses lines.
 

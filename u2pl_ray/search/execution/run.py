@@ -13,7 +13,7 @@ from u2pl_ray.search.driver.driver import Driver
 from u2pl_ray.search.execution.failures import RESTARTS
 from u2pl_ray.search.storage import layout
 from u2pl_ray.search.storage.place import Place
-from u2pl_ray.search.storage.waits import Wait, WaitFile
+from u2pl_ray.search.storage.waits import WaitFile, WaitingProcess
 
 logger = logging.getLogger(__name__)
 
@@ -59,13 +59,13 @@ def run_tune(driver: Driver, slots: Callable[[], int], place: Place, trainer: st
     def note(line: str) -> None:
         driver.listeners.note(line)
 
-    def heard(waiting: list[Wait], life: Mapping[str, float]) -> None:
+    def heard(waiting: list[WaitingProcess], life: Mapping[str, float]) -> None:
         """Tell `status` what is waited for; end the process of a trial that is silent: Tune starts it again."""
         for trial, seconds in silence.of(searcher.live, life):
             if end_process(claims, trial):
                 note(f"{trial} has not been heard of for {seconds / 60:.0f} minutes: its process was ended")
         what = "room for its process, and its start"
-        starting = [Wait(trial, "it", what, since) for trial, since in silence.unheard()]
+        starting = [WaitingProcess(trial, "it", what, since) for trial, since in silence.unheard()]
         waits.write([*waiting, *starting])
 
     def free(trial: str) -> None:

@@ -18,7 +18,7 @@ from ray.train import UserCallback
 from u2pl_ray.config import metrics as names
 from u2pl_ray.config.schema import Config
 from u2pl_ray.search.cluster.capacity import workers_with_room
-from u2pl_ray.search.driver.driver import Outcome
+from u2pl_ray.search.driver.assignment import Outcome
 from u2pl_ray.search.execution.failures import RESTARTS, Interruption, Restarts, classify, interruption
 from u2pl_ray.search.execution.progress import say, tell_wait, why_ended
 from u2pl_ray.search.execution.reservations import reclaim

@@ -8,7 +8,7 @@ from u2pl_ray.config.errors import UserError
 from u2pl_ray.config.schema import Config
 from u2pl_ray.search.experiment.snapshot import HARMLESS
 from u2pl_ray.search.space.space import Space
-from u2pl_ray.search.study.elsewhere import Elsewhere
+from u2pl_ray.search.study.borrowed import BorrowedTraining
 from u2pl_ray.search.study.trial_record import State, TrialRecord
 
 _SEED = "seed"
@@ -19,7 +19,7 @@ def trainings_like(
     theirs: tuple[Space, Config],
     ours: tuple[Space, Config],
     confirms: bool = False,
-) -> list[Elsewhere]:
+) -> list[BorrowedTraining]:
     """Return an experiment's trainings, stopped ones and replicates too, that a search could have trained.
 
     The whole configuration must be the same but for the seed and for what changes no result (`snapshot.HARMLESS`).
@@ -46,7 +46,7 @@ def _useful(record: TrialRecord) -> bool:
 
 def _alike(
     record: TrialRecord, theirs: tuple[Space, Config], ours: tuple[Space, Config], confirms: bool
-) -> Elsewhere | None:
+) -> BorrowedTraining | None:
     space, base = ours
     try:
         config = theirs[0].configure(theirs[1], record.settings)
@@ -58,7 +58,7 @@ def _alike(
         same = path == _SEED or path.startswith(HARMLESS)
         if not same and overrides.get(config, path) != overrides.get(mine, path):
             return None
-    return Elsewhere(params, config.seed, record.values, record.state == State.COMPLETED, confirms)
+    return BorrowedTraining(params, config.seed, record.values, record.state == State.COMPLETED, confirms)
 
 
 def _plain(value: Any) -> Any:

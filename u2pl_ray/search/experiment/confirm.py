@@ -4,17 +4,15 @@ It is an experiment of its own, `<name>-confirm`, with fixed trials: every setti
 names its setting: "paper", or the number of the trial in the search.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
-
-import yaml
 
 from u2pl_ray.config.errors import UserError
 from u2pl_ray.config.schema import Config
 from u2pl_ray.search.experiment.experiment import Experiment
-from u2pl_ray.search.experiment.plan import Plan, plan_search
-from u2pl_ray.search.space.file import parse_space
+from u2pl_ray.search.experiment.fixed_trials import plan_fixed
+from u2pl_ray.search.experiment.plan import Plan
 from u2pl_ray.search.space.paper_setting import paper_setting
 from u2pl_ray.search.study.trial_record import PAPER, State
 
@@ -44,21 +42,13 @@ def plan_confirmation(
     settings = _settings(experiment, top)
     searched = [params.get("seed", 0) for params in settings.values()]
     first = max(experiment.config.seed, *searched) + 1
-    new_seeds = list(range(first, first + seeds))
-    queue = [({**params, "seed": seed}, label) for seed in new_seeds for label, params in settings.items()]
-    space = parse_space(fixed_space(experiment, settings, new_seeds), f"confirmation of {experiment.name}")
-    plan = plan_search(
-        experiment.config,
-        space,
+    plan = plan_fixed(
+        experiment,
+        settings,
+        range(first, first + seeds),
         name=experiment.confirmation,
-        trials=len(queue),
-        storage_path=experiment.place.storage,
-        sampler="random",
-        scheduler="none",
-        queue=queue,
-        max_concurrent=experiment.options.max_concurrent if max_concurrent is None else max_concurrent,
-        autoscale=experiment.options.autoscale,
-        trainer=experiment.options.trainer,
+        purpose="confirmation",
+        max_concurrent=max_concurrent,
         examine=examine,
     )
     notes = list(plan.notes)
@@ -89,24 +79,3 @@ def _settings(experiment: Experiment, top: int) -> dict[str, dict[str, Any]]:
         if record.params not in leaders.values():
             leaders[record.id] = record.params
     return {PAPER: paper, **dict(list(leaders.items())[:top])}
-
-
-def fixed_space(experiment: Experiment, settings: Mapping[str, Mapping[str, Any]], seeds: Sequence[int]) -> str:
-    """Write the text of a space file with these settings and seeds only.
-
-    Args:
-        experiment: the search, for its objectives.
-        settings: by label, each by dotted path; all have the same paths.
-        seeds: of the trainings.
-    """
-    parameters: dict[str, Any] = {path: {"value": value} for path, value in experiment.space.constants.items()}
-    for path in dict.fromkeys(path for params in settings.values() for path in params):
-        values: list[Any] = []
-        for params in settings.values():
-            if params[path] not in values:
-                values.append(params[path])
-        parameters[path] = {"values": values}
-    parameters["seed"] = {"values": list(seeds)}
-    metric = experiment.space.metric
-    tree = {"method": "random", "metric": {"name": metric.name, "goal": metric.goal}, "parameters": parameters}
-    return yaml.safe_dump(tree, sort_keys=False)

@@ -10,7 +10,7 @@ from u2pl_ray.search.experiment.alike import trainings_like
 from u2pl_ray.search.experiment.options import Options
 from u2pl_ray.search.space.space import Space
 from u2pl_ray.search.storage.place import Place, locate
-from u2pl_ray.search.study.elsewhere import Elsewhere
+from u2pl_ray.search.study.borrowed import BorrowedTraining
 from u2pl_ray.search.study.study import TrialStudy
 
 logger = logging.getLogger(__name__)
@@ -44,7 +44,7 @@ class Confirmation:
         self._opened: Opened | None = None
         self._left_out = False
 
-    def trainings(self) -> list[Elsewhere]:
+    def trainings(self) -> list[BorrowedTraining]:
         """Return its trainings; none, and a warning once, if its files are damaged.
 
         Raises:

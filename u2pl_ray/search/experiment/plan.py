@@ -27,7 +27,7 @@ from u2pl_ray.search.experiment.warm_start import gather
 from u2pl_ray.search.listeners.formatting import few, many, settings
 from u2pl_ray.search.samplers.registry import SAMPLERS
 from u2pl_ray.search.schedulers.successive_halving import RungPruner
-from u2pl_ray.search.space.file import default_metric, parse_space, with_metric
+from u2pl_ray.search.space.file import default_metric, with_metric
 from u2pl_ray.search.space.objectives import check_objectives
 from u2pl_ray.search.space.paper_setting import paper_setting, unlike_paper
 from u2pl_ray.search.space.space import Space
@@ -272,31 +272,3 @@ def plan_search(
         baselines=others,
     )
     return Plan(name, place, config, space, options, room, paper, notes, earlier, queue or (), bool(failed))
-
-
-def plan_training(
-    config: Config,
-    *,
-    name: str,
-    storage_path: str | Path | None = None,
-    examine: Callable[[Config], None] = lambda config: None,
-) -> Plan:
-    """Check a single training against storage and cluster; see `plan_search`.
-
-    Args:
-        config: the training's.
-        name: the experiment's; must be new in the storage.
-        storage_path: folder or URI; default: `default_storage()`.
-        examine: see `plan_search`.
-    """
-    space = parse_space(f"parameters:\n  seed: {{values: [{config.seed}]}}\n", "one training")
-    return plan_search(
-        config,
-        space,
-        name=name,
-        trials=1,
-        storage_path=storage_path,
-        sampler="random",
-        scheduler="none",
-        examine=examine,
-    )

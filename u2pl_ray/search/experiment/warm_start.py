@@ -11,7 +11,7 @@ from u2pl_ray.config.schema import Config
 from u2pl_ray.search.experiment.alike import trainings_like
 from u2pl_ray.search.experiment.experiment import Experiment
 from u2pl_ray.search.space.space import Metric, Space
-from u2pl_ray.search.study.elsewhere import Elsewhere
+from u2pl_ray.search.study.borrowed import BorrowedTraining
 from u2pl_ray.search.study.prior_trials import Earlier
 from u2pl_ray.search.study.trial_record import State, TrialRecord
 
@@ -36,7 +36,7 @@ def gather(names: Sequence[str], space: Space, base: Config, storage_path: str |
     """
     trials: list[Mapping[str, Any]] = []
     notes: list[str] = []
-    like: list[Elsewhere] = []
+    like: list[BorrowedTraining] = []
     for name in names:
         experiment = Experiment.open(name, storage_path)
         if experiment.space.objectives != space.objectives:
@@ -60,7 +60,7 @@ def gather(names: Sequence[str], space: Space, base: Config, storage_path: str |
 def _sort(experiment: Experiment, space: Space, base: Config) -> tuple[list[Mapping[str, Any]], Counter[str]]:
     told: list[Mapping[str, Any]] = []
     left_out: Counter[str] = Counter()
-    elsewhere = [path for path in experiment.space.parameters if path not in space.parameters]
+    only_theirs = [path for path in experiment.space.parameters if path not in space.parameters]
     today = overrides.apply(base, space.constants)
     for record in experiment.study().records():
         if not record.state.finished:
@@ -74,7 +74,7 @@ def _sort(experiment: Experiment, space: Space, base: Config) -> tuple[list[Mapp
             left_out["not valid"] += 1
             continue
         params = {path: _plain(overrides.get(config, path)) for path in space.parameters}
-        if any(path != "seed" and overrides.get(config, path) != overrides.get(today, path) for path in elsewhere):
+        if any(path != "seed" and overrides.get(config, path) != overrides.get(today, path) for path in only_theirs):
             left_out["with other settings than this search's"] += 1
         elif not all(space.parameters[path].holds(value) for path, value in params.items()):
             left_out["outside the ranges"] += 1

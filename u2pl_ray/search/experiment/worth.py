@@ -13,10 +13,9 @@ from u2pl_ray.config.schema import Config
 from u2pl_ray.data.registry import resolve
 from u2pl_ray.data.splits import part_size
 from u2pl_ray.data.voc import open_training_splits
-from u2pl_ray.search.experiment.confirm import fixed_space
 from u2pl_ray.search.experiment.experiment import Experiment
-from u2pl_ray.search.experiment.plan import Plan, plan_search
-from u2pl_ray.search.space.file import parse_space
+from u2pl_ray.search.experiment.fixed_trials import plan_fixed
+from u2pl_ray.search.experiment.plan import Plan
 
 PARTS = (1.0, 0.5, 0.25)
 """Of the search's labeled images, on which supervised training is run."""
@@ -66,22 +65,7 @@ def plan_worth(experiment: Experiment, seeds: int, examine: Callable[[Config], N
         raise UserError(f"{experiment.name}: has one labeled image: supervised training can't have fewer")
     rows |= {label(part): {**params, METHOD: SUPERVISED, SHARE: part * share} for part in reversed(parts.values())}
     new = [seed_for(experiment.config.seed % 1000, Purpose.WORTH, number) for number in range(seeds)]
-    queue = [({**row, "seed": seed}, name) for seed in new for name, row in rows.items()]
-    plan = plan_search(
-        experiment.config,
-        parse_space(fixed_space(experiment, rows, new), f"worth of {experiment.name}"),
-        name=worth_name(experiment.name),
-        trials=len(queue),
-        storage_path=experiment.place.storage,
-        sampler="random",
-        scheduler="none",
-        queue=queue,
-        max_concurrent=experiment.options.max_concurrent,
-        autoscale=experiment.options.autoscale,
-        trainer=experiment.options.trainer,
-        examine=examine,
-        baselines=["none"],
-    )
+    plan = plan_fixed(experiment, rows, new, name=worth_name(experiment.name), purpose="worth", examine=examine)
     notes = [*plan.notes, f"the setting is that of trial {best.id}; supervised training has it too"]
     if seeds == 1:
         notes.append("one seed tells nothing of the noise; use --seeds 3 or more")

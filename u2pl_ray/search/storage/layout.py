@@ -44,5 +44,5 @@ DECIDING = (
 )
 """Patterns of the files that `resume` needs, in the order in which they are stored: each after those it refers to."""
 
-ELSEWHERE = (f"{TRIALS}/*/{RUN}/*", f"{WARMUPS}/*", f"{TUNE}/*", LEASE, "*.partial", "*.partial/*", "*.lock")
+NOT_UPLOADED = (f"{TRIALS}/*/{RUN}/*", f"{WARMUPS}/*", f"{TUNE}/*", LEASE, "*.partial", "*.partial/*", "*.lock")
 """Patterns of files that the search does not upload: checkpoints (Ray Train does), locks, unfinished files."""

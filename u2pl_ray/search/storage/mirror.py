@@ -18,8 +18,8 @@ from pathlib import Path
 
 from u2pl_ray.config.errors import LostError, UserError
 from u2pl_ray.search.storage import layout
-from u2pl_ray.search.storage.lease import Lease
 from u2pl_ray.search.storage.lease_marks import ObjectMark
+from u2pl_ray.search.storage.leased import Leased
 from u2pl_ray.search.storage.object_store import Objects, child, parent
 from u2pl_ray.system.periodic import every
 from u2pl_ray.system.scratch import scratch
@@ -32,7 +32,7 @@ _PATIENCE = (0.0, 1.0, 4.0, 15.0, 30.0)
 _SETTLE = 1.0
 
 
-class Mirror:
+class Mirror(Leased):
     """A `Place` below a URI.
 
     Args:
@@ -43,14 +43,13 @@ class Mirror:
     """
 
     def __init__(self, uri: str) -> None:
-        self.location = uri
         self.storage, name = parent(uri)
         self._objects = Objects(uri)
+        super().__init__(ObjectMark(self._objects), name, uri)
         held = ExitStack()
         self.folder = held.enter_context(scratch()) / name
         atexit.register(held.close)
         self._stored: dict[str, tuple[int, int] | None] = {}
-        self._lease: Lease | None = None
         self._lock = threading.Lock()
 
     def exists(self) -> bool:
@@ -66,7 +65,7 @@ class Mirror:
     def fetch(self) -> None:
         """See `Place`."""
         try:
-            names = [name for name in self._objects.names() if not _matches(name, layout.ELSEWHERE)]
+            names = [name for name in self._objects.names() if not _matches(name, layout.NOT_UPLOADED)]
             with ThreadPoolExecutor(8) as pool:
                 list(pool.map(self._get, names))
         except OSError as error:
@@ -78,8 +77,7 @@ class Mirror:
         Raises:
             OSError: the store did not take it for about a minute, or another driver has taken over.
         """
-        if self._lease is not None and self._lease.lost:
-            raise OSError(f"{self.location}: another driver has taken over")
+        self._check_not_taken_over()
         for name in self._changed(*layout.DECIDING):
             self._put(name)
 
@@ -95,18 +93,6 @@ class Mirror:
     def holds(self, name: str) -> bool:
         """See `Place`."""
         return self._objects.exists(name)
-
-    def running(self) -> bool:
-        """See `Place`."""
-        return self._lease_of().held()
-
-    def interrupt(self) -> int:
-        """See `Place`."""
-        return self._lease_of().interrupt()
-
-    def silent(self) -> float:
-        """See `Place`."""
-        return 0.0 if self._lease is None else self._lease.silent()
 
     @contextmanager
     def session(self) -> Iterator[None]:
@@ -134,13 +120,10 @@ class Mirror:
         except OSError as error:
             raise LostError(f"{self.location}: {why(error)}; what was made at the end was not stored") from None
 
-    def _lease_of(self) -> Lease:
-        return Lease(ObjectMark(self._objects), self.folder.name)
-
     def _follow(self) -> None:
         """Upload files that resume does not need (W&B runs, reports)."""
         for name in self._changed("**/*"):
-            if not _matches(name, (*layout.DECIDING, *layout.ELSEWHERE)):
+            if not _matches(name, (*layout.DECIDING, *layout.NOT_UPLOADED)):
                 self._put(name)
 
     def _changed(self, *patterns: str) -> Iterator[str]:

@@ -14,8 +14,8 @@ from typing import Protocol
 
 from u2pl_ray.config.errors import UserError
 from u2pl_ray.search.storage import layout
-from u2pl_ray.search.storage.lease import Lease
 from u2pl_ray.search.storage.lease_marks import FileMark
+from u2pl_ray.search.storage.leased import Leased
 from u2pl_ray.search.storage.mirror import Mirror
 from u2pl_ray.search.storage.object_store import Objects, child
 from u2pl_ray.system.stores import is_uri, why
@@ -71,13 +71,12 @@ class Place(Protocol):
         """Return a context in which this process alone runs the experiment; it begins with `fetch`."""
 
 
-class Folder:
+class Folder(Leased):
     """An experiment in a folder: a `Place` in which every written file is stored at once."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.location, self.storage = str(folder), str(folder.parent)
-        self._lease: Lease | None = None
+        super().__init__(FileMark(folder / layout.LEASE), folder.name, str(folder))
+        self.folder, self.storage = folder, str(folder.parent)
 
     def exists(self) -> bool:
         """See `Place`."""
@@ -92,8 +91,7 @@ class Folder:
         Raises:
             OSError: another driver has taken over.
         """
-        if self._lease is not None and self._lease.lost:
-            raise OSError(f"{self.location}: another driver has taken over")
+        self._check_not_taken_over()
 
     def publish(self) -> None:
         """See `Place`."""
@@ -106,18 +104,6 @@ class Folder:
         """See `Place`."""
         return (self.folder / name).exists()
 
-    def running(self) -> bool:
-        """See `Place`."""
-        return self._lease_of().held()
-
-    def interrupt(self) -> int:
-        """See `Place`."""
-        return self._lease_of().interrupt()
-
-    def silent(self) -> float:
-        """See `Place`."""
-        return 0.0 if self._lease is None else self._lease.silent()
-
     @contextmanager
     def session(self) -> Iterator[None]:
         """See `Place`."""
@@ -126,9 +112,6 @@ class Folder:
                 yield
             finally:
                 self._lease = None
-
-    def _lease_of(self) -> Lease:
-        return Lease(FileMark(self.folder / layout.LEASE), self.folder.name)
 
 
 def default_storage() -> str:

@@ -13,7 +13,7 @@ _SAME = 5.0
 """Seconds by which the beginning of one wait may differ between two reports."""
 
 
-class Wait(NamedTuple):
+class WaitingProcess(NamedTuple):
     """One process that waits."""
 
     trial: str
@@ -36,11 +36,11 @@ class WaitFile:
 
     def __init__(self, folder: Path, driver: str = "") -> None:
         self._path = folder / layout.WAITS.replace("*", f"-{driver}" if driver else "")
-        self._written: list[Wait] = []
+        self._written: list[WaitingProcess] = []
         if self._path.exists():  # of a driver that was killed
             self._store()
 
-    def write(self, waits: Sequence[Wait]) -> None:
+    def write(self, waits: Sequence[WaitingProcess]) -> None:
         """Store all that is waited for now, if it changed."""
         now = sorted(waits)
         if len(now) == len(self._written) and all(map(_same, now, self._written)):
@@ -52,18 +52,18 @@ class WaitFile:
         write_whole(self._path, json.dumps([wait._asdict() for wait in self._written]))
 
 
-def read_waits(folder: Path) -> list[Wait]:
+def read_waits(folder: Path) -> list[WaitingProcess]:
     """Return what the running drivers of an experiment wait for, the longest first; empty if they say nothing.
 
     Args:
         folder: the experiment's.
     """
-    waits: list[Wait] = []
+    waits: list[WaitingProcess] = []
     for path in folder.glob(layout.WAITS):
         with suppress(OSError, ValueError, TypeError):  # gone, or of a later version
-            waits += [Wait(**wait) for wait in json.loads(path.read_text("utf-8"))]
+            waits += [WaitingProcess(**wait) for wait in json.loads(path.read_text("utf-8"))]
     return sorted(waits, key=lambda wait: wait.since)
 
 
-def _same(one: Wait, other: Wait) -> bool:
+def _same(one: WaitingProcess, other: WaitingProcess) -> bool:
     return one[:3] == other[:3] and abs(one.since - other.since) < _SAME

@@ -10,8 +10,8 @@ import numpy as np
 from u2pl_ray.config.schema import Config
 from u2pl_ray.search.samplers.unit_cube import categories, searched, to_unit
 from u2pl_ray.search.space.space import Space
+from u2pl_ray.search.study.borrowed import BorrowedTraining, matched
 from u2pl_ray.search.study.companion import Kind
-from u2pl_ray.search.study.elsewhere import Elsewhere, matched
 from u2pl_ray.search.study.trial_record import PAPER, State, TrialRecord, trial_id
 
 if TYPE_CHECKING:  # the posterior needs scipy, which a look at a search without replicates does not pay for
@@ -31,14 +31,14 @@ class Judgement:
         config: the configuration the trials start from.
         records: all trials and their companions.
         looks: how many looks at the answer there are, its confirmation aside, see `posterior.threshold`.
-        elsewhere: trainings of other experiments; they count where they are of settings that the search tried.
+        borrowed: trainings of other experiments; they count where they are of settings that the search tried.
     """
 
     space: Space
     config: Config
     records: Sequence[TrialRecord]
     looks: int = 1
-    elsewhere: Sequence[Elsewhere] = ()
+    borrowed: Sequence[BorrowedTraining] = ()
 
     @property
     def repeated(self) -> bool:
@@ -60,14 +60,14 @@ class Judgement:
         return self.looks + (self._replicated and self.confirmed)
 
     @cached_property
-    def matched(self) -> list[tuple[str, Elsewhere]]:
+    def matched(self) -> list[tuple[str, BorrowedTraining]]:
         """Return the trainings of other experiments that count, each with its setting; none that the search has."""
         settings = {
             it.id: _without_seed(it.params)
             for it in self.records
             if it.companion is None and it.params and self.labels[it.number] == it.id
         }
-        return matched(self.elsewhere, settings, {(self.labels[it.number], self._seed(it)) for it in self._useful})
+        return matched(self.borrowed, settings, {(self.labels[it.number], self._seed(it)) for it in self._useful})
 
     @property
     def _complete(self) -> list[TrialRecord]:

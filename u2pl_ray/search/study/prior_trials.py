@@ -11,8 +11,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from u2pl_ray.search.space.space import Space
 from u2pl_ray.search.storage import layout
-from u2pl_ray.search.study import elsewhere
-from u2pl_ray.search.study.elsewhere import Elsewhere
+from u2pl_ray.search.study import borrowed
+from u2pl_ray.search.study.borrowed import BorrowedTraining
 from u2pl_ray.search.study.trial_record import State
 
 
@@ -29,13 +29,13 @@ class Earlier:
 
     trials: Sequence[Mapping[str, Any]] = ()
     notes: Sequence[str] = ()
-    trainings: Sequence[Elsewhere] = ()
+    trainings: Sequence[BorrowedTraining] = ()
 
     def write(self, folder: Path) -> None:
         """Write the trials into the new experiment's folder, which then does not need the earlier experiments."""
         if self.trials:
             (folder / layout.WARM_START).write_text(json.dumps(list(self.trials), indent=1), "utf-8")
-        elsewhere.write(folder, self.trainings)
+        borrowed.write(folder, self.trainings)
 
 
 NOTHING = Earlier()

@@ -17,10 +17,10 @@ from optuna.trial import FrozenTrial, TrialState
 from u2pl_ray.config.errors import UserError
 from u2pl_ray.search.samplers.registry import SamplerChoice
 from u2pl_ray.search.space.space import Space
+from u2pl_ray.search.study.borrowed import BorrowedTraining
 from u2pl_ray.search.study.companion import COMPANION, Companion
 from u2pl_ray.search.study.competing import competing
 from u2pl_ray.search.study.database import exclusively, open_storage
-from u2pl_ray.search.study.elsewhere import Elsewhere
 from u2pl_ray.search.study.proposal import propose
 from u2pl_ray.search.study.trial_file import TrialFile
 from u2pl_ray.search.study.trial_record import FORK, Fork, TrialRecord, trial_id
@@ -39,13 +39,13 @@ class TrialStudy(StudyView):
     Attributes:
         driver: name of the driver that starts trials through this object, if there can be several.
         earlier: finished trials of other studies, which the sampler sees beside this study's.
-        elsewhere: trainings of other experiments that count for the answer.
+        borrowed: trainings of other experiments that count for the answer.
     """
 
     def __init__(self, study: optuna.Study, space: Space, sampler: SamplerChoice, pruner: BasePruner) -> None:
         self.driver = ""
         self.earlier: Sequence[FrozenTrial] = ()
-        self.elsewhere: Sequence[Elsewhere] = ()
+        self.borrowed: Sequence[BorrowedTraining] = ()
         super().__init__(study, space)
         self.sampler, self.pruner = sampler, pruner
         study.sampler = sampler.build(0)  # some samplers write attributes when a trial ends

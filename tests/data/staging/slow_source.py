@@ -1,6 +1,6 @@
 """Stage a data set in a process of its own, slowly: what another process meets while it copies, or finds after a kill.
 
-python tests/data/slow_source.py CONFIG.json CACHE SECONDS_A_FILE
+python tests/data/staging/slow_source.py CONFIG.json CACHE SECONDS_A_FILE
 """
 
 import sys

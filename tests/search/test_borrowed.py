@@ -1,58 +1,19 @@
 """Which trainings of other experiments count for a search's answer, and that none counts twice; without Ray."""
 
 from pathlib import Path
-from typing import Any
 
 import pytest
-from fake_training import miou
 
+from tests.search.fake_training import miou
+from tests.search.small_search import TEMPERATURE, searched, train
 from u2pl_ray.config import overrides
 from u2pl_ray.config.schema import Config
-from u2pl_ray.search.driver.driver import Driver, Outcome
 from u2pl_ray.search.experiment.confirm import plan_confirmation
 from u2pl_ray.search.experiment.experiment import Experiment
-from u2pl_ray.search.experiment.plan import plan_search
-from u2pl_ray.search.space.file import parse_space
-from u2pl_ray.search.study import elsewhere
-from u2pl_ray.search.study.elsewhere import Elsewhere, matched
-from u2pl_ray.search.study.trial_record import State
+from u2pl_ray.search.study import borrowed
+from u2pl_ray.search.study.borrowed import BorrowedTraining, matched
 
 pytestmark = pytest.mark.usefixtures("two_cpus")
-
-TEMPERATURE = "method.contrastive.temperature"
-SPACE = """
-metric: {name: val/miou, goal: maximize}
-parameters:
-  method.contrastive.temperature: {distribution: log_uniform_values, min: 0.05, max: 2.0}
-  data.scale: {values: [[0.5, 2.0], [1.0, 1.0]]}
-  optim.lr: {value: 0.25}
-"""
-MINE = [(0.1, [0.5, 2.0]), (0.4, [1.0, 1.0]), (0.4, [1.0, 1.0])]
-
-
-def train(experiment: Experiment) -> None:
-    driver = Driver(
-        experiment.study(), experiment.config, experiment.options.trials, experiment.folder / "trials",
-        allowance=experiment.allowance,
-    )  # fmt: skip
-    while (assignment := driver.next()) is not None:
-        for epoch in range(1, assignment.config.train.epochs + 1):
-            metrics = {"training_iteration": epoch, "val/miou": miou(assignment.config, epoch)}
-            if driver.report(assignment.trial, metrics):
-                break
-        driver.finish(assignment.trial, Outcome(State.COMPLETED))
-
-
-def searched(folder: Path, base: Config, name: str = "a", **more: Any) -> Experiment:
-    """A search of the paper's setting and two others, one of them twice."""
-    plan = plan_search(
-        base, parse_space(SPACE, "s"), name=name, trials=4, storage_path=folder, scheduler="none", **more
-    )
-    made = plan.create()
-    for temperature, scale in MINE:
-        made.study().enqueue({TEMPERATURE: temperature, "data.scale": scale}, "mine")
-    train(made)
-    return made
 
 
 def shown(experiment: Experiment) -> list[tuple[str, int]]:
@@ -110,9 +71,9 @@ def test_a_confirmation_of_other_settings_does_not_count(tmp_path: Path, base: C
     confirmation = plan_confirmation(search, top=2, seeds=2).create()
     train(confirmation)
     search.config = overrides.apply(base, {"train.batch_size": 4})
-    assert not search.trained_elsewhere()
+    assert not search.borrowed_trainings()
     search.config = overrides.apply(base, {"data.loader_workers": 3, "tracking.images": 0})
-    assert len(search.trained_elsewhere()) == 6
+    assert len(search.borrowed_trainings()) == 6
 
 
 @pytest.mark.parametrize(("seed", "count"), [(0, 0), (5, 3)])
@@ -124,14 +85,14 @@ def test_earlier_trainings_count_where_the_setting_is_the_same_and_the_seed_is_n
     searched(tmp_path, overrides.apply(base, {"train.batch_size": 4, "seed": 7}), "other")
     search = searched(tmp_path, base, "new", warm_start=["old", "old", "other"], sampler="tpe")
     own = 3
-    assert len(elsewhere.read(search.folder)) == 8  # `old` twice; of `other` none
+    assert len(borrowed.read(search.folder)) == 8  # `old` twice; of `other` none
     assert [seed for _, seed in shown(search)[own:]] == [seed] * count  # of 0.4, which `old` has twice, one
     assert not search.judgement(search.study()).repeated
 
 
 def test_none_counts_twice_and_the_longest_counts() -> None:
-    def training(temperature: float, seed: int, epochs: int) -> Elsewhere:
-        return Elsewhere({TEMPERATURE: temperature}, seed, dict.fromkeys(range(1, epochs + 1), 0.5), epochs == 9)
+    def training(temperature: float, seed: int, epochs: int) -> BorrowedTraining:
+        return BorrowedTraining({TEMPERATURE: temperature}, seed, dict.fromkeys(range(1, epochs + 1), 0.5), epochs == 9)
 
     trainings = [
         training(0.1, 1, 3),
@@ -146,6 +107,6 @@ def test_none_counts_twice_and_the_longest_counts() -> None:
 
 
 def test_they_are_stored_as_they_are(tmp_path: Path) -> None:
-    trainings = [Elsewhere({TEMPERATURE: 0.1, "data.scale": [0.5, 2.0]}, 3, {1: 0.1, 2: 1 / 3}, True)]
-    elsewhere.write(tmp_path, trainings)
-    assert elsewhere.read(tmp_path) == trainings
+    trainings = [BorrowedTraining({TEMPERATURE: 0.1, "data.scale": [0.5, 2.0]}, 3, {1: 0.1, 2: 1 / 3}, True)]
+    borrowed.write(tmp_path, trainings)
+    assert borrowed.read(tmp_path) == trainings

@@ -10,7 +10,7 @@ from u2pl_ray.search.storage import layout
 
 
 @dataclass(frozen=True)
-class Elsewhere:
+class BorrowedTraining:
     """One training that is as if the search had trained it, but for its seed.
 
     Attributes:
@@ -28,7 +28,7 @@ class Elsewhere:
     confirms: bool = False
 
 
-def write(folder: Path, trainings: Sequence[Elsewhere]) -> None:
+def write(folder: Path, trainings: Sequence[BorrowedTraining]) -> None:
     """Write trainings of earlier experiments into a new one's folder, which then does not need those.
 
     Args:
@@ -40,18 +40,20 @@ def write(folder: Path, trainings: Sequence[Elsewhere]) -> None:
         (folder / layout.EARLIER_TRAININGS).write_text(json.dumps(rows, indent=1), "utf-8")
 
 
-def read(folder: Path) -> list[Elsewhere]:
+def read(folder: Path) -> list[BorrowedTraining]:
     """Read the trainings of earlier experiments; none if there is no such file."""
     try:
         rows = json.loads((folder / layout.EARLIER_TRAININGS).read_text("utf-8"))
     except FileNotFoundError:
         return []
-    return [Elsewhere(**{**row, "values": {int(epoch): it for epoch, it in row["values"].items()}}) for row in rows]
+    return [
+        BorrowedTraining(**{**row, "values": {int(epoch): it for epoch, it in row["values"].items()}}) for row in rows
+    ]
 
 
 def matched(
-    trainings: Sequence[Elsewhere], settings: Mapping[str, Mapping[str, Any]], trained: set[tuple[str, int]]
-) -> list[tuple[str, Elsewhere]]:
+    trainings: Sequence[BorrowedTraining], settings: Mapping[str, Mapping[str, Any]], trained: set[tuple[str, int]]
+) -> list[tuple[str, BorrowedTraining]]:
     """Return the trainings of settings that a search has, each with the setting's name, and none twice.
 
     The same setting on the same seed is the same training: one that the search did itself is left out, and of several

@@ -9,7 +9,7 @@ import torch
 T = TypeVar("T")
 
 
-class Waiting:
+class DataWait:
     """Adds up how long a device has nothing to do because the next batch is not there yet.
 
     A GPU works behind the host, so that the host's wait says little: what counts is the time on the GPU's own clock

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from u2pl_ray.train.waiting import Waiting
+from u2pl_ray.train.data_wait import DataWait
 
 
 def test_on_cpu_the_loader_alone_counts() -> None:
@@ -13,7 +13,7 @@ def test_on_cpu_the_loader_alone_counts() -> None:
             time.sleep(0.02)
             yield number
 
-    waiting, seen = Waiting(torch.device("cpu")), []
+    waiting, seen = DataWait(torch.device("cpu")), []
     began = time.perf_counter()
     for number in waiting.over(slow(3)):
         seen.append(number)
@@ -34,7 +34,7 @@ def test_a_gpu_that_is_busy_does_not_wait() -> None:
             yield None
 
     def idle(products: int) -> float:
-        waiting = Waiting(device)
+        waiting = DataWait(device)
         for _ in waiting.over(batches(0.02)):
             for _ in range(products):
                 matrix @ matrix

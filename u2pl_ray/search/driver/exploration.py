@@ -1,0 +1,93 @@
+"""New settings of a search: whether there shall be another one, and which."""
+
+from datetime import datetime
+from typing import Any
+
+from u2pl_ray.search.driver.budget import Meter
+from u2pl_ray.search.driver.configurations import Configurations
+from u2pl_ray.search.driver.rounds import Rounds
+from u2pl_ray.search.listeners.base import Listeners
+from u2pl_ray.search.study.remaining import counted
+from u2pl_ray.search.study.study import TrialStudy
+from u2pl_ray.search.study.trial_record import State, TrialRecord
+
+_INVALID_IN_A_ROW = 100
+_HOPELESS = 3
+
+
+class Exploration:
+    """Trials of new settings, until their number or the budget is used, or the setup proves to be at fault.
+
+    Args:
+        study: the trials.
+        trials: how many the study shall hold in all, None for no limit; invalid proposals do not count.
+        configurations: of the trials.
+        rounds: replicates, for which a part of the budget is kept.
+        listeners: hear why exploring ends.
+
+    Attributes:
+        given_up: why no further trial starts, in words; empty while one may.
+    """
+
+    def __init__(
+        self,
+        study: TrialStudy,
+        trials: int | None,
+        configurations: Configurations,
+        rounds: Rounds,
+        listeners: Listeners,
+    ) -> None:
+        self._study, self._trials, self._rounds = study, trials, rounds
+        self._configurations, self._listeners = configurations, listeners
+        self.given_up = ""
+
+    def start(self, meter: Meter | None) -> TrialRecord | None:
+        """Start a new proposal that is valid and not known to be infeasible; None if no trial is left.
+
+        Args:
+            meter: of the budget, if the search has limits beside its number of trials.
+        """
+        records = self._study.records()
+        if self._trials is not None and len(counted(records)) >= self._trials:
+            return None
+        if not self._goes_on(meter):
+            return None
+        tried = [record.params for record in records if record.state == State.INFEASIBLE]
+
+        def objection(settings: dict[str, Any]) -> str:
+            return "known to be infeasible" if settings in tried else self._configurations.objection(settings)
+
+        for _ in range(_INVALID_IN_A_ROW):
+            record = self._study.start_new(objection)
+            if record.state == State.RUNNING:
+                return record
+            tried.append(record.params)
+        self._give_up(f"{_INVALID_IN_A_ROW} proposals in a row were not valid, the last one: {record.detail}")
+        return None
+
+    def hopeless(self) -> bool:
+        """Tell whether the setup is at fault: all failed alike before an epoch, or the last ones all by environment."""
+        ended = [record for record in counted(self._study.records()) if record.state.finished]
+        causes = {(record.reason, record.detail) for record in ended if record.reason and not record.epochs}
+        alike = len(causes) == 1 and not any(record.epochs for record in ended)
+        if len(ended) >= _HOPELESS and alike:
+            self._give_up(f"the first {len(ended)} trials failed alike: {ended[0].detail or ended[0].reason}")
+            return True
+        latest = sorted(ended, key=lambda record: record.finished or datetime.min)[-_HOPELESS:]
+        if len(latest) == _HOPELESS and all(record.reason == "environment" for record in latest):
+            self._give_up(f"the last {_HOPELESS} trials failed for what is no setting: {latest[-1].detail}")
+            return True
+        return bool(self.given_up)
+
+    def _goes_on(self, meter: Meter | None) -> bool:
+        """Tell whether the budget has room for a new setting; what the clock decides is written to the study first."""
+        if meter is not None and (decided := self._rounds.end_exploring(meter.share, bool(meter.stalled))):
+            meter.save()
+            why = meter.stalled or f"{meter.share:.0%} of the hours are used"
+            self._listeners.note(f"{why}: {decided}")
+        return self._rounds.allowance.exploring(self._study.all_records())
+
+    def _give_up(self, why: str) -> None:
+        if not self.given_up:
+            self.given_up = why
+            self._listeners.note(f"no further trials: {why}")

@@ -1,0 +1,43 @@
+"""What both kinds of places have in common: one driver at a time holds an experiment, by a lease beside its files."""
+
+from u2pl_ray.search.storage.lease import Lease
+from u2pl_ray.search.storage.lease_marks import Mark
+
+
+class Leased:
+    """The lease of an experiment, see `Place`.
+
+    Args:
+        mark: where the lease is kept.
+        experiment: name for messages.
+        location: the experiment's folder or URI, for messages.
+    """
+
+    def __init__(self, mark: Mark, experiment: str, location: str) -> None:
+        self.location = location
+        self._mark, self._experiment = mark, experiment
+        self._lease: Lease | None = None
+
+    def running(self) -> bool:
+        """See `Place`."""
+        return self._lease_of().held()
+
+    def interrupt(self) -> int:
+        """See `Place`."""
+        return self._lease_of().interrupt()
+
+    def silent(self) -> float:
+        """See `Place`."""
+        return 0.0 if self._lease is None else self._lease.silent()
+
+    def _lease_of(self) -> Lease:
+        return Lease(self._mark, self._experiment)
+
+    def _check_not_taken_over(self) -> None:
+        """Check that this driver, if it holds the lease, still does.
+
+        Raises:
+            OSError: another driver has taken over.
+        """
+        if self._lease is not None and self._lease.lost:
+            raise OSError(f"{self.location}: another driver has taken over")
