@@ -1,6 +1,7 @@
 """What is quickly found is refused before data, weights and network are looked at; a finished experiment says so."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from tests.train.conftest import tiny
 from u2pl_ray.cli import continuing, running, searching, training
 from u2pl_ray.search.experiment import plan
 from u2pl_ray.search.experiment.experiment import Experiment
+from u2pl_ray.search.storage.place import find
 
 SPACE = "parameters:\n  method.contrastive.temperature: {min: 0.1, max: 1.0}\n"
 
@@ -102,3 +104,23 @@ def test_status_as_data_has_what_a_script_needs(run: Run, kept: Path) -> None:
     assert status["seconds_left"] is None
     assert status["answer"]["sentence"].startswith("Trial 000")
     assert {"kind", "title", "text", "trials", "severe"} == set().union(*status["findings"]) or not status["findings"]
+
+
+def test_a_training_and_a_resumed_one_can_be_stopped_before_ray_is_there(
+    run: Run, kept: Path, looks: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+
+    def interrupted() -> None:
+        seen.extend(name for name in ("new", "half") if find(name, kept).running())
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(plan, "connect", interrupted)
+    create(kept, tiny(), SPACE, trials=2, name="half")
+    for verb in (["train", "quickstart", "--name", "new"], ["resume", "half"]):
+        assert run(*verb, "--storage-path", kept)[0] == 75
+    assert seen == ["new", "half"]
+    assert not find("new", kept).running()
+    assert sorted(path.name for path in kept.iterdir()) == ["done", "half"]
+    assert not (kept / "half" / "driver.lease").exists()
+    shutil.rmtree(kept / "half")

@@ -99,7 +99,7 @@ def _lines(analysis: Analysis) -> list[tuple[str, str]]:
     told = ", ".join(f"{count} {state}" for state, count in counts(analysis).items()) or "none yet"
     of = "" if experiment.options.trials is None else f" of {experiment.options.trials}"
     lines = [
-        ("state", _STANDING[standing(analysis)].format(name=experiment.argument)),
+        ("state", _state(analysis)),
         ("trials", f"{len(analysis.records)}{of} ({told})"),
     ]
     limits = experiment.options.budget.words(gpu=True)
@@ -133,6 +133,14 @@ def _lines(analysis: Analysis) -> list[tuple[str, str]]:
         left = time_left(analysis)
         lines.append(("time left", "not known before the first epoch" if left is None else f"about {duration(left)}"))
     return lines
+
+
+def _state(analysis: Analysis) -> str:
+    """Say whether it starts, runs, has ended, and what to do."""
+    begun = any(record.epochs or record.state != State.PENDING for record in analysis.everything)
+    if analysis.running and not begun:
+        return "running: it starts; the first epoch is reported after about a minute or more"
+    return _STANDING[standing(analysis)].format(name=analysis.experiment.argument)
 
 
 def _findings(analysis: Analysis) -> list[tuple[str, str]]:

@@ -46,10 +46,12 @@ def resume(
     experiment = Experiment.open(name, storage_path)
     if changes:
         experiment = plan_change(experiment, changes)
-        check_ready(experiment)
-        for line in record_change(experiment):
-            print(f"changed: {line}")
-    resume_experiment(experiment, force, retry_errored, quiet)
+    with experiment.held():
+        if changes:
+            check_ready(experiment)
+            for line in record_change(experiment):
+                print(f"changed: {line}")
+        resume_experiment(experiment, force, retry_errored, quiet)
 
 
 def extend(
@@ -81,19 +83,20 @@ def extend(
     before = Experiment.open(name, storage_path)
     ranges = None if space is None else load_space(space)
     extension.check_extension(more_trials, more_hours, more_gpu_hours, patience, ranges, more_trainings)
-    check_ready(before)
-    experiment, notes = extension.extend(
-        before,
-        more_trials,
-        trainings=more_trainings,
-        hours=more_hours,
-        device_hours=more_gpu_hours,
-        patience=patience,
-        space=ranges,
-    )
-    for note in notes:
-        print(note)
-    resume_experiment(experiment, force, quiet=quiet)
+    with before.held():
+        check_ready(before)
+        experiment, notes = extension.extend(
+            before,
+            more_trials,
+            trainings=more_trainings,
+            hours=more_hours,
+            device_hours=more_gpu_hours,
+            patience=patience,
+            space=ranges,
+        )
+        for note in notes:
+            print(note)
+        resume_experiment(experiment, force, quiet=quiet)
 
 
 def confirm(
@@ -130,8 +133,9 @@ def confirm(
         if dry_run or json_ or max_concurrent is not None:
             raise UserError("--trainings: goes with neither --dry-run, --json nor --max-concurrent")
         more = int(_more("--trainings", trainings, whole=True))
-        check_ready(search)
-        resume_experiment(add_replicates(search, more), quiet=quiet)
+        with search.held():
+            check_ready(search)
+            resume_experiment(add_replicates(search, more), quiet=quiet)
         return
     experiment = _beside(
         search,

@@ -1,5 +1,6 @@
 """The verb that starts a search."""
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -192,32 +193,34 @@ def search(
             warn(f"--trials {trials}: {there.name} has {there.options.trials}; `u2pl-ray extend` changes that")
         run_again(there, settings, searched, quiet)
         return
-    plan = plan_search(
-        settings,
-        searched,
-        name=name or default_name(config, space.stem),
-        trials=trials,
-        budget=budget,
-        storage_path=storage_path,
-        sampler=sampler,
-        sampler_options=options[0],
-        scheduler=scheduler,
-        scheduler_options=options[1],
-        seed=seed,
-        warm_start=warm_start or [],
-        study_url=study_url,
-        max_concurrent=max_concurrent,
-        keep=keep_trials,
-        autoscale=autoscale,
-        baselines=baseline,
-        examine=lambda config: _examine(config, baseline or []),
-    )
-    if dry_run or not quiet:
-        print_plan(plan.lines())
-    if dry_run:
-        print_estimate(plan, price_per_gpu_hour)
-    else:
-        run_experiment(plan.create(), quiet=quiet)
+    with ExitStack() as held:
+        plan = plan_search(
+            settings,
+            searched,
+            name=name or default_name(config, space.stem),
+            trials=trials,
+            budget=budget,
+            storage_path=storage_path,
+            sampler=sampler,
+            sampler_options=options[0],
+            scheduler=scheduler,
+            scheduler_options=options[1],
+            seed=seed,
+            warm_start=warm_start or [],
+            study_url=study_url,
+            max_concurrent=max_concurrent,
+            keep=keep_trials,
+            autoscale=autoscale,
+            baselines=baseline,
+            examine=lambda config: _examine(config, baseline or []),
+            reserve=lambda place: None if dry_run else held.enter_context(place.starting()),
+        )
+        if dry_run or not quiet:
+            print_plan(plan.lines())
+        if dry_run:
+            print_estimate(plan, price_per_gpu_hour)
+        else:
+            run_experiment(plan.create(), quiet=quiet)
 
 
 def _examine(config: "Config", baselines: list[str]) -> None:

@@ -3,7 +3,7 @@
 import shlex
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -128,6 +128,11 @@ class Experiment:
         """
         folder = place.folder
         if not any((where / layout.EXPERIMENT).exists() for where in (folder, folder / layout.START)):
+            if place.running():
+                raise UserError(
+                    f"{folder.name}: is being started: its data are looked at and Ray is started before anything of it "
+                    "is written; look again in a minute"
+                )
             known = nearest(folder.name, experiments(place.storage))
             raise UserError(f"{place.location}: no such experiment{known}")
         tree, *notes = snapshot.read(folder, layout.EXPERIMENT, parse_description)
@@ -220,6 +225,10 @@ class Experiment:
         if not self._shared and self.place.running():
             with self.place.session():
                 pass
+
+    def held(self) -> AbstractContextManager[None]:
+        """Return a context in which this process alone runs the experiment, as `run` does, unless several may."""
+        return nullcontext() if self._shared else self.place.session()
 
     @property
     def _shared(self) -> bool:

@@ -51,6 +51,7 @@ class Mirror:
         atexit.register(held.close)
         self._stored: dict[str, tuple[int, int] | None] = {}
         self._lease: Lease | None = None
+        self._running = False
         self._lock = threading.Lock()
 
     def exists(self) -> bool:
@@ -109,8 +110,20 @@ class Mirror:
         return 0.0 if self._lease is None else self._lease.silent()
 
     @contextmanager
+    def starting(self) -> Iterator[None]:
+        """See `Place`. The lease itself: what is below the URI is an experiment only with its experiment.json."""
+        with self._lease_of() as self._lease:
+            try:
+                yield
+            finally:
+                self._lease = None
+
+    @contextmanager
     def session(self) -> Iterator[None]:
         """See `Place`."""
+        if self._running:
+            yield
+            return
 
         def follow() -> None:
             try:
@@ -118,15 +131,18 @@ class Mirror:
             except OSError as error:
                 logger.warning("%s: W&B's files are stored later (%s)", self.location, error)
 
-        with self._lease_of() as self._lease:
+        with ExitStack() as held:
+            if self._lease is None:
+                held.enter_context(self.starting())
             self.fetch()
+            self._running = True
             try:
                 with every(_LAG, follow, "mirror"):
                     yield
             finally:
-                if not self._lease.lost:
+                self._running = False
+                if self._lease is not None and not self._lease.lost:
                     self._publish_all()
-        self._lease = None
 
     def _publish_all(self) -> None:
         try:

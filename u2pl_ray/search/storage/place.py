@@ -8,7 +8,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import Protocol
 
@@ -55,7 +55,7 @@ class Place(Protocol):
         """Return whether a file or folder is stored at `below(name)`."""
 
     def running(self) -> bool:
-        """Return whether a driver works on the experiment at this moment."""
+        """Return whether a driver works on the experiment at this moment, or is about to write it."""
 
     def interrupt(self) -> int:
         """Ask the driver, if it runs on this machine, to stop as Ctrl-C would; return its process id.
@@ -67,8 +67,23 @@ class Place(Protocol):
     def silent(self) -> float:
         """Return the seconds for which the storage has not answered this driver, which holds a `session`; else 0."""
 
+    def starting(self) -> AbstractContextManager[None]:
+        """Return a context in which this process alone may write the experiment, which is not there yet.
+
+        It ends early with a `session` of this place.
+
+        Raises:
+            UserError: (on entering) another process is about to write it.
+        """
+
     def session(self) -> AbstractContextManager[None]:
-        """Return a context in which this process alone runs the experiment; it begins with `fetch`."""
+        """Return a context in which this process alone runs the experiment; it begins with `fetch`.
+
+        Within a session of this place, another one changes nothing.
+
+        Raises:
+            UserError: (on entering) another process runs it, or is about to.
+        """
 
 
 class Folder:
@@ -78,6 +93,7 @@ class Folder:
         self.folder = folder
         self.location, self.storage = str(folder), str(folder.parent)
         self._lease: Lease | None = None
+        self._starting: ExitStack | None = None
 
     def exists(self) -> bool:
         """See `Place`."""
@@ -108,27 +124,48 @@ class Folder:
 
     def running(self) -> bool:
         """See `Place`."""
-        return self._lease_of().held()
+        return self._lease_of().held() or self._start_of().held()
 
     def interrupt(self) -> int:
         """See `Place`."""
-        return self._lease_of().interrupt()
+        lease = self._lease_of()
+        return (lease if lease.held() else self._start_of()).interrupt()
 
     def silent(self) -> float:
         """See `Place`."""
         return 0.0 if self._lease is None else self._lease.silent()
 
     @contextmanager
+    def starting(self) -> Iterator[None]:
+        """See `Place`."""
+        self.folder.parent.mkdir(parents=True, exist_ok=True)
+        with ExitStack() as self._starting:
+            self._starting.enter_context(self._start_of())
+            yield
+
+    @contextmanager
     def session(self) -> Iterator[None]:
         """See `Place`."""
-        with self._lease_of() as self._lease:
-            try:
-                yield
-            finally:
-                self._lease = None
+        if self._lease is not None:
+            yield
+            return
+        with ExitStack() as held:
+            start = self._start_of()
+            if self._starting is None and start.held():
+                with start:  # refuses, unless it ends at this moment
+                    pass
+            self._lease = held.enter_context(self._lease_of())
+            held.callback(setattr, self, "_lease", None)
+            if self._starting is not None:
+                self._starting.close()
+            yield
 
     def _lease_of(self) -> Lease:
         return Lease(FileMark(self.folder / layout.LEASE), self.folder.name)
+
+    def _start_of(self) -> Lease:
+        """Return the lease of a start: beside the folder, which is to appear whole."""
+        return Lease(FileMark(self.folder.with_name(f".{self.folder.name}{layout.STARTING}")), self.folder.name)
 
 
 def default_storage() -> str:
