@@ -1,7 +1,9 @@
 """What is quickly found is refused before data, weights and network are looked at; a finished experiment says so."""
 
 import json
+import re
 import shutil
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,9 @@ from tests.cli.conftest import Run
 from tests.train.conftest import tiny
 from u2pl_ray.cli import continuing, running, searching, training
 from u2pl_ray.search.experiment import plan
+from u2pl_ray.search.experiment.elapsed import seconds_an_epoch
 from u2pl_ray.search.experiment.experiment import Experiment
+from u2pl_ray.search.listeners.formatting import duration
 from u2pl_ray.search.storage.place import find
 
 SPACE = "parameters:\n  method.contrastive.temperature: {min: 0.1, max: 1.0}\n"
@@ -84,7 +88,23 @@ def test_data_and_network_are_looked_at_before_the_cluster(run: Run, kept: Path,
 def test_confirm_looks_at_data_and_network_too(run: Run, kept: Path, looks: list[str]) -> None:
     code, said, complaint = run("confirm", "done", "--dry-run", "--storage-path", kept)
     assert (code, "trial 0  paper" in said) == (0, True), complaint
+    assert re.search(r"^time +about .*: 6 trainings, 2 at once, at the pace of done$", said, re.MULTILINE), said
     assert looks == ["data", "cluster"]
+
+
+def test_worth_says_how_long_it_takes(run: Run, kept: Path, looks: list[str]) -> None:
+    code, said, complaint = run("worth", "done", "--dry-run", "--seeds", 20, "--storage-path", kept)
+    assert code == 0, complaint
+    (line,) = [line for line in said.splitlines() if line.startswith("time ")]
+    search = Experiment.open("done", kept)
+    pace = seconds_an_epoch(search)["u2pl"]
+    took = [record.finished - record.started for record in search.study().records()]
+    epochs = search.config.train.epochs
+    assert min(took).total_seconds() / epochs <= pace <= max(took).total_seconds() / epochs
+    trainings = said.count("supervised 1/") + said.count("  supervised: ") + said.count("  u2pl: ")
+    expected = duration(timedelta(seconds=trainings / 2 * pace * epochs))
+    assert f"about {expected}: {trainings} trainings, 2 at once" in line, said
+    assert "supervised counted like the slowest method there" in line
 
 
 def test_a_finished_search_says_so_and_what_is_next(run: Run, kept: Path, looks: list[str]) -> None:

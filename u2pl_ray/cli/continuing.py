@@ -112,7 +112,7 @@ def confirm(
     top: Annotated[int, typer.Option("--top", help="How many of the best trials.")] = 3,
     seeds: Annotated[int, typer.Option("--seeds", help="Trainings of each setting.")] = 3,
     max_concurrent: MaxConcurrent = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and its time, and stop.")] = False,
     storage_path: Storage = None,
     quiet: Quiet = False,
     json_: AsJson = False,
@@ -160,7 +160,7 @@ def confirm(
 def worth(
     name: Name,
     seeds: Annotated[int, typer.Option("--seeds", help="Trainings of each kind.")] = 3,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and its time, and stop.")] = False,
     storage_path: Storage = None,
     quiet: Quiet = False,
 ) -> None:
@@ -192,6 +192,7 @@ def _beside(
         dry_run: print the plan alone.
         silent: print nothing.
     """
+    from u2pl_ray.search.experiment.elapsed import time_lines
     from u2pl_ray.search.experiment.experiment import Experiment
     from u2pl_ray.search.experiment.plan import Plan
     from u2pl_ray.search.storage.place import locate
@@ -207,7 +208,7 @@ def _beside(
         return experiment
     planned = plan()
     if not silent:
-        print_plan(planned.lines())
+        print_plan([*planned.lines(), *time_lines(search, planned)])
     return None if dry_run else planned.create()
 
 
