@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.analysis.local_search import create, run
+from tests.analysis.local_search import create
+from tests.analysis.local_search import run as train
 from tests.cli.conftest import Run
 from tests.train.conftest import tiny
 from u2pl_ray.cli import continuing, running, searching, training
@@ -25,7 +26,7 @@ SPACE = "parameters:\n  method.contrastive.temperature: {min: 0.1, max: 1.0}\n"
 def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished search of two trials, called done."""
     storage = tmp_path_factory.mktemp("kept")
-    run(create(storage, tiny(), SPACE, trials=2, name="done"))
+    train(create(storage, tiny(), SPACE, trials=2, name="done"))
     return storage
 
 
@@ -105,6 +106,22 @@ def test_worth_says_how_long_it_takes(run: Run, kept: Path, looks: list[str]) ->
     expected = duration(timedelta(seconds=trainings / 2 * pace * epochs))
     assert f"about {expected}: {trainings} trainings, 2 at once" in line, said
     assert "supervised counted like the slowest method there" in line
+
+
+def test_a_single_training_is_called_one_and_cannot_be_extended(run: Run, kept: Path, looks: list[str]) -> None:
+    train(create(kept, tiny(), "parameters: {seed: {values: [0]}}", trials=1, name="one"))
+    at = ("--storage-path", kept)
+    said = run("status", "one", "--once", *at)[1]
+    assert re.search(r"^ *result +student mIoU 0\.\d+, trial 0000 after 3 epochs *$", said, re.MULTILINE), said
+    assert "leader" not in said
+    said = run("resume", "one", *at)[1]
+    assert "the training: student mIoU 0." in said
+    assert "extend" not in said
+    code, _, complaint = run("extend", "one", "--trials", "+2", *at)
+    assert (code, "one: is one training, and only a search can be extended" in complaint) == (2, True), complaint
+    assert f"u2pl-ray train {kept}/one/best.yaml train.epochs=6" in complaint
+    assert looks == []
+    shutil.rmtree(kept / "one")
 
 
 def test_a_finished_search_says_so_and_what_is_next(run: Run, kept: Path, looks: list[str]) -> None:

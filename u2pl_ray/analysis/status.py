@@ -16,6 +16,7 @@ from u2pl_ray.analysis.load import Analysis, analyse
 from u2pl_ray.analysis.reading import read
 from u2pl_ray.analysis.rules import DATA_WAIT
 from u2pl_ray.analysis.unlabeled import against_supervised, as_rows, did_they_help
+from u2pl_ray.config.metrics import spoken
 from u2pl_ray.search.driver.budget import used_by
 from u2pl_ray.search.experiment.experiment import Experiment
 from u2pl_ray.search.experiment.verdict import verdict
@@ -114,8 +115,9 @@ def _lines(analysis: Analysis) -> list[tuple[str, str]]:
     if best is not None:
         lines.append(
             (
-                "leader",
-                f"{analysis.metric.name} {number(best.latest)}, trial {best.id} after {many(best.epochs, 'epoch')}",
+                "result" if experiment.single else "leader",
+                f"{spoken(analysis.metric.name)} {number(best.latest)}, trial {best.id} after "
+                f"{many(best.epochs, 'epoch')}",
             )
         )
     if analysis.judgement.repeated and (told := verdict(analysis.judgement)):

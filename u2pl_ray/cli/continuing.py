@@ -83,6 +83,7 @@ def extend(
     before = Experiment.open(name, storage_path)
     ranges = None if space is None else load_space(space)
     extension.check_extension(more_trials, more_hours, more_gpu_hours, patience, ranges, more_trainings)
+    extension.check_search(before)
     with before.held():
         check_ready(before)
         experiment, notes = extension.extend(

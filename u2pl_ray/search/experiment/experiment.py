@@ -101,6 +101,11 @@ class Experiment:
         there = self.place.storage == default_storage()
         return self.name if there else f"{self.name} --storage-path {shlex.quote(self.place.storage)}"
 
+    @property
+    def single(self) -> bool:
+        """Return whether it is one training, as `train` makes it, and no search."""
+        return self.options.trials == 1 and list(self.space.parameters) == ["seed"]
+
     @classmethod
     def open(cls, name: str, storage_path: str | Path | None = None) -> "Experiment":
         """Open an existing experiment.

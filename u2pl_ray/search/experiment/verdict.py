@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from u2pl_ray.config.metrics import spoken
 from u2pl_ray.search.study.comparison import Comparison
 from u2pl_ray.search.study.judgement import Judgement
 
@@ -23,7 +24,7 @@ def verdict(judgement: Judgement) -> str:
         return ""
     from u2pl_ray.posterior import Verdict
 
-    metric = judgement.space.metric.name
+    metric = spoken(judgement.space.metric.name)
     if told.leader is None:
         return f"Keep the paper's setting ({reference}): no other has a value."
     amount = f"{told.difference:+.4f} {metric} ({told.low:+.4f} .. {told.high:+.4f})"
