@@ -119,8 +119,12 @@ def _of_one_seed(analysis: Analysis) -> Answer:
     if len(analysis.records) == 1:
         return Answer(f"{first}.", _plus_minus(best) + "One training with one seed.")
     among = sum(record.latest is not None for record in analysis.records)
-    first += f", the best of {among} trials"
-    one_seed = f"Each setting was trained once, with one seed, and the best of {among} is flattered by luck."
+    if among > 1:
+        first += f", the best of {among} trials"
+        one_seed = f"Each setting was trained once, with one seed, and the best of {among} is flattered by luck."
+    else:
+        first += f", the only one of {len(analysis.records)} trials with a value"
+        one_seed = "One training with one seed."
     if paper is None or paper.latest is None or best.latest is None:
         return Answer(f"{first}.", _plus_minus(best) + one_seed)
     if paper.id == best.id:

@@ -52,6 +52,7 @@ def delete(
 ) -> None:
     """Delete an experiment with its trials, checkpoints and reports. Asks first; not one that runs."""
     from u2pl_ray.search.experiment.experiment import Experiment
+    from u2pl_ray.search.listeners.formatting import many
     from u2pl_ray.search.storage import layout
     from u2pl_ray.system.stores import is_uri
 
@@ -68,7 +69,7 @@ def delete(
     folder = Path(location)
     size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file() and not file.is_symlink())
     trials = sum(1 for _ in (folder / layout.TRIALS).glob("*/"))
-    say(f"{folder}: {trials} trials, {size / 2**20:.0f} MiB")
+    say(f"{folder}: {many(trials, 'trial')}, {size / 2**20:.0f} MiB")
     if not yes:
         if not sys.stdin.isatty():
             raise UserError(f"{experiment.name}: nobody can be asked here; add --yes to delete it")

@@ -16,7 +16,11 @@ def train(
     quiet: Quiet = False,
     dump_config: DumpConfig = False,
 ) -> None:
-    """Train once, data-parallel with [bold]workers=N[/bold]."""
+    """Train once, data-parallel with [bold]workers=N[/bold].
+
+    Any preset small, to see it run: [bold]u2pl-ray train quickstart train.epochs=2 method.warmup_epochs=1
+    train.steps_per_epoch=5[/bold].
+    """
     settings = load_config(config, overrides)
     if dump_config:
         print_config(settings)

@@ -208,6 +208,12 @@ def find(name: str, storage: str | Path | None = None) -> Place:
         UserError: see `locate`.
     """
     if not is_uri(name) and os.sep not in name:
+        experiment, colon, trial = name.partition(":")
+        if colon:
+            raise UserError(
+                f"{name}: give the experiment alone, {experiment}; a single trial ({trial}) is taken by evaluate, "
+                "predict and export"
+            )
         return locate(name, storage)
     location = absolute(name)
     return Mirror(location) if is_uri(location) else Folder(Path(location))
