@@ -88,7 +88,8 @@ def _searched(analysis: Analysis) -> list[tuple[str, str, float]]:
 def did_they_help(analysis: Analysis) -> str:
     """Say in a sentence what the unlabeled images brought; an empty string without a supervised training."""
     if (comparison := compare(analysis.judgement, SUPERVISED)) is not None:
-        return f"With unlabeled images: {against(comparison, 'supervised training')}.{_oracle(analysis)}"
+        told = against(comparison, "supervised training", spoken(analysis.metric.name))
+        return f"With unlabeled images: {told}.{_oracle(analysis)}"
     rows = against_supervised(analysis)
     searched = [row for row in rows if row.trial]
     if not searched:

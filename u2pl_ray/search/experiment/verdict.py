@@ -46,14 +46,15 @@ def prospect(told: "Answer") -> str:
     )
 
 
-def against(comparison: Comparison, method: str) -> str:
+def against(comparison: Comparison, method: str, metric: str) -> str:
     """Return how the setting to use compares with another method, in a clause.
 
     Args:
         comparison: see `comparison.compare`.
         method: what it is compared with.
+        metric: in which they differ, as written for people.
     """
-    amount = f"{comparison.difference:+.4f} ({comparison.low:+.4f} .. {comparison.high:+.4f})"
+    amount = f"{comparison.difference:+.4f} {metric} ({comparison.low:+.4f} .. {comparison.high:+.4f})"
     seeds = f"on {comparison.seeds} new seed{'s' * (comparison.seeds != 1)}"
     word, probability = "better", comparison.probability
     if probability < 0.5:
