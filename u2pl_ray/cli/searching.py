@@ -145,7 +145,7 @@ def search(
         ),
     ] = False,
     no_measure: Annotated[
-        bool, typer.Option("--no-measure", help="With --dry-run: print the plan alone, in seconds.")
+        bool, typer.Option("--no-measure", help="With --dry-run: print the plan alone.")
     ] = False,
     price_per_gpu_hour: Annotated[
         float | None,
