@@ -37,7 +37,7 @@ def check_estimate(price: float | None, dry_run: bool, no_measure: bool) -> None
 
 def announce() -> None:
     """Say what a dry run does, before it looks at the data and starts Ray, which already takes a while."""
-    _tell("dry run: looks at data and network, starts Ray, then measures some steps; usually one to four minutes in all")
+    _tell("dry run: looks at data and network, starts Ray, then measures some steps; usually one to four minutes")
     _tell("         (--no-measure: the plan alone; Ctrl-C ends it, nothing is written)")
 
 

@@ -144,9 +144,7 @@ def search(
             help="Print the plan, measure some steps (one to four minutes), print what the search will take, and stop.",
         ),
     ] = False,
-    no_measure: Annotated[
-        bool, typer.Option("--no-measure", help="With --dry-run: print the plan alone.")
-    ] = False,
+    no_measure: Annotated[bool, typer.Option("--no-measure", help="With --dry-run: print the plan alone.")] = False,
     price_per_gpu_hour: Annotated[
         float | None,
         typer.Option("--price-per-gpu-hour", help="With --dry-run: what the search costs at this price."),
