@@ -66,7 +66,7 @@ def test_a_search(opened: dict[int, Reader], searched: Experiment, width: int) -
     assert wanted <= drawn
     assert any(title.endswith("together") for title in drawn)
     text = reader.page.inner_text("main")
-    for words in (f"Trial {best.id} reached val/miou", "the best of 5 trials", "with one seed", "u2pl-ray export"):
+    for words in (f"Trial {best.id} reached student mIoU", "the best of 5 trials", "with one seed", "u2pl-ray export"):
         assert words in text
 
 

@@ -61,8 +61,8 @@ def test_rows_and_sentence_with_an_oracle(tmp_path: Path) -> None:
         ("oracle", 0.8, pytest.approx(0.2), pytest.approx(1.0)),
     ]
     assert did_they_help(analysis) == (
-        "With unlabeled images: paper's setting 0000, the best +0.1000 (50% of the gap to the oracle), against "
-        "supervised training with val/miou 0.6; one training each, so luck may explain it."
+        "With unlabeled images: supervised training has student mIoU 0.6, the paper's setting 0000, the best, is "
+        "0.1000 better (50% of the gap to the oracle); one training each, so luck may explain it."
     )
     assert answer(analysis).sentence.startswith("With unlabeled images: ")
     assert [row["training"] for row in as_data(analysis)["unlabeled"]] == [row[0] for row in rows]
@@ -73,7 +73,7 @@ def test_rows_and_sentence_with_an_oracle(tmp_path: Path) -> None:
 
 def test_they_did_not_help_and_there_is_no_oracle(tmp_path: Path) -> None:
     analysis = searched(tmp_path, {"u2pl": 0.55, "supervised": 0.6}, "supervised")
-    assert "-0.0500, against" in did_they_help(analysis)
+    assert "is 0.0500 worse; one training" in did_they_help(analysis)
     assert all(row.closed is None for row in against_supervised(analysis))
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import Run
+from u2pl_ray.cli import searching
 from u2pl_ray.search.experiment import plan
 
 SPACE = """
@@ -39,7 +40,19 @@ def test_two_workers_are_measured_and_nothing_is_written(search: Run, storage: P
     assert "with 1 trial at once: 5 trials" in lines["the search"]
     assert "one worker of" not in lines["measured"]
     assert "money" not in lines
-    assert told.splitlines()[-1] == "measuring: some steps of a training, 2 workers each"
+    stages = [line.rpartition(" (")[0] for line in told.splitlines() if line.startswith("measuring")]
+    assert len(set(stages)) == len(stages) == 3
+    assert stages[0].startswith("measuring 1 of 1, the first trial's setting: starts 2 processes")
+    assert stages[-1] == "measuring 1 of 1, the first trial's setting: done"
+    assert told.startswith("dry run: looks at data and network, starts Ray, then measures some steps")
+    assert not list(storage.rglob("*"))
+
+
+def test_without_measuring_there_is_the_plan_alone(search: Run, storage: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(searching, "print_estimate", lambda plan, price: pytest.fail("measured"))
+    code, said, told = search("--trials", 5, "--dry-run", "--no-measure")
+    assert (code, "measuring" in told) == (0, False), told
+    assert "5 trials of at most 2 epochs" in said
     assert not list(storage.rglob("*"))
 
 
@@ -49,6 +62,8 @@ def test_two_workers_are_measured_and_nothing_is_written(search: Run, storage: P
         ((_PRICE, "0", "--dry-run"), "--price-per-gpu-hour 0: give a number above 0"),
         ((_PRICE, "nan", "--dry-run"), "give a number above 0"),
         ((_PRICE, "2"), "--price-per-gpu-hour: goes with --dry-run"),
+        (("--no-measure",), "--no-measure: goes with --dry-run"),
+        ((_PRICE, "2", "--dry-run", "--no-measure"), "leave out --no-measure"),
         ((_PRICE, "2", "--dry-run"), "this search uses no GPU"),
     ],
 )

@@ -20,7 +20,7 @@ import sys, time
 from u2pl_ray.cli.notice import heed_notice
 from u2pl_ray.search.storage.place import find
 try:
-    with heed_notice(), find(sys.argv[1]).session():
+    with heed_notice(), getattr(find(sys.argv[1]), sys.argv[2])():
         print("held", flush=True)
         time.sleep(60)
 except KeyboardInterrupt:
@@ -33,10 +33,16 @@ def experiment(storage: Path) -> Experiment:
     return create(storage, tiny(), SPACE, trials=2, name="here")
 
 
-def test_stop_ends_the_process_that_runs_it(experiment: Experiment, run: Run) -> None:
-    driver = subprocess.Popen([sys.executable, "-c", DRIVER, str(experiment.folder)], stdout=subprocess.PIPE, text=True)
+def drive(folder: Path, what: str) -> "subprocess.Popen[str]":
+    """Start a process that holds the experiment (session), or is about to write it (starting)."""
+    driver = subprocess.Popen([sys.executable, "-c", DRIVER, str(folder), what], stdout=subprocess.PIPE, text=True)
     assert driver.stdout is not None
     assert driver.stdout.readline() == "held\n"
+    return driver
+
+
+def test_stop_ends_the_process_that_runs_it(experiment: Experiment, run: Run) -> None:
+    driver = drive(experiment.folder, "session")
     code, said, _ = run("stop", "here")
     assert driver.wait(10) == 75
     assert code == 0
@@ -44,6 +50,34 @@ def test_stop_ends_the_process_that_runs_it(experiment: Experiment, run: Run) ->
     assert "next: u2pl-ray resume here" in said
     code, _, complained = run("stop", "here")
     assert (code, complained) == (2, "error: here: nobody runs it\n")
+
+
+def test_one_that_starts_is_known_before_it_is_written(storage: Path, run: Run) -> None:
+    assert "no such experiment" in run("status", "new")[2]
+    driver = drive(storage / "new", "starting")
+    for verb in ("status", "resume", "delete"):
+        code, _, complained = run(verb, "new")
+        assert (code, "new: is being started" in complained) == (2, True), complained
+    code, _, complained = run("train", "quickstart", "--name", "new")
+    assert (code, f"new: is being run by process {driver.pid}" in complained) == (2, True), complained
+    code, said, _ = run("stop", "new")
+    assert (code, driver.wait(10)) == (0, 75)
+    assert "it was starting" in said
+    assert "before anything of it was written" in said
+    assert list(storage.iterdir()) == []
+    assert "no such experiment" in run("stop", "new")[2]
+
+
+def test_one_that_is_written_but_not_yet_run_is_not_taken_over(experiment: Experiment, run: Run) -> None:
+    driver = drive(experiment.folder, "starting")  # as between its creation and its first trial
+    assert experiment.is_running()
+    code, _, complained = run("resume", "here")
+    assert (code, f"is being run by process {driver.pid}" in complained) == (2, True), complained
+    driver.kill()
+    driver.wait(10)
+    with experiment.place.session(), experiment.place.session():  # of a killed one nothing remains to wait for
+        assert experiment.is_running()
+    assert not experiment.is_running()
 
 
 def test_delete_asks_refuses_and_deletes(experiment: Experiment, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -70,6 +70,15 @@ def test_names_of_nothing(kept: Path, arguments: tuple[str, ...], words: list[st
         assert word in str(refusal.value)
 
 
+def test_a_trial_where_an_experiment_is_asked_for(run: Run, kept: Path) -> None:
+    code, _, complaint = run("status", "done:0001", "--storage-path", kept)
+    assert code == 2
+    assert complaint == (
+        "error: done:0001: give the experiment alone, done; a single trial (0001) is taken by evaluate, predict and "
+        "export\n"
+    )
+
+
 def test_a_trial_whose_checkpoints_are_gone(kept: Path, tmp_path: Path) -> None:
     shutil.copytree(kept / "done", tmp_path / "done")
     shutil.rmtree(tmp_path / "done" / "trials" / "0001" / "train")

@@ -15,6 +15,24 @@ def test_every_preset_loads_and_survives_a_round_trip(name: str) -> None:
     assert overrides.validate(yaml.safe_load(overrides.dump(config))) == config
 
 
+SMALL = ["train.epochs=2", "method.warmup_epochs=1", "train.steps_per_epoch=5"]
+
+
+@pytest.mark.parametrize("name", overrides.presets())
+def test_the_line_that_makes_a_preset_small_fits_every_one(name: str) -> None:
+    assert overrides.load(name, SMALL).train.epochs == 2
+    assert f"u2pl-ray train quickstart {' '.join(SMALL)}" in (Path(__file__).parents[2] / "README.md").read_text()
+
+
+def test_only_the_override_that_is_wrong_is_named() -> None:
+    good = [f"seed={number}" for number in range(3)]
+    with pytest.raises(UserError, match=r"^preset quickstart with trin\.epochs=2: trin: no such setting"):
+        overrides.load("quickstart", [*good, "trin.epochs=2", "workers=1"])
+    apart = ["train.epochs=6", "method.warmup_epochs=6"]
+    with pytest.raises(UserError, match=f"^preset quickstart with {' '.join(apart)}: "):
+        overrides.load("quickstart", apart)
+
+
 def test_every_path_names_a_setting() -> None:
     config = Config()
     paths = overrides.paths()

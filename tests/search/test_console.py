@@ -61,6 +61,14 @@ def test_the_leader_is_never_below_what_it_leads(base: Config) -> None:
     ]
 
 
+def test_a_single_training_leads_nobody(base: Config) -> None:
+    out, text = console()
+    running = trial(0, State.RUNNING, 0.4, 1)
+    listener = ConsoleListener(out, "val/miou", total=1)
+    listener.epoch_done(running, {"training_iteration": 1, "val/miou": 0.4}, running)
+    assert text.getvalue() == "0000 epoch 1/?  val/miou 0.4\n"
+
+
 def test_which_of_how_many_and_how_long(base: Config) -> None:
     out, text = console()
     began = datetime.now() - timedelta(minutes=20)

@@ -21,7 +21,7 @@ def test_one_worker_with_its_share() -> None:
     found = measure(tiny("workers=2", "method.warmup_epochs=0"), False, 1, said.append)
     assert (found.workers, found.copies, found.steps) == (1, 1, 2)
     assert (len(found.main) >= 4, found.warmup) == (True, ())
-    assert said == ["measuring: some steps of a worker, on a node of the cluster"]
+    assert said == ["one worker, on a node of the cluster; up to six minutes"]
 
 
 def test_a_cluster_that_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,7 +24,7 @@ from u2pl_ray.search.experiment.plan import Plan
 from u2pl_ray.search.samplers.registry import SamplerChoice
 from u2pl_ray.search.schedulers.registry import SchedulerChoice
 from u2pl_ray.search.space.space import Space
-from u2pl_ray.search.storage import mirror
+from u2pl_ray.search.storage import lease_marks, mirror
 from u2pl_ray.search.storage.lease import Lease
 from u2pl_ray.search.storage.lease_marks import ObjectMark
 from u2pl_ray.search.storage.mirror import Mirror
@@ -117,6 +117,22 @@ def test_the_rest_follows(storage: str, base: Config, space: Space, monkeypatch:
     assert stored.read("wandb/offline-run-1/run-1.wandb") == b"1234"
     assert stored.read("report.html") == b"report"
     assert not [name for name in stored.names() if name.startswith("tune") or "lease" in name or "lock" in name]
+    assert not made.is_running()
+
+
+def test_it_is_held_from_its_start(storage: str, base: Config, space: Space, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From before anything is stored until it runs, and within one session another one changes nothing."""
+    monkeypatch.setattr(lease_marks, "_SETTLE", 0.0)
+    planned = a_plan(storage, base, space)
+    with planned.place.starting():
+        with pytest.raises(UserError, match="a: is being started"):
+            Experiment.open("a", storage)
+        with pytest.raises(UserError, match="is being run by process"), Mirror(planned.place.location).starting():
+            pass
+        made = planned.create()
+        with made.place.session(), made.place.session():
+            made.place.commit()
+        assert Experiment.open("a", storage).is_running()
     assert not made.is_running()
 
 

@@ -14,6 +14,7 @@ from u2pl_ray.analysis.load import Analysis
 from u2pl_ray.analysis.tables import evaluate_command
 from u2pl_ray.analysis.unlabeled import did_they_help
 from u2pl_ray.config.errors import UserError
+from u2pl_ray.config.metrics import spoken
 from u2pl_ray.search.experiment.experiment import Experiment
 from u2pl_ray.search.experiment.options import Options
 from u2pl_ray.search.experiment.verdict import prospect, verdict
@@ -104,7 +105,7 @@ def _on_seeds(on_seeds: Mapping[str, Any], row: Mapping[str, Any]) -> str:
 
 
 def _of_one_seed(analysis: Analysis) -> Answer:
-    metric, best, paper = analysis.metric.name, analysis.best, analysis.paper
+    metric, best, paper = spoken(analysis.metric.name), analysis.best, analysis.paper
     if best is None:
         ended = [record for record in analysis.records if record.state.finished]
         if not ended:
@@ -113,12 +114,17 @@ def _of_one_seed(analysis: Analysis) -> Answer:
         which = several if len(ended) > 1 else "The training failed before it reported a value"
         return Answer(f"{which}. {'; '.join(why_failed(ended))}")
     how = f" with {settings(best.params)}" if best.params else ""
-    first = f"Trial {best.id} reached {metric} {number(best.latest)} after {many(best.epochs, 'epoch')}{how}"
+    who = "The training" if analysis.experiment.single else f"Trial {best.id}"
+    first = f"{who} reached {metric} {number(best.latest)} after {many(best.epochs, 'epoch')}{how}"
     if len(analysis.records) == 1:
         return Answer(f"{first}.", _plus_minus(best) + "One training with one seed.")
     among = sum(record.latest is not None for record in analysis.records)
-    first += f", the best of {among} trials"
-    one_seed = f"Each setting was trained once, with one seed, and the best of {among} is flattered by luck."
+    if among > 1:
+        first += f", the best of {among} trials"
+        one_seed = f"Each setting was trained once, with one seed, and the best of {among} is flattered by luck."
+    else:
+        first += f", the only one of {len(analysis.records)} trials with a value"
+        one_seed = "One training with one seed."
     if paper is None or paper.latest is None or best.latest is None:
         return Answer(f"{first}.", _plus_minus(best) + one_seed)
     if paper.id == best.id:

@@ -13,6 +13,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from u2pl_ray.config.metrics import spoken
 from u2pl_ray.data.splits import part_size
 from u2pl_ray.search.experiment.experiment import Experiment
 from u2pl_ray.search.experiment.worth import METHOD, SHARE, SUPERVISED
@@ -167,7 +168,7 @@ def worth(experiment: Experiment) -> dict[str, Any]:
         "objective": metric.name,
         "trainings": list(trainings.values()),
         "worth": None if found is None else asdict(found),
-        "sentences": [] if found is None else sentences(found, unlabeled, metric.name),
+        "sentences": [] if found is None else sentences(found, unlabeled, spoken(metric.name)),
     }
 
 

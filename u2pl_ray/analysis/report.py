@@ -115,7 +115,7 @@ def _asked(analysis: Analysis) -> dict[str, Any]:
     source = "generated images" if data.dataset == "synthetic" else Path(data.root).name
     goal = "largest" if analysis.metric.maximize else "smallest"
     trials = experiment.options.trials
-    single = list(experiment.space.parameters) == ["seed"] and trials == 1
+    single = experiment.single
     if single:
         question = f"How good is one training of {config.method.name} on {source}?"
     else:

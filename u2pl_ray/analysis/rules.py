@@ -235,8 +235,8 @@ def _collapse(trial: Trial) -> Seen | None:
     if before is None or after is None or after > 0.85 * before:
         return None
     text = (
-        f"validation mIoU fell from {before:.3f} at the end of the warm-up to {after:.3f}: the pseudo-labels teach "
-        "wrong things. Lengthen method.warmup_epochs or lower method.unsupervised_weight."
+        f"the student's validation mIoU fell from {before:.3f} at the end of the warm-up to {after:.3f}: the "
+        "pseudo-labels teach wrong things. Lengthen method.warmup_epochs or lower method.unsupervised_weight."
     )
     return Seen(before - after, text)
 
@@ -248,8 +248,9 @@ def _teacher_behind(trial: Trial) -> Seen | None:
     if not trial.semi_supervised or student is None or teacher is None or teacher > 0.8 * student:
         return None
     text = (
-        f"the teacher ends at {teacher:.3f}, the student at {student:.3f}: pseudo-labels come from a network that has "
-        f"not caught up. Lower method.teacher_momentum ({trial.config.method.teacher_momentum:g}) or train for longer."
+        f"the teacher ends at mIoU {teacher:.3f}, the student at {student:.3f}: pseudo-labels come from a network "
+        f"that has not caught up. Lower method.teacher_momentum ({trial.config.method.teacher_momentum:g}) or train "
+        "for longer."
     )
     return Seen(student - teacher, text)
 

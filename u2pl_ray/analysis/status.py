@@ -16,6 +16,7 @@ from u2pl_ray.analysis.load import Analysis, analyse
 from u2pl_ray.analysis.reading import read
 from u2pl_ray.analysis.rules import DATA_WAIT
 from u2pl_ray.analysis.unlabeled import against_supervised, as_rows, did_they_help
+from u2pl_ray.config.metrics import spoken
 from u2pl_ray.search.driver.budget import used_by
 from u2pl_ray.search.experiment.experiment import Experiment
 from u2pl_ray.search.experiment.verdict import verdict
@@ -99,7 +100,7 @@ def _lines(analysis: Analysis) -> list[tuple[str, str]]:
     told = ", ".join(f"{count} {state}" for state, count in counts(analysis).items()) or "none yet"
     of = "" if experiment.options.trials is None else f" of {experiment.options.trials}"
     lines = [
-        ("state", _STANDING[standing(analysis)].format(name=experiment.argument)),
+        ("state", _state(analysis)),
         ("trials", f"{len(analysis.records)}{of} ({told})"),
     ]
     limits = experiment.options.budget.words(gpu=True)
@@ -114,8 +115,9 @@ def _lines(analysis: Analysis) -> list[tuple[str, str]]:
     if best is not None:
         lines.append(
             (
-                "leader",
-                f"{analysis.metric.name} {number(best.latest)}, trial {best.id} after {many(best.epochs, 'epoch')}",
+                "result" if experiment.single else "leader",
+                f"{spoken(analysis.metric.name)} {number(best.latest)}, trial {best.id} after "
+                f"{many(best.epochs, 'epoch')}",
             )
         )
     if analysis.judgement.repeated and (told := verdict(analysis.judgement)):
@@ -133,6 +135,14 @@ def _lines(analysis: Analysis) -> list[tuple[str, str]]:
         left = time_left(analysis)
         lines.append(("time left", "not known before the first epoch" if left is None else f"about {duration(left)}"))
     return lines
+
+
+def _state(analysis: Analysis) -> str:
+    """Say whether it starts, runs, has ended, and what to do."""
+    begun = any(record.epochs or record.state != State.PENDING for record in analysis.everything)
+    if analysis.running and not begun:
+        return "running: it starts; the first epoch is reported after about a minute or more"
+    return _STANDING[standing(analysis)].format(name=analysis.experiment.argument)
 
 
 def _findings(analysis: Analysis) -> list[tuple[str, str]]:

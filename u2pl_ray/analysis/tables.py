@@ -38,8 +38,10 @@ def print_summary(experiment: Experiment, summary: Summary, console: Console | N
     if experiment.space.further:
         print_front(experiment, experiment.study().front(), console)
     elif summary.best is not None:
-        which = "setting to use" if experiment.judgement(experiment.study()).repeated else "best trial"
-        console.print(f"{which} {summary.best.id}: {objective} {number(summary.best.latest)}")
+        repeated = experiment.judgement(experiment.study()).repeated
+        which = f"{'setting to use' if repeated else 'best trial'} {summary.best.id}"
+        which = "the training" if experiment.single else which
+        console.print(f"{which}: {names.spoken(objective)} {number(summary.best.latest)}")
         checkpoint = experiment.checkpoint(summary.best.id)
         console.print(f"  config      {shlex.quote(experiment.place.below(layout.BEST))}")
         console.print(f"  checkpoint  {_checkpoint(checkpoint, summary.best.epochs)}")
@@ -139,7 +141,7 @@ def print_best(experiment: Experiment, console: Console | None = None) -> None:
     state = best["state"].lower()
     console.print(
         f"trial {best['id']} ({state}, {many(best['epochs'], 'epoch')}): "
-        f"{objective} {number(best['metrics'][objective])}"
+        f"{names.spoken(objective)} {number(best['metrics'][objective])}"
     )
     for path, value in best["params"].items():
         console.print(f"  {path} = {number(value)}")

@@ -6,6 +6,7 @@ from statistics import mean
 from typing import Any
 
 from u2pl_ray.analysis.load import Analysis
+from u2pl_ray.config.metrics import spoken
 from u2pl_ray.search.experiment.verdict import against
 from u2pl_ray.search.listeners.formatting import number
 from u2pl_ray.search.study.comparison import compare
@@ -87,14 +88,15 @@ def _searched(analysis: Analysis) -> list[tuple[str, str, float]]:
 def did_they_help(analysis: Analysis) -> str:
     """Say in a sentence what the unlabeled images brought; an empty string without a supervised training."""
     if (comparison := compare(analysis.judgement, SUPERVISED)) is not None:
-        return f"With unlabeled images: {against(comparison, 'supervised training')}.{_oracle(analysis)}"
+        told = against(comparison, "supervised training", spoken(analysis.metric.name))
+        return f"With unlabeled images: {told}.{_oracle(analysis)}"
     rows = against_supervised(analysis)
     searched = [row for row in rows if row.trial]
     if not searched:
         return ""
-    told = ", ".join(_told(row) for row in searched)
-    versus = f"against supervised training with {analysis.metric.name} {number(rows[0].value)}"
-    return f"With unlabeled images: {told}, {versus}; one training each, so luck may explain it."
+    told = " and ".join(_told(row) for row in searched)
+    versus = f"supervised training has {spoken(analysis.metric.name)} {number(rows[0].value)}"
+    return f"With unlabeled images: {versus}, {told}; one training each, so luck may explain it."
 
 
 def _oracle(analysis: Analysis) -> str:
@@ -111,7 +113,9 @@ def _oracle(analysis: Analysis) -> str:
 
 def _told(row: Row) -> str:
     share = "" if row.closed is None else f" ({row.closed:.0%} of the gap to the oracle)"
-    return f"{row.label} {row.ahead:+.4f}{share}"
+    distance = f"{abs(row.ahead):.4f}"
+    stands = "level with it" if float(distance) == 0 else f"{distance} {'better' if row.ahead > 0 else 'worse'}"
+    return f"the {row.label}{',' * (',' in row.label)} is {stands}{share}"
 
 
 def as_rows(rows: Iterable[Row]) -> list[dict[str, Any]]:

@@ -46,10 +46,12 @@ def resume(
     experiment = Experiment.open(name, storage_path)
     if changes:
         experiment = plan_change(experiment, changes)
-        check_ready(experiment)
-        for line in record_change(experiment):
-            print(f"changed: {line}")
-    resume_experiment(experiment, force, retry_errored, quiet)
+    with experiment.held():
+        if changes:
+            check_ready(experiment)
+            for line in record_change(experiment):
+                print(f"changed: {line}")
+        resume_experiment(experiment, force, retry_errored, quiet)
 
 
 def extend(
@@ -81,19 +83,21 @@ def extend(
     before = Experiment.open(name, storage_path)
     ranges = None if space is None else load_space(space)
     extension.check_extension(more_trials, more_hours, more_gpu_hours, patience, ranges, more_trainings)
-    check_ready(before)
-    experiment, notes = extension.extend(
-        before,
-        more_trials,
-        trainings=more_trainings,
-        hours=more_hours,
-        device_hours=more_gpu_hours,
-        patience=patience,
-        space=ranges,
-    )
-    for note in notes:
-        print(note)
-    resume_experiment(experiment, force, quiet=quiet)
+    extension.check_search(before)
+    with before.held():
+        check_ready(before)
+        experiment, notes = extension.extend(
+            before,
+            more_trials,
+            trainings=more_trainings,
+            hours=more_hours,
+            device_hours=more_gpu_hours,
+            patience=patience,
+            space=ranges,
+        )
+        for note in notes:
+            print(note)
+        resume_experiment(experiment, force, quiet=quiet)
 
 
 def confirm(
@@ -109,7 +113,7 @@ def confirm(
     top: Annotated[int, typer.Option("--top", help="How many of the best trials.")] = 3,
     seeds: Annotated[int, typer.Option("--seeds", help="Trainings of each setting.")] = 3,
     max_concurrent: MaxConcurrent = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and its time, and stop.")] = False,
     storage_path: Storage = None,
     quiet: Quiet = False,
     json_: AsJson = False,
@@ -130,8 +134,9 @@ def confirm(
         if dry_run or json_ or max_concurrent is not None:
             raise UserError("--trainings: goes with neither --dry-run, --json nor --max-concurrent")
         more = int(_more("--trainings", trainings, whole=True))
-        check_ready(search)
-        resume_experiment(add_replicates(search, more), quiet=quiet)
+        with search.held():
+            check_ready(search)
+            resume_experiment(add_replicates(search, more), quiet=quiet)
         return
     experiment = _beside(
         search,
@@ -156,7 +161,7 @@ def confirm(
 def worth(
     name: Name,
     seeds: Annotated[int, typer.Option("--seeds", help="Trainings of each kind.")] = 3,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and its time, and stop.")] = False,
     storage_path: Storage = None,
     quiet: Quiet = False,
 ) -> None:
@@ -188,6 +193,7 @@ def _beside(
         dry_run: print the plan alone.
         silent: print nothing.
     """
+    from u2pl_ray.search.experiment.elapsed import time_lines
     from u2pl_ray.search.experiment.experiment import Experiment
     from u2pl_ray.search.experiment.plan import Plan
     from u2pl_ray.search.storage.place import locate
@@ -203,7 +209,7 @@ def _beside(
         return experiment
     planned = plan()
     if not silent:
-        print_plan(planned.lines())
+        print_plan([*planned.lines(), *time_lines(search, planned)])
     return None if dry_run else planned.create()
 
 

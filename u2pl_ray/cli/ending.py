@@ -21,18 +21,28 @@ _PATIENCE = 120.0
 def stop(name: Name, storage_path: Storage = None) -> None:
     """Stop a search or training that runs on this machine, as Ctrl-C in its own terminal would."""
     from u2pl_ray.search.experiment.experiment import Experiment
+    from u2pl_ray.search.storage import layout
+    from u2pl_ray.search.storage.place import find
 
-    experiment = Experiment.open(name, storage_path)
-    process = experiment.place.interrupt()
-    say(f"{experiment.name}: process {process} was told to stop; it stores what its trials have done first")
+    place = find(name, storage_path)
+    if not place.running():
+        Experiment.open(name, storage_path)  # says it if there is none of that name
+    known = place.folder.name
+    process = place.interrupt()
+    starting = not place.holds(layout.EXPERIMENT)
+    then = "was starting" if starting else "stores what its trials have done first"
+    say(f"{known}: process {process} was told to stop; it {then}")
     until = time.monotonic() + _PATIENCE
-    while experiment.place.running():
+    while place.running():
         if time.monotonic() > until:
             raise UserError(
-                f"{experiment.name}: process {process} has not stopped within {_PATIENCE:.0f} s: look at its terminal"
+                f"{known}: process {process} has not stopped within {_PATIENCE:.0f} s: look at its terminal"
             )
         time.sleep(_POLL)
-    say(f"stopped; next: u2pl-ray resume {shlex.quote(name)}")
+    if place.holds(layout.EXPERIMENT):
+        say(f"stopped; next: u2pl-ray resume {shlex.quote(name)}")
+    else:
+        say("stopped before anything of it was written: start it again with the same command")
 
 
 def delete(
@@ -42,6 +52,7 @@ def delete(
 ) -> None:
     """Delete an experiment with its trials, checkpoints and reports. Asks first; not one that runs."""
     from u2pl_ray.search.experiment.experiment import Experiment
+    from u2pl_ray.search.listeners.formatting import many
     from u2pl_ray.search.storage import layout
     from u2pl_ray.system.stores import is_uri
 
@@ -58,7 +69,7 @@ def delete(
     folder = Path(location)
     size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file() and not file.is_symlink())
     trials = sum(1 for _ in (folder / layout.TRIALS).glob("*/"))
-    say(f"{folder}: {trials} trials, {size / 2**20:.0f} MiB")
+    say(f"{folder}: {many(trials, 'trial')}, {size / 2**20:.0f} MiB")
     if not yes:
         if not sys.stdin.isatty():
             raise UserError(f"{experiment.name}: nobody can be asked here; add --yes to delete it")

@@ -112,7 +112,8 @@ def resume_experiment(
             print_plan(Plan.of(experiment).lines())
     else:
         experiment.check_free()
-        say(f"{experiment.name} is finished: nothing is left to run; u2pl-ray extend {experiment.argument} adds to it")
+        more = "" if experiment.single else f"; u2pl-ray extend {experiment.argument} adds to it"
+        say(f"{experiment.name} is finished: nothing is left to run{more}")
     run_experiment(experiment, force, retry_errored, quiet)
 
 

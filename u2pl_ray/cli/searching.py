@@ -1,5 +1,6 @@
 """The verb that starts a search."""
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,7 +18,7 @@ from u2pl_ray.cli.arguments import (
     Storage,
 )
 from u2pl_ray.cli.common import check_data, check_labels, default_name, load_config, parse_options, print_config, warn
-from u2pl_ray.cli.estimating import check_price, print_estimate
+from u2pl_ray.cli.estimating import announce, check_estimate, print_estimate
 from u2pl_ray.cli.running import existing, print_plan, run_again, run_experiment, same_space
 from u2pl_ray.config.errors import UserError
 
@@ -140,9 +141,10 @@ def search(
         bool,
         typer.Option(
             "--dry-run",
-            help="Print the plan, measure some steps (a minute or so), print what the search will take, and stop.",
+            help="Print the plan, measure some steps (one to four minutes), print what the search will take, and stop.",
         ),
     ] = False,
+    no_measure: Annotated[bool, typer.Option("--no-measure", help="With --dry-run: print the plan alone.")] = False,
     price_per_gpu_hour: Annotated[
         float | None,
         typer.Option("--price-per-gpu-hour", help="With --dry-run: what the search costs at this price."),
@@ -170,7 +172,7 @@ def search(
         raise UserError("--space: name a search space, for example --space paper (--space ? lists them)")
     budget = Budget(hours, gpu_hours, patience, trainings=trainings, replicating=SHARE if replicate else 0.0)
     budget.check()
-    check_price(price_per_gpu_hour, dry_run)
+    check_estimate(price_per_gpu_hour, dry_run, no_measure)
     options = parse_options("--sampler-option", sampler_option), parse_options("--scheduler-option", scheduler_option)
     if trials is None and not budget.limited:
         trials = 20
@@ -192,32 +194,36 @@ def search(
             warn(f"--trials {trials}: {there.name} has {there.options.trials}; `u2pl-ray extend` changes that")
         run_again(there, settings, searched, quiet)
         return
-    plan = plan_search(
-        settings,
-        searched,
-        name=name or default_name(config, space.stem),
-        trials=trials,
-        budget=budget,
-        storage_path=storage_path,
-        sampler=sampler,
-        sampler_options=options[0],
-        scheduler=scheduler,
-        scheduler_options=options[1],
-        seed=seed,
-        warm_start=warm_start or [],
-        study_url=study_url,
-        max_concurrent=max_concurrent,
-        keep=keep_trials,
-        autoscale=autoscale,
-        baselines=baseline,
-        examine=lambda config: _examine(config, baseline or []),
-    )
-    if dry_run or not quiet:
-        print_plan(plan.lines())
-    if dry_run:
-        print_estimate(plan, price_per_gpu_hour)
-    else:
-        run_experiment(plan.create(), quiet=quiet)
+    if dry_run and not no_measure:
+        announce()
+    with ExitStack() as held:
+        plan = plan_search(
+            settings,
+            searched,
+            name=name or default_name(config, space.stem),
+            trials=trials,
+            budget=budget,
+            storage_path=storage_path,
+            sampler=sampler,
+            sampler_options=options[0],
+            scheduler=scheduler,
+            scheduler_options=options[1],
+            seed=seed,
+            warm_start=warm_start or [],
+            study_url=study_url,
+            max_concurrent=max_concurrent,
+            keep=keep_trials,
+            autoscale=autoscale,
+            baselines=baseline,
+            examine=lambda config: _examine(config, baseline or []),
+            reserve=lambda place: None if dry_run else held.enter_context(place.starting()),
+        )
+        if dry_run or not quiet:
+            print_plan(plan.lines())
+        if dry_run and not no_measure:
+            print_estimate(plan, price_per_gpu_hour)
+        elif not dry_run:
+            run_experiment(plan.create(), quiet=quiet)
 
 
 def _examine(config: "Config", baselines: list[str]) -> None:

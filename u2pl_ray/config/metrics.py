@@ -11,6 +11,12 @@ BEST_TEACHER_MIOU = "val/teacher/best_miou"
 BEST_TEACHER_EPOCH = "val/teacher/best_epoch"
 BEST = {VAL_MIOU: BEST_MIOU, VAL_TEACHER_MIOU: BEST_TEACHER_MIOU}
 """The best so far of what has one."""
+_SPOKEN = {
+    VAL_MIOU: "student mIoU",
+    VAL_TEACHER_MIOU: "teacher mIoU",
+    BEST_MIOU: "best student mIoU",
+    BEST_TEACHER_MIOU: "best teacher mIoU",
+}
 EPOCH = "training_iteration"
 """Epochs done. Always reported, so that it survives restarts."""
 
@@ -26,6 +32,11 @@ IMAGE_RELIABLE = "reliable"
 
 ENTROPY_BINS = 32
 """Bins of `diag/entropy/hist`, equally wide on [0, ln(number of classes)] (natural log, in nats)."""
+
+
+def spoken(name: str) -> str:
+    """Return a metric as a sentence names it: `teacher mIoU` for val/teacher/miou; others by their own name."""
+    return _SPOKEN.get(name, name)
 
 
 def val_iou(class_name: str, teacher: bool = False) -> str:

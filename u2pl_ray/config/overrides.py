@@ -42,7 +42,8 @@ def load(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Config:
         return Config.model_validate(changed)
     except ValidationError as error:
         if overrides and _valid(tree):  # it is not the file's fault
-            source = f"{source} with {' '.join(overrides)}"
+            alone = [text for text in overrides if not _valid(merge(tree, parse_overrides([text])))]
+            source = f"{source} with {' '.join(alone or overrides)}"  # none alone: they do not go together
         raise UserError(f"{source}: {_first_problem(error)}") from None
 
 

@@ -13,6 +13,7 @@ from u2pl_ray.config.schema import IGNORE, Config, DataConfig
 from u2pl_ray.data import near_duplicates
 from u2pl_ray.data.at_once import read_all
 from u2pl_ray.data.image_files import read_size
+from u2pl_ray.data.percent import percent
 from u2pl_ray.data.registry import resolve
 from u2pl_ray.data.voc import (
     Item,
@@ -65,8 +66,8 @@ class DataReport:
             width = max(len(name) for name in self.classes)
             lines.append("share of labeled pixels, %".ljust(width + 2) + _row(split.name for split in counted))
             for index, name in enumerate(self.classes):
-                shares = (100.0 * split.pixels[index] / max(1, sum(split.pixels)) for split in counted)
-                lines.append(f"  {name:<{width}}" + _row(f"{share:.2f}" for share in shares))
+                shares = (split.pixels[index] / max(1, sum(split.pixels)) for split in counted)
+                lines.append(f"  {name:<{width}}" + _row(map(percent, shares)))
         return lines
 
 

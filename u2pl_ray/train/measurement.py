@@ -128,6 +128,9 @@ def measure_training(
     if single:
         config = _share(config)
     until = time.monotonic() + _PATIENCE
+    processes = f"{workers * copies} process{'es' * (workers * copies > 1)}"
+    what = f"{copies} trainings" if copies > 1 else "a training"
+    tell(f"starts {processes}, at most {_PATIENCE:.0f} s for all that follows")
     with tempfile.TemporaryDirectory() as folder, _processes(workers * copies, config, folder) as crew:
         for number, process in enumerate(crew.running):
             request = {
@@ -140,11 +143,11 @@ def measure_training(
             }
             _write(process, json.dumps(request))
         crew.answers(until)
-        what = f"{copies} trainings" if copies > 1 else "a training"
-        tell(f"measuring: some steps of {what}, {workers} worker{'s' * (workers > 1)} each")
+        tell(f"some steps of {what}, {workers} worker{'s' * (workers > 1)} each, a validation, a checkpoint")
         for process in crew.running:
             _write(process, "go")
         rows = [json.loads(line) for line in crew.answers(until)]
+        tell("done")
     return _merge(rows, workers, copies)
 
 

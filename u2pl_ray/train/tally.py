@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from u2pl_ray.data.percent import percent
+
 
 class Tally:
     """Counts, over predicted images, the pixels of each class and the images that show it.
@@ -31,6 +33,6 @@ class Tally:
         said = [f"{self._count} images predicted; share of pixels, and images that show the class:"]
         for row in np.argsort(-self._pixels, kind="stable"):
             if self._pixels[row]:
-                share = 100 * self._pixels[row] / total
-                said.append(f"  {self._classes[row]:<{width}} {share:6.2f} %  {self._images[row]:>6}")
+                share = percent(self._pixels[row] / total)
+                said.append(f"  {self._classes[row]:<{width}} {share:>6} %  {self._images[row]:>6}")
         return said

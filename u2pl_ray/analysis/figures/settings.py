@@ -2,6 +2,7 @@
 
 import math
 import warnings
+from collections.abc import Collection
 
 import optuna
 import optuna.visualization as plots
@@ -10,10 +11,10 @@ from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 from optuna.trial import TrialState
 from plotly.colors import sample_colorscale
 
-from u2pl_ray.analysis.figures.panel import BEST, WORST, Panel, polish
+from u2pl_ray.analysis.figures.panel import BEST, QUIET, WORST, Panel, polish
 from u2pl_ray.analysis.load import Analysis
 from u2pl_ray.search.listeners.formatting import short_names
-from u2pl_ray.search.study.trial_record import trial_id
+from u2pl_ray.search.study.trial_record import State, trial_id
 
 _LEAST = 4
 """Smallest number of trials for importances."""
@@ -72,9 +73,9 @@ def settings_panels(analysis: Analysis) -> list[Panel]:
     panels = [
         Panel(
             "Parallel coordinates",
-            f"A line per trial, through its settings to {metric}. The better, the more orange; "
-            "stopped trials have the value they were stopped with.",
-            _parallel(study, varied, metric, analysis.metric.maximize),
+            f"A line per trial, through its settings to {metric}. The better, the more orange; thin and grey: "
+            "not complete, with the value it was stopped with or has so far.",
+            _parallel(study, varied, metric, analysis.metric.maximize, _complete(analysis)),
             420,
             wide=True,
         )
@@ -165,7 +166,14 @@ def _importance(analysis: Analysis, study: optuna.Study, shares: dict[str, float
     return Panel("What mattered", caption + ".", figure)
 
 
-def _parallel(study: optuna.Study, params: list[str], metric: str, maximize: bool) -> go.Figure:
+def _complete(analysis: Analysis) -> set[int]:
+    """Return the numbers of the trials that trained to the end."""
+    return {record.number for record in analysis.everything if record.state == State.COMPLETED}
+
+
+def _parallel(
+    study: optuna.Study, params: list[str], metric: str, maximize: bool, complete: Collection[int]
+) -> go.Figure:
     """Build Optuna's parallel coordinates in colours for light and dark background, with each line's trial.
 
     Args:
@@ -173,18 +181,26 @@ def _parallel(study: optuna.Study, params: list[str], metric: str, maximize: boo
         params: names of the settings.
         metric: label of the objective.
         maximize: whether larger is better.
+        complete: numbers of the trials that are coloured by their value; the others' values are of earlier epochs, and
+            may lie above the best without being better.
     """
     figure = plots.plot_parallel_coordinate(study, params=params or None, target_name=metric)
     values = {trial.number: trial.value for trial in study.get_trials(deepcopy=False) if trial.value is not None}
     low, high = min(values.values()), max(values.values())
+    ends = [value for number, value in values.items() if number in complete]
+    least, span = min(ends, default=low), (max(ends, default=high) - min(ends, default=low)) or 1.0
     lines = [trace for trace in figure.data if trace.mode == "lines"]
     for trace in lines:
-        height = trace.y[0]  # from the worst (or smallest) value at 0 to the largest at 1
+        height = trace.y[0]  # from the smallest value at 0 to the largest at 1
         number = min(values, key=lambda it: abs(values[it] - (low + height * (high - low))))
-        good = height if maximize else 1 - height
+        style = {"line": {"color": QUIET, "width": 1}, "opacity": 0.5}
+        if number in complete:
+            good = (values[number] - least) / span
+            good = good if maximize else 1 - good
+            colour = sample_colorscale(["#b9bec6", "#4dabf7", BEST], [good])[0]
+            style = {"line": {"color": colour, "width": 1.5 + 1.5 * good}, "opacity": 0.8}
         trace.update(
-            line={"color": sample_colorscale(["#b9bec6", "#4dabf7", BEST], [good])[0], "width": 1 + 1.5 * good},
-            opacity=0.8,
+            **style,
             hovertemplate=f"{trial_id(number)}: %{{customdata[0]}} %{{customdata[1]}}<extra></extra>",
         )
     figure.data = lines  # its colour bar repeats the first axis

@@ -21,6 +21,7 @@ from u2pl_ray.data.init.pixels import pixel_settings
 from u2pl_ray.data.init.proposal import Seen, propose
 from u2pl_ray.data.init.scenes import group
 from u2pl_ray.data.init.survey import Code, Survey, survey
+from u2pl_ray.data.percent import percent
 
 
 @dataclass(frozen=True)
@@ -185,9 +186,9 @@ def _shares(coding: Coding, found: Survey, pixels: np.ndarray) -> list[str]:
     for label, name in enumerate(coding.classes):
         code = codes.get(label)
         coded = "in no mask" if code is None else f"coded {list(code) if isinstance(code, tuple) else code}"
-        said.append(f"  {label:>3} {name:<{width}} {100 * pixels[label] / total:6.2f} %  {coded}")
+        said.append(f"  {label:>3} {name:<{width}} {percent(pixels[label] / total):>6} %  {coded}")
     ignored = all_pixels - total
-    return [*said, f"  ignored: {100 * ignored / all_pixels:.2f} % of all pixels"]
+    return [*said, f"  ignored: {percent(ignored / all_pixels)} % of all pixels"]
 
 
 def write(first: FirstConfig, out: Path, force: bool) -> list[Path]:

@@ -10,6 +10,7 @@ import numpy as np
 
 from u2pl_ray.config.checks import working_ranks
 from u2pl_ray.config.schema import DataConfig
+from u2pl_ray.data.percent import percent
 
 BATCH = 8
 _CROP = 512
@@ -66,7 +67,7 @@ def propose(seen: Seen) -> tuple[dict[str, Any], list[str]]:
     if rare := _rare(seen):
         kept = BATCH * crop * crop // 16
         method |= {"supervised_loss": "ohem", "ohem": {"min_kept": kept}}
-        shares = ", ".join(f"{name} ({100 * share:.2f} %)" for name, share in rare.items())
+        shares = ", ".join(f"{name} ({percent(share)} %)" for name, share in rare.items())
         why.append(
             f"OHEM, as few labeled pixels are {shares}: the loss keeps the hardest pixels, at least {kept} a step"
         )

@@ -6,10 +6,14 @@ An address is checked before `ray.init`, which would retry for minutes and end i
 import logging
 import os
 import shutil
+import signal
 import socket
 import sys
 import tempfile
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +66,21 @@ def connect() -> None:
 
     if ray.is_initialized():
         return
+    with _kept_handler():
+        _initialize(ray)
+
+
+@contextmanager
+def _kept_handler() -> Iterator[None]:
+    """After it: a program's own handler of SIGTERM is in force again, in place of Ray's, which prints a stack trace."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    if callable(before) and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, before)
+
+
+def _initialize(ray: Any) -> None:
+    """Start or join Ray, see `connect`."""
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if (address := os.environ.get("RAY_ADDRESS") or "local") != "local":
         expected = _expected_nodes()

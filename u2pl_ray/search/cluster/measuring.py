@@ -34,7 +34,7 @@ def measure(config: Config, gpu: bool, concurrent: int, tell: Callable[[str], No
     if os.environ.get("RAY_ADDRESS", "local") in ("", "local"):
         copies = 1 if gpu else max(1, min(concurrent, _MOST_PROCESSES // config.most_workers))
         return measure_training(config, gpu, copies, tell)
-    tell("measuring: some steps of a worker, on a node of the cluster")
+    tell("one worker, on a node of the cluster; up to six minutes")
     return _measure_there(config, gpu)
 
 

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 
 from u2pl_ray.search.cluster.capacity import Slots, devices
@@ -106,6 +106,10 @@ class Experiment(StoredExperiment):
         if not self._shared and self.place.running():
             with self.place.session():
                 pass
+
+    def held(self) -> AbstractContextManager[None]:
+        """Return a context in which this process alone runs the experiment, as `run` does, unless several may."""
+        return nullcontext() if self._shared else self.place.session()
 
     @contextmanager
     def _session(self, told: Listeners, force: bool) -> Iterator[tuple[TrialStudy, Presence | None]]:

@@ -1,6 +1,7 @@
 """Extend a search: more trials, a larger budget or other ranges, on the same study."""
 
 import json
+import shlex
 from dataclasses import asdict, replace
 
 from optuna.distributions import CategoricalDistribution
@@ -49,6 +50,7 @@ def extend(
         UserError: no extension is given, or the space has other settings.
     """
     check_extension(trials, hours, device_hours, patience, space, trainings)
+    check_search(experiment)
     space = None if space is None else with_metric(space, experiment.space.objectives)
     study, options = experiment.study(), experiment.options
     records = study.records()
@@ -89,6 +91,24 @@ def extend(
     snapshot.write(experiment.folder, layout.EXPERIMENT, json.dumps(tree, indent=2))
     experiment.place.commit()
     return extended, notes + said
+
+
+def check_search(experiment: Experiment) -> None:
+    """Refuse to add trials to a single training, which has no settings to search.
+
+    Args:
+        experiment: to be extended.
+
+    Raises:
+        UserError: it is one training.
+    """
+    if experiment.single:
+        best = shlex.quote(experiment.place.below(layout.BEST))
+        epochs = experiment.config.train.epochs
+        raise UserError(
+            f"{experiment.name}: is one training, and only a search can be extended; train longer: u2pl-ray train "
+            f"{best} train.epochs={2 * epochs}; search its settings: u2pl-ray search {best} --space paper"
+        )
 
 
 def check_extension(

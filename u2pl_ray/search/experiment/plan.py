@@ -160,7 +160,7 @@ class Plan:
             raise UserError(f"{self.place.location}: {error.strerror or error}; use another --storage-path") from None
         finally:
             shutil.rmtree(partial, ignore_errors=True)
-        return Experiment.open(self.name, self.place.storage)
+        return Experiment.read(self.place)
 
 
 def plan_search(
@@ -184,6 +184,7 @@ def plan_search(
     keep: int | None = None,
     autoscale: bool = False,
     examine: Callable[[Config], None] = lambda config: None,
+    reserve: Callable[[Place], None] = lambda place: None,
     baselines: Sequence[str] | None = (),
 ) -> Plan:
     """Check a search against the configuration, the storage and the cluster (connects to Ray; writes nothing).
@@ -208,6 +209,7 @@ def plan_search(
         keep: number of finished trials (the best) that keep their checkpoints; default: `KEEP`.
         autoscale: the cluster adds nodes on demand: request resources for `max_concurrent` trials.
         examine: looks at data, weights and network, which takes long; called when all that is quickly found is well.
+        reserve: called before that with the place, which is free, so that it can be held (`Place.starting`).
         baselines: methods to train beside the search; None: supervised where that says whether unlabeled images help.
 
     Raises:
@@ -252,6 +254,7 @@ def plan_search(
         notes.append(f"{choice.name} moves numbers alone; it draws {', '.join(drawn)} at random")
     if space.beliefs and not choice.spec.priors:
         notes.append(f"{choice.name} takes no priors; those of {', '.join(space.beliefs)} are ignored")
+    reserve(place)
     examine(config)
     budget, more = with_replicates(budget, bool(paper), space)
     notes += more

@@ -66,6 +66,11 @@ class StoredExperiment:
         there = self.place.storage == default_storage()
         return self.name if there else f"{self.name} --storage-path {shlex.quote(self.place.storage)}"
 
+    @property
+    def single(self) -> bool:
+        """Return whether it is one training, as `train` makes it, and no search."""
+        return self.options.trials == 1 and list(self.space.parameters) == ["seed"]
+
     @classmethod
     def open(cls: type[_Stored], name: str, storage_path: str | Path | None = None) -> _Stored:
         """Open an existing experiment.
@@ -93,6 +98,11 @@ class StoredExperiment:
         """
         folder = place.folder
         if not any((where / layout.EXPERIMENT).exists() for where in (folder, folder / layout.START)):
+            if place.running():
+                raise UserError(
+                    f"{folder.name}: is being started: its data are looked at and Ray is started before anything of it "
+                    "is written; look again in a minute"
+                )
             known = nearest(folder.name, experiments(place.storage))
             raise UserError(f"{place.location}: no such experiment{known}")
         tree, *notes = snapshot.read(folder, layout.EXPERIMENT, parse_description)

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from u2pl_ray.config.metrics import spoken
 from u2pl_ray.search.study.comparison import Comparison
 from u2pl_ray.search.study.judgement import Judgement
 
@@ -23,7 +24,7 @@ def verdict(judgement: Judgement) -> str:
         return ""
     from u2pl_ray.posterior import Verdict
 
-    metric = judgement.space.metric.name
+    metric = spoken(judgement.space.metric.name)
     if told.leader is None:
         return f"Keep the paper's setting ({reference}): no other has a value."
     amount = f"{told.difference:+.4f} {metric} ({told.low:+.4f} .. {told.high:+.4f})"
@@ -45,14 +46,15 @@ def prospect(told: "Answer") -> str:
     )
 
 
-def against(comparison: Comparison, method: str) -> str:
+def against(comparison: Comparison, method: str, metric: str) -> str:
     """Return how the setting to use compares with another method, in a clause.
 
     Args:
         comparison: see `comparison.compare`.
         method: what it is compared with.
+        metric: in which they differ, as written for people.
     """
-    amount = f"{comparison.difference:+.4f} ({comparison.low:+.4f} .. {comparison.high:+.4f})"
+    amount = f"{comparison.difference:+.4f} {metric} ({comparison.low:+.4f} .. {comparison.high:+.4f})"
     seeds = f"on {comparison.seeds} new seed{'s' * (comparison.seeds != 1)}"
     word, probability = "better", comparison.probability
     if probability < 0.5:

@@ -79,7 +79,7 @@ class ConsoleListener(Listener):
         if best is not None and best.id != trial.id:
             so_far = "" if best.state == State.COMPLETED else " so far"
             leader = f"  leader {best.id} with {number(best.latest)}{so_far}"
-        elif best is not None:
+        elif best is not None and self._total != 1:
             leader = "  leader"
         value = number(metrics.get(self._objective))
         self._line(trial, f"epoch {metrics['training_iteration']}/{total}  {self._objective} {value}", leader, "dim")

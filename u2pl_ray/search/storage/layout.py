@@ -21,6 +21,8 @@
     best.yaml           the best configuration so far, which `train` accepts
     report.html, confirmation.json, worth.json, results.json, wandb/    results for people; resume does not need them
     tune/               Ray Tune's working files; deleted after every run
+<storage_path>/.<name>.starting
+                        held by the driver that is about to write the experiment
 """
 
 EXPERIMENT, CONFIG, SPACE = "experiment.json", "config.yaml", "space.yaml"
@@ -30,7 +32,7 @@ STUDY = "study.journal"
 TRIALS = "trials"
 WARMUPS = "warmups"
 TRIAL, EPOCHS, IMAGES, RUN, KEPT = "trial.json", "epochs.jsonl", "images", "train", "kept"
-LEASE, WAITS = "driver.lease", "waits*.json"
+LEASE, STARTING, WAITS = "driver.lease", ".starting", "waits*.json"
 BEST = "best.yaml"
 REPORT, CONFIRMATION, WORTH, RESULTS = "report.html", "confirmation.json", "worth.json", "results.json"
 TUNE = "tune"

@@ -50,6 +50,7 @@ class Mirror(Leased):
         self.folder = held.enter_context(scratch()) / name
         atexit.register(held.close)
         self._stored: dict[str, tuple[int, int] | None] = {}
+        self._running = False
         self._lock = threading.Lock()
 
     def exists(self) -> bool:
@@ -95,8 +96,20 @@ class Mirror(Leased):
         return self._objects.exists(name)
 
     @contextmanager
+    def starting(self) -> Iterator[None]:
+        """See `Place`. The lease itself: what is below the URI is an experiment only with its experiment.json."""
+        with self._lease_of() as self._lease:
+            try:
+                yield
+            finally:
+                self._lease = None
+
+    @contextmanager
     def session(self) -> Iterator[None]:
         """See `Place`."""
+        if self._running:
+            yield
+            return
 
         def follow() -> None:
             try:
@@ -104,15 +117,18 @@ class Mirror(Leased):
             except OSError as error:
                 logger.warning("%s: W&B's files are stored later (%s)", self.location, error)
 
-        with self._lease_of() as self._lease:
+        with ExitStack() as held:
+            if self._lease is None:
+                held.enter_context(self.starting())
             self.fetch()
+            self._running = True
             try:
                 with every(_LAG, follow, "mirror"):
                     yield
             finally:
-                if not self._lease.lost:
+                self._running = False
+                if self._lease is not None and not self._lease.lost:
                     self._publish_all()
-        self._lease = None
 
     def _publish_all(self) -> None:
         try:

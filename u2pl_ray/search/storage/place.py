@@ -8,12 +8,13 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import Protocol
 
 from u2pl_ray.config.errors import UserError
 from u2pl_ray.search.storage import layout
+from u2pl_ray.search.storage.lease import Lease
 from u2pl_ray.search.storage.lease_marks import FileMark
 from u2pl_ray.search.storage.leased import Leased
 from u2pl_ray.search.storage.mirror import Mirror
@@ -55,7 +56,7 @@ class Place(Protocol):
         """Return whether a file or folder is stored at `below(name)`."""
 
     def running(self) -> bool:
-        """Return whether a driver works on the experiment at this moment."""
+        """Return whether a driver works on the experiment at this moment, or is about to write it."""
 
     def interrupt(self) -> int:
         """Ask the driver, if it runs on this machine, to stop as Ctrl-C would; return its process id.
@@ -67,8 +68,23 @@ class Place(Protocol):
     def silent(self) -> float:
         """Return the seconds for which the storage has not answered this driver, which holds a `session`; else 0."""
 
+    def starting(self) -> AbstractContextManager[None]:
+        """Return a context in which this process alone may write the experiment, which is not there yet.
+
+        It ends early with a `session` of this place.
+
+        Raises:
+            UserError: (on entering) another process is about to write it.
+        """
+
     def session(self) -> AbstractContextManager[None]:
-        """Return a context in which this process alone runs the experiment; it begins with `fetch`."""
+        """Return a context in which this process alone runs the experiment; it begins with `fetch`.
+
+        Within a session of this place, another one changes nothing.
+
+        Raises:
+            UserError: (on entering) another process runs it, or is about to.
+        """
 
 
 class Folder(Leased):
@@ -77,6 +93,7 @@ class Folder(Leased):
     def __init__(self, folder: Path) -> None:
         super().__init__(FileMark(folder / layout.LEASE), folder.name, str(folder))
         self.folder, self.storage = folder, str(folder.parent)
+        self._starting: ExitStack | None = None
 
     def exists(self) -> bool:
         """See `Place`."""
@@ -104,14 +121,43 @@ class Folder(Leased):
         """See `Place`."""
         return (self.folder / name).exists()
 
+    def running(self) -> bool:
+        """See `Place`."""
+        return super().running() or self._start_of().held()
+
+    def interrupt(self) -> int:
+        """See `Place`."""
+        lease = self._lease_of()
+        return (lease if lease.held() else self._start_of()).interrupt()
+
+    @contextmanager
+    def starting(self) -> Iterator[None]:
+        """See `Place`."""
+        self.folder.parent.mkdir(parents=True, exist_ok=True)
+        with ExitStack() as self._starting:
+            self._starting.enter_context(self._start_of())
+            yield
+
     @contextmanager
     def session(self) -> Iterator[None]:
         """See `Place`."""
-        with self._lease_of() as self._lease:
-            try:
-                yield
-            finally:
-                self._lease = None
+        if self._lease is not None:
+            yield
+            return
+        with ExitStack() as held:
+            start = self._start_of()
+            if self._starting is None and start.held():
+                with start:  # refuses, unless it ends at this moment
+                    pass
+            self._lease = held.enter_context(self._lease_of())
+            held.callback(setattr, self, "_lease", None)
+            if self._starting is not None:
+                self._starting.close()
+            yield
+
+    def _start_of(self) -> Lease:
+        """Return the lease of a start: beside the folder, which is to appear whole."""
+        return Lease(FileMark(self.folder.with_name(f".{self.folder.name}{layout.STARTING}")), self.folder.name)
 
 
 def default_storage() -> str:
@@ -154,6 +200,12 @@ def find(name: str, storage: str | Path | None = None) -> Place:
         UserError: see `locate`.
     """
     if not is_uri(name) and os.sep not in name:
+        experiment, colon, trial = name.partition(":")
+        if colon:
+            raise UserError(
+                f"{name}: give the experiment alone, {experiment}; a single trial ({trial}) is taken by evaluate, "
+                "predict and export"
+            )
         return locate(name, storage)
     location = absolute(name)
     return Mirror(location) if is_uri(location) else Folder(Path(location))
