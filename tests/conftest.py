@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+# Ray would start itself where a call needs it. Where a thread calls, Ray ends with it, and the process a minute later.
+os.environ["RAY_ENABLE_AUTO_CONNECT"] = "0"
 # A busy machine is not a failure; and what CI runs must be the same examples each time.
 settings.register_profile("project", deadline=None, derandomize=bool(os.environ.get("CI")))
 settings.load_profile("project")

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from typing import Any
 
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -69,22 +70,34 @@ class Progress:
         return lines, waits, life
 
 
+def _listener() -> Any:
+    """Return the actor of this process's search.
+
+    Raises:
+        LookupError: this process is connected to no Ray; asked for an actor, Ray would start one in this thread.
+        ValueError: there is no such actor.
+    """
+    if not ray.is_initialized():
+        raise LookupError("not connected")
+    return ray.get_actor(PROGRESS_ACTOR)
+
+
 def say(line: str) -> None:
     """Send a line to the driver's listeners from any process of the search; without a listener nothing happens."""
     with suppress(Exception):
-        ray.get_actor(PROGRESS_ACTOR).say.remote(line)
+        _listener().say.remote(line)
 
 
 def tell_wait(trial: str, who: str, what: str, seconds: float) -> None:
     """Tell the driver what a process of a trial waits for, see `Progress.waits`; without a driver nothing happens."""
     with suppress(Exception):
-        ray.get_actor(PROGRESS_ACTOR).waits.remote(trial, who, what, seconds)
+        _listener().waits.remote(trial, who, what, seconds)
 
 
 def why_ended(trial: str) -> str:
     """Return why a worker of the trial ended itself, see `Progress.why`; an empty string if nobody knows."""
     with suppress(Exception):
-        return str(ray.get(ray.get_actor(PROGRESS_ACTOR).why.remote(trial), timeout=_LISTEN_SECONDS))
+        return str(ray.get(_listener().why.remote(trial), timeout=_LISTEN_SECONDS))
     return ""
 
 
