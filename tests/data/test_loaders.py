@@ -1,8 +1,9 @@
 import multiprocessing
 import os
 import signal
-from contextlib import suppress
+import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from voc_folder import Folder, refused
 
 from u2pl_ray.config.schema import Config
 from u2pl_ray.data.image_files import read_image
-from u2pl_ray.data.loaders import EvaluationBatches, TrainingBatch, TrainingBatches, steps_per_epoch
+from u2pl_ray.data.loaders import EvaluationBatches, TrainingBatch, TrainingBatches, _TrainingDataset, steps_per_epoch
 from u2pl_ray.data.transforms import normalise
 from u2pl_ray.data.voc import read_label
 from u2pl_ray.search.execution.failures import interruption
@@ -196,34 +197,49 @@ def test_camvid(camvid: Path) -> None:
     assert next(iter(EvaluationBatches(config, "test"))).images.shape == (4, 3, 192, 256)
 
 
-@pytest.mark.parametrize(
-    ("kind", "words", "what"),
-    [
-        # As when memory, or /dev/shm, is too small; and as on a disk that does not answer.
-        (signal.SIGKILL, "DataLoader worker", "lost a loader process"),
-        (signal.SIGSTOP, "DataLoader timed out", "waited longer than resources.batch_seconds"),
-    ],
-)
-def test_a_loader_process_that_hands_over_nothing_is_an_interruption(
-    folder: Folder, kind: signal.Signals, words: str, what: str
-) -> None:
+def a_loader(folder: Folder) -> TrainingBatches:
+    """Batches from one loader process, which may take two seconds for each; more of them than are loaded ahead."""
     config = folder.config(loader_workers=1)
     resources = config.resources.model_copy(update={"batch_seconds": 2.0})
-    long = config.train.model_copy(update={"steps_per_epoch": 500})  # more than are loaded ahead
+    long = config.train.model_copy(update={"steps_per_epoch": 500})
     config = config.model_copy(update={"resources": resources, "train": long})
+    return TrainingBatches(config)
+
+
+def test_a_loader_process_that_dies_is_an_interruption(folder: Folder) -> None:
+    """As when memory, or /dev/shm, is too small."""
     before = {child.pid for child in multiprocessing.active_children()}
-    batches = TrainingBatches(config).epoch(0)
+    batches = a_loader(folder).epoch(0)
     next(batches)
     (loader,) = (child for child in multiprocessing.active_children() if child.pid not in before)
     assert loader.pid is not None
-    os.kill(loader.pid, kind)
-    try:
-        with pytest.raises(RuntimeError, match=words) as caught:
-            list(batches)
-    finally:
-        with suppress(ProcessLookupError):
-            os.kill(loader.pid, signal.SIGCONT)
+    os.kill(loader.pid, signal.SIGKILL)
+    with pytest.raises(RuntimeError, match="DataLoader worker") as caught:
+        list(batches)
     why = interruption(caught.value)
     assert why is not None
     assert why.counts
-    assert why.what.startswith(what)
+    assert why.what.startswith("lost a loader process")
+
+
+def test_a_disk_that_does_not_answer_is_an_interruption(
+    folder: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    silent, load = tmp_path / "silent", _TrainingDataset._load
+
+    def load_or_hang(*arguments: Any) -> None:
+        while silent.exists():
+            time.sleep(0.1)
+        load(*arguments)
+
+    monkeypatch.setattr(_TrainingDataset, "_load", load_or_hang)
+    batches = a_loader(folder).epoch(0)
+    next(batches)
+    silent.touch()
+    with pytest.raises(RuntimeError, match="DataLoader timed out") as caught:
+        list(batches)
+    silent.unlink()
+    why = interruption(caught.value)
+    assert why is not None
+    assert why.counts
+    assert why.what.startswith("waited longer than resources.batch_seconds")

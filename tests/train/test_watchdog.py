@@ -57,6 +57,17 @@ def test_a_wait_is_told_and_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     now += 61
     dog.look()
     assert (said, codes) == (["waited 61 s for another step"], [ENDED])
+    dog.at("a batch", 20.0)
+    now += 19
+    dog.look()
+    assert len(codes) == 1
+    now += 2
+    dog.look()
+    assert said[1:] == ["waited 21 s for a batch"]
+    dog.at("a step")
+    now += 30
+    dog.look()
+    assert len(codes) == 2
 
 
 @pytest.mark.parametrize(

@@ -92,9 +92,9 @@ class RaySession:
         with suppress(Exception):  # nobody listens
             ray.get_actor(PROGRESS_ACTOR).say.remote(f"{self._trial} {line}")
 
-    def waiting(self, what: str) -> None:
+    def waiting(self, what: str, limit: float | None = None) -> None:
         """See `Session`."""
-        self.watchdog.at(what)
+        self.watchdog.at(what, limit)
 
     def _tell(self, what: str, seconds: float) -> None:
         """Tell the actor named `PROGRESS_ACTOR` what this worker waits for; that it lives, if for nothing."""

@@ -34,6 +34,8 @@ from u2pl_ray.train.optimizer import build_optimizer
 from u2pl_ray.train.running_statistics import RunningStatistics
 from u2pl_ray.train.session import Metrics, Session
 
+_HANDED_OVER = 30.0
+"""Seconds beyond `resources.batch_seconds` after which a batch is held back by a process that runs no more."""
 _PROGRESS_SECONDS = 15.0
 _SETTINGS = ("total_iters", "power", "base_lrs")
 """Of a learning-rate schedule's state, what the configuration sets."""
@@ -117,6 +119,12 @@ class Worker:
             if self.session.leaving() and self.position.epochs_done < self.config.train.epochs:
                 raise Preempted(f"left a machine that is taken away, after epoch {self.position.epochs_done}")
 
+    def _await_batch(self) -> None:
+        """Say that the next batch is waited for; one that a frozen process holds back escapes the loader's time-out."""
+        loading = self.config.data.loader_workers > 0
+        limit = self.config.resources.batch_seconds + _HANDED_OVER if loading else None
+        self.session.waiting("a batch of its data loader", limit)
+
     def train_epoch(self) -> Metrics:
         """Train one epoch and evaluate; the epoch's metrics, reduced over workers (the same on each)."""
         epoch, config = self.position.epochs_done, self.config
@@ -126,7 +134,7 @@ class Worker:
         diagnostics = Diagnostics(self.classes, self.device)
         self.student.train()
         started = last_word = time.monotonic()
-        self.session.waiting("a batch of its data loader")
+        self._await_batch()
         waiting = DataWait(self.device)
         for index, loaded in enumerate(waiting.over(self.train_data.epoch(epoch, unlabeled=unlabeled))):
             self.session.waiting("a training step")
@@ -140,7 +148,7 @@ class Worker:
                     f"epoch {epoch + 1}/{config.train.epochs}: step {index + 1}/{self.steps}, "
                     f"{pace:.2f} s a step, {left:.0f} s of this epoch left"
                 )
-            self.session.waiting("a batch of its data loader")
+            self._await_batch()
         self.session.waiting("the epoch's sums over all workers")
         metrics = diagnostics.read(self.collectives)  # waits for the device: so that the timing below is real
         trained = time.monotonic()
@@ -241,11 +249,11 @@ class Worker:
 
     def _marked(self, batches: Iterable[EvaluationBatch]) -> Iterator[EvaluationBatch]:
         """The same batches; whoever watches hears of each."""
-        self.session.waiting("a batch of its data loader")
+        self._await_batch()
         for batch in batches:
             self.session.waiting("the scores of a batch")
             yield batch
-            self.session.waiting("a batch of its data loader")
+            self._await_batch()
 
     def _remember(self, metrics: Metrics) -> None:
         self.position.epochs_done += 1

@@ -30,8 +30,8 @@ class Session(Protocol):
     def progress(self, line: str) -> None:
         """Say something to whoever watches; rank 0 alone."""
 
-    def waiting(self, what: str) -> None:
-        """Hear what this worker waits for from now on: see `watchdog`."""
+    def waiting(self, what: str, limit: float | None = None) -> None:
+        """Hear what this worker waits for from now on, and how many seconds it may: see `Watchdog.at`."""
 
     def leaving(self) -> bool:
         """Whether a machine of this training is about to be taken away. Every worker asks after each report."""
@@ -74,7 +74,7 @@ class LocalSession:
         """See `Session`."""
         print(line, flush=True)
 
-    def waiting(self, what: str) -> None:
+    def waiting(self, what: str, limit: float | None = None) -> None:
         """See `Session`: nobody watches."""
 
     def leaving(self) -> bool:

@@ -39,12 +39,17 @@ class Watchdog:
         end: Callable[[int], None] = os._exit,
     ) -> None:
         self._limit, self._tell, self._say, self._end = limit, tell, say, end
-        self._now = ("its start", time.monotonic())
+        self._now = ("its start", time.monotonic(), limit)
         self._told = 0.0
 
-    def at(self, what: str) -> None:
-        """Say what this process waits for from now on; cheap enough for every step."""
-        self._now = (what, time.monotonic())
+    def at(self, what: str, limit: float | None = None) -> None:
+        """Say what this process waits for from now on; cheap enough for every step.
+
+        Args:
+            what: the wait's name.
+            limit: seconds that this wait may take, where that is not the usual limit.
+        """
+        self._now = (what, time.monotonic(), self._limit if limit is None else limit)
 
     @contextmanager
     def watching(self) -> Iterator[None]:
@@ -57,10 +62,10 @@ class Watchdog:
 
     def look(self) -> None:
         """Tell of a wait; end the process at the limit, with the stack of every thread on stderr."""
-        what, since = self._now
+        what, since, limit = self._now
         now = time.monotonic()
         waited = now - since
-        if waited > self._limit:
+        if waited > limit:
             with suppress(Exception):
                 self._say(f"waited {waited:.0f} s for {what}")
             faulthandler.dump_traceback(sys.__stderr__ or sys.stderr)
