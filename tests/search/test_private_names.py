@@ -71,21 +71,6 @@ def test_rays_worker_group_reserves_in_one_method() -> None:
     assert hasattr(handle, "placement_group")
 
 
-def test_rays_workers_meet_at_an_actor_of_one_name() -> None:
-    """Breaks: a process more per trial, 2 s of a core each; or a kept one that is ended. Do: see `kept_barrier`."""
-    from ray.train.v2._internal.execution.checkpoint import sync_actor
-    from ray.train.v2._internal.execution.worker_group import WorkerGroup, state, worker_group
-
-    assert "SynchronizationActor.options(" in inspect.getsource(WorkerGroup._start_impl)
-    assert hasattr(worker_group, "SynchronizationActor")
-    assert inspect.getsource(state).count("_shutdown_sync_actor(self.sync_actor)") == 2
-    assert names_of(state._shutdown_sync_actor) == ["sync_actor"]
-    assert callable(WorkerGroup.get_workers)
-    source = inspect.getsource(sync_actor)
-    for method in ("def get_counter(self)", "def set_required_ranks(self, ranks"):
-        assert method in source
-
-
 def test_rays_errors_name_their_causes() -> None:
     """Breaks: `failures.classify` sees wrappers alone; every loss becomes an error. Do: update `failures._inner`."""
     from ray.train import ControllerError, WorkerGroupError
@@ -221,7 +206,6 @@ TRIED = {
     "ray.train.v2._internal.callbacks.datasets",
     "ray.train.v2._internal.callbacks.placement_group_callback",
     "ray.train.v2._internal.execution.checkpoint",
-    "ray.train.v2._internal.execution.checkpoint.sync_actor",
     "ray.train.v2._internal.execution.controller",
     "ray.train.v2._internal.execution.worker_group",
     "optuna.storages.journal._file",

@@ -257,28 +257,3 @@ def test_over_ray_train(tmp_path: Path, base: Config) -> None:
     checkpoint = made.checkpoint("0000")
     assert checkpoint is not None
     assert (Path(checkpoint) / "state.json").read_text() == "9"
-
-
-def test_the_barrier_of_a_trials_workers_is_kept_where_nobody_stands_at_it() -> None:
-    import ray
-
-    from u2pl_ray.search.execution.kept_barrier import KeptBarrier
-
-    barrier = KeptBarrier()
-    first = barrier.options(num_cpus=0).remote(timeout_s=60.0)
-    assert ray.get(first.broadcast_from_rank_zero.remote(0, 1, "x", "report")) == "x"
-    assert ray.get(first.set_required_ranks.remote([0]))  # as for a training that lost workers
-    barrier.leave(first)
-    second = barrier.options(num_cpus=0).remote(timeout_s=60.0)
-    assert second == first
-    assert ray.get(second.get_required_ranks.remote()) is None
-    one_of_two = second.broadcast_from_rank_zero.remote(1, 2, None, "report")
-    while ray.get(second.get_counter.remote()) == 0:
-        pass
-    third = barrier.options(num_cpus=0).remote(timeout_s=60.0)
-    assert third != first
-    with pytest.raises(ray.exceptions.ActorDiedError):
-        ray.get(one_of_two)
-    KeptBarrier().leave(third)  # not of that one's keeping
-    with pytest.raises(ray.exceptions.ActorDiedError):
-        ray.get(third.get_counter.remote())

@@ -14,14 +14,11 @@ from ray.train.v2._internal.callbacks.placement_group_callback import PlacementG
 from ray.train.v2._internal.execution.controller import TrainController
 from ray.train.v2._internal.execution.worker_group import WorkerGroup
 
-from u2pl_ray.search.execution.kept_barrier import KeptBarrier
-
 _UNUSED = (
     DatasetsCallback,  # serves Ray's data sets, which are not used
     PlacementGroupCleanerCallback,  # see `reclaim`
 )
 """Parts of Ray Train that start a process for every training."""
-_BARRIER = KeptBarrier()
 
 
 class LocalController:
@@ -44,7 +41,6 @@ class LocalController:
         Raises:
             asyncio.CancelledError: `stop` was called.
         """
-        _BARRIER.install()
         trainer._initialize_and_run_controller = self._run
         trainer.fit()
 
@@ -75,10 +71,7 @@ class LocalController:
                     controller._controller_callback_manager.invoke_best_effort("before_controller_abort")
                 group = controller.get_worker_group()
                 if group is not None and group.has_started():
-                    several = len(group.get_workers()) > 1
                     group.abort()
-                    if several:  # one of them may have been on its way to the others
-                        _BARRIER.drop()
 
         asyncio.run(run())
         return controller.get_result()
