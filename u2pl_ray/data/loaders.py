@@ -170,11 +170,18 @@ T = TypeVar("T")
 
 
 def _unwrap(loader: Iterable[T | UserError]) -> Iterator[T]:
-    """Raise the errors among the batches: torch would wrap one raised in a loader process in its own traceback."""
-    for batch in loader:
-        if isinstance(batch, UserError):
-            raise batch
-        yield batch
+    """Raise the errors among the batches: torch would wrap one raised in a loader process in its own traceback.
+
+    Raises:
+        RuntimeError: a loader process ended; as torch says it, also where the batch was on its way and torch does not.
+    """
+    try:
+        for batch in loader:
+            if isinstance(batch, UserError):
+                raise batch
+            yield batch
+    except (EOFError, ConnectionError) as error:
+        raise RuntimeError("DataLoader worker (pid unknown) ended while it handed over a batch") from error
 
 
 def _as_is(batch: T) -> T:
