@@ -113,6 +113,18 @@ def test_a_finished_search_goes_on_when_extended(
     assert capfd.readouterr() == ("", "")  # what people see is up to the listeners
 
 
+def test_a_search_that_gives_up_is_not_to_be_started_again(tmp_path: Path, base: Config) -> None:
+    space = parse_space(
+        "parameters: {method.contrastive.temperature: {min: 0.1, max: 1.0}, "
+        f"method.alpha.end: {{values: [{TOO_LARGE}]}}}}",
+        "s",
+    )
+    plan = plan_search(base, space, name="a", trials=9, storage_path=tmp_path, trainer=PLAIN)
+    summary = plan.create().run()
+    assert "failed alike" in summary.reason
+    assert (summary.finished, summary.succeeded, summary.noticed) == (False, False, False)
+
+
 def test_a_trial_whose_process_dies_continues(tmp_path: Path, base: Config, space: Space) -> None:
     class Assassin(Listener):
         """Kills the trial's process, twice."""
