@@ -20,13 +20,18 @@ class Progress:
     """Actor that collects what the workers say; they find it by the name `PROGRESS_ACTOR`."""
 
     def __init__(self) -> None:
-        self._lines: list[str] = []
+        self._lines: list[tuple[str, str]] = []
         self._waits: dict[tuple[str, str], tuple[str, float, float]] = {}
         self._ended: dict[str, str] = {}
 
-    async def say(self, line: str) -> None:
-        """Store a line until `heard` fetches it."""
-        self._lines.append(line)
+    async def say(self, line: str, of: str = "") -> None:
+        """Store a line until `heard` fetches it.
+
+        Args:
+            line: what is said.
+            of: the trial without which there is nothing to say, such as that it is started again; else empty.
+        """
+        self._lines.append((of, line))
 
     async def waits(self, trial: str, who: str, what: str, seconds: float) -> None:
         """Store what a process of a trial waits for; it is forgotten unless it is told again. Also a sign of life.
@@ -48,14 +53,17 @@ class Progress:
             why: which worker, and what it waited for.
         """
         self._ended[trial] = why
-        self._lines.append(f"{trial} {why}: its process is ended")
+        self._lines.append(("", f"{trial} {why}: its process is ended"))
 
     async def why(self, trial: str) -> str:
         """Return why a worker of the trial ended itself since the last call; an empty string if none did."""
         return self._ended.pop(trial, "")
 
-    async def heard(self) -> tuple[list[str], list[WaitingProcess], dict[str, float]]:
-        """Return the lines since the last call, the waits of some seconds, and when each trial was last heard of."""
+    async def heard(self) -> tuple[list[tuple[str, str]], list[WaitingProcess], dict[str, float]]:
+        """Return the lines since the last call, the waits of some seconds, and when each trial was last heard of.
+
+        A line comes with what `say` was given as `of`.
+        """
         lines, self._lines = self._lines, []
         now = time.time()
         self._waits = {key: told for key, told in self._waits.items() if now - told[2] < 2 * LIFE}
@@ -82,10 +90,15 @@ def _listener() -> Any:
     return ray.get_actor(PROGRESS_ACTOR)
 
 
-def say(line: str) -> None:
-    """Send a line to the driver's listeners from any process of the search; without a listener nothing happens."""
+def say(line: str, of: str = "") -> None:
+    """Send a line to the driver's listeners from any process of the search; without a listener nothing happens.
+
+    Args:
+        line: what is said.
+        of: a trial; if it has ended when the line arrives, the line is dropped.
+    """
     with suppress(Exception):
-        _listener().say.remote(line)
+        _listener().say.remote(line, of)
 
 
 def tell_wait(trial: str, who: str, what: str, seconds: float) -> None:
@@ -103,13 +116,16 @@ def why_ended(trial: str) -> str:
 
 @contextmanager
 def hear_progress(
-    tell: Callable[[str], None], heard: Callable[[list[WaitingProcess], Mapping[str, float]], None]
+    tell: Callable[[str], None],
+    heard: Callable[[list[WaitingProcess], Mapping[str, float]], None],
+    live: Callable[[str], bool],
 ) -> Iterator[None]:
     """Pass on what the workers say, from a thread; a failure here only loses lines.
 
     Args:
         tell: called with every line.
         heard: called every two seconds with all that is waited for, and when each trial was last heard of.
+        live: tells whether a trial has not ended.
     """
     # The name is unique per driver, which has its own namespace. An earlier search of this process may still hold it.
     # It is on this node: on another one it would be lost with it, and all lines after that.
@@ -119,8 +135,9 @@ def hear_progress(
 
     def listen() -> None:
         lines, waits, life = ray.get(actor.heard.remote(), timeout=_LISTEN_SECONDS)
-        for line in lines:
-            tell(line)
+        for of, line in lines:
+            if not of or live(of):
+                tell(line)
         heard(waits, life)
 
     with every(_LISTEN_SECONDS, listen, "progress"):

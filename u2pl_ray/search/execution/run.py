@@ -68,6 +68,9 @@ def run_tune(driver: Driver, slots: Callable[[], int], place: Place, trainer: st
         starting = [WaitingProcess(trial, "it", what, since) for trial, since in silence.unheard()]
         waits.write([*waiting, *starting])
 
+    def live(trial: str) -> bool:
+        return trial in searcher.live
+
     def free(trial: str) -> None:
         reclaim(claims, trial)
 
@@ -132,7 +135,7 @@ def run_tune(driver: Driver, slots: Callable[[], int], place: Place, trainer: st
     )
 
     again = f"u2pl-ray resume {shlex.quote(place.location)}"
-    with stop_softly(note) as arm, hear_progress(note, heard), watch_head(again), watch_storage(place, again):
+    with stop_softly(note) as arm, hear_progress(note, heard, live), watch_head(again), watch_storage(place, again):
         try:
             tuner.fit()
         finally:

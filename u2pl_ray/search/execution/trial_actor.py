@@ -138,7 +138,8 @@ class Training:
                 return outcome
             if not restarts.allow(why, self._reports.epochs):
                 return Outcome(State.FAILED, why.reason, f"{why.what} {RESTARTS + 1} times in a row")
-            say(f"{self._trial} {why.what}; it goes on after epoch {self._reports.epochs}")
+            # A trial that the scheduler has ended loses its workers a moment before it is told.
+            say(f"{self._trial} {why.what}; it goes on after epoch {self._reports.epochs}", of=self._trial)
             self._free()
             self._pause(why.pause)
             ceiling = workers if why.no_room else None
