@@ -1,3 +1,6 @@
+import fcntl
+import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -31,9 +34,18 @@ def one_thread_and_a_cache_of_our_own(tmp_path_factory: pytest.TempPathFactory) 
 
 @pytest.fixture(scope="package")
 def searched(tmp_path_factory: pytest.TempPathFactory) -> Experiment:
-    """A finished search of real trainings: five trials, some stopped."""
-    storage = tmp_path_factory.mktemp("storage")
-    return run(create(storage, tiny(*SETTINGS), SPACE, trials=5, name="searched", scheduler="asha"))
+    """A finished search of real trainings: five trials, some stopped. Trained by one of the tests' processes."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    with (shared / "searched.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (shared / "searched").exists():
+            trained = tmp_path_factory.mktemp("trained")
+            made = run(create(trained, tiny(*SETTINGS), SPACE, trials=5, name="searched", scheduler="asha"))
+            made.folder.rename(shared / "searched")
+    own = tmp_path_factory.mktemp("storage") / "searched"
+    shutil.copytree(shared / "searched", own)
+    return Experiment.open(str(own))
 
 
 @pytest.fixture(scope="package")
