@@ -12,14 +12,17 @@ from tests.search.small_search import train
 from u2pl_ray.analysis.answer import answer
 from u2pl_ray.analysis.label_worth import print_worth, worth, write_worth
 from u2pl_ray.analysis.load import analyse
+from u2pl_ray.cli import continuing, main
 from u2pl_ray.config.errors import UserError
 from u2pl_ray.config.schema import Config
 from u2pl_ray.search.driver.assignment import Outcome
 from u2pl_ray.search.driver.driver import Driver
+from u2pl_ray.search.experiment import plan
 from u2pl_ray.search.experiment.experiment import Experiment
 from u2pl_ray.search.experiment.plan import plan_search
 from u2pl_ray.search.experiment.worth import plan_worth
 from u2pl_ray.search.space.file import parse_space
+from u2pl_ray.search.storage.place import locate
 from u2pl_ray.search.study.trial_record import State
 
 pytestmark = pytest.mark.usefixtures("two_cpus")
@@ -42,10 +45,36 @@ def miou(config: Config, epoch: int) -> float:
 
 @pytest.fixture
 def searched(tmp_path: Path, base: Config) -> Experiment:
-    made = plan_search(base, parse_space(SPACE, "s"), name="a", trials=4, storage_path=tmp_path, baselines=["none"])
+    made = plan_search(
+        base, parse_space(SPACE, "s"), name="a", trials=4, storage_path=tmp_path, scheduler="none", baselines=["none"]
+    )
     experiment = made.create()
     train(experiment, value=miou)
     return experiment
+
+
+@pytest.mark.parametrize("verb", ["worth", "confirm"])
+def test_its_place_is_held_while_the_cluster_is_asked(
+    searched: Experiment, verb: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two who type it at the same time do not both begin; one that comes to nothing leaves nothing behind."""
+    refused: list[str] = []
+
+    def connect() -> None:
+        place = locate(f"a-{verb}", searched.place.storage)
+        with pytest.raises(UserError) as caught, place.starting():
+            pass
+        refused.append(str(caught.value))
+        raise UserError("no cluster today")
+
+    monkeypatch.setattr(plan, "connect", connect)
+    monkeypatch.setattr(continuing, "check_data", lambda config: None)
+    for _ in range(2):
+        with pytest.raises(SystemExit) as ended:
+            main([verb, searched.name, "--storage-path", searched.place.storage])
+        assert ended.value.code == 2
+    assert [line.split(" by ")[0] for line in refused] == [f"a-{verb}: is being run"] * 2
+    assert "no cluster today" in capsys.readouterr().err
 
 
 def test_what_is_trained_and_concluded(searched: Experiment) -> None:

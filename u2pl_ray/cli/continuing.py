@@ -1,7 +1,8 @@
 """Verbs that go on with a search: continue it, add to it, confirm its result."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,6 +17,7 @@ from u2pl_ray.config.errors import UserError
 if TYPE_CHECKING:
     from u2pl_ray.search.experiment.experiment import Experiment
     from u2pl_ray.search.experiment.plan import Plan
+    from u2pl_ray.search.storage.place import Place
 
 
 def resume(
@@ -138,24 +140,22 @@ def confirm(
             check_ready(search)
             resume_experiment(add_replicates(search, more), quiet=quiet)
         return
-    experiment = _beside(
-        search,
-        search.confirmation,
-        lambda: plan_confirmation(search, top, seeds, max_concurrent, examine=check_data),
-        dry_run,
-        silent=json_,
-    )
-    if experiment is None:
-        return
-    if json_:
-        summary = experiment.run()
-        search.write_best()
-        print(json.dumps(confirmation(experiment), indent=2))
-        if not (summary.finished and summary.succeeded):
-            raise typer.Exit(exit_codes.AGAIN if summary.noticed else exit_codes.FAILED)
-    else:
-        run_experiment(experiment, quiet=quiet)
-        search.write_best()
+
+    def plan(reserve: "Callable[[Place], None]") -> "Plan":
+        return plan_confirmation(search, top, seeds, max_concurrent, examine=check_data, reserve=reserve)
+
+    with _beside(search, search.confirmation, plan, dry_run, silent=json_) as experiment:
+        if experiment is None:
+            return
+        if json_:
+            summary = experiment.run()
+            search.write_best()
+            print(json.dumps(confirmation(experiment), indent=2))
+            if not (summary.finished and summary.succeeded):
+                raise typer.Exit(exit_codes.AGAIN if summary.noticed else exit_codes.FAILED)
+        else:
+            run_experiment(experiment, quiet=quiet)
+            search.write_best()
 
 
 def worth(
@@ -174,22 +174,29 @@ def worth(
     from u2pl_ray.search.experiment.worth import plan_worth, worth_name
 
     search = Experiment.open(name, storage_path)
-    experiment = _beside(
-        search, worth_name(search.name), lambda: plan_worth(search, seeds, examine=check_data), dry_run
-    )
-    if experiment is not None:
-        run_experiment(experiment, quiet=quiet)
+
+    def plan(reserve: "Callable[[Place], None]") -> "Plan":
+        return plan_worth(search, seeds, examine=check_data, reserve=reserve)
+
+    with _beside(search, worth_name(search.name), plan, dry_run) as experiment:
+        if experiment is not None:
+            run_experiment(experiment, quiet=quiet)
 
 
+@contextmanager
 def _beside(
-    search: "Experiment", name: str, plan: "Callable[[], Plan]", dry_run: bool, silent: bool = False
-) -> "Experiment | None":
+    search: "Experiment",
+    name: str,
+    plan: "Callable[[Callable[[Place], None]], Plan]",
+    dry_run: bool,
+    silent: bool = False,
+) -> "Iterator[Experiment | None]":
     """Open or create the experiment of that name beside a search, and print its plan; None for a dry run.
 
     Args:
         search: whose storage it is in.
-        name: of the experiment.
-        plan: makes it, if it is not there yet.
+        name: of the experiment, which is held from here on where it is new.
+        plan: makes it, if it is not there yet; called with what `plan_search` takes as `reserve`.
         dry_run: print the plan alone.
         silent: print nothing.
     """
@@ -204,13 +211,15 @@ def _beside(
             print(f"{experiment.name} exists: going on with its settings and seeds")
         if dry_run:
             print_plan(Plan.of(experiment).lines())
-            return None
-        check_ready(experiment)
-        return experiment
-    planned = plan()
-    if not silent:
-        print_plan([*planned.lines(), *time_lines(search, planned)])
-    return None if dry_run else planned.create()
+        else:
+            check_ready(experiment)
+        yield None if dry_run else experiment
+        return
+    with ExitStack() as held:
+        planned = plan(lambda place: None if dry_run else held.enter_context(place.starting()))
+        if not silent:
+            print_plan([*planned.lines(), *time_lines(search, planned)])
+        yield None if dry_run else planned.create()
 
 
 def _more(flag: str, text: str | None, whole: bool = False) -> float:

@@ -14,6 +14,7 @@ from u2pl_ray.search.experiment.experiment import Experiment
 from u2pl_ray.search.experiment.fixed_trials import plan_fixed
 from u2pl_ray.search.experiment.plan import Plan
 from u2pl_ray.search.space.paper_setting import paper_setting
+from u2pl_ray.search.storage.place import Place
 from u2pl_ray.search.study.trial_record import PAPER, State
 
 
@@ -23,6 +24,7 @@ def plan_confirmation(
     seeds: int,
     max_concurrent: int | None = None,
     examine: Callable[[Config], None] = lambda config: None,
+    reserve: Callable[[Place], None] = lambda place: None,
 ) -> Plan:
     """Check the confirmation of an experiment against storage and cluster; nothing is written yet.
 
@@ -32,6 +34,7 @@ def plan_confirmation(
         seeds: number of trainings per setting; their seeds follow the largest that the search used.
         max_concurrent: upper limit of trials at once; default: the search's.
         examine: see `plan_search`.
+        reserve: see `plan_search`.
 
     Raises:
         UserError: `top` or `seeds` is too small, or no trial is complete.
@@ -50,6 +53,7 @@ def plan_confirmation(
         purpose="confirmation",
         max_concurrent=max_concurrent,
         examine=examine,
+        reserve=reserve,
     )
     notes = list(plan.notes)
     if seeds == 1:

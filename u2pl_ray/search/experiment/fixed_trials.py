@@ -9,6 +9,7 @@ from u2pl_ray.config.schema import Config
 from u2pl_ray.search.experiment.experiment import Experiment
 from u2pl_ray.search.experiment.plan import Plan, plan_search
 from u2pl_ray.search.space.file import parse_space
+from u2pl_ray.search.storage.place import Place
 
 
 def plan_fixed(
@@ -20,6 +21,7 @@ def plan_fixed(
     purpose: str,
     max_concurrent: int | None = None,
     examine: Callable[[Config], None] = lambda config: None,
+    reserve: Callable[[Place], None] = lambda place: None,
 ) -> Plan:
     """Check trainings of every setting with every seed, beside a search and with its configuration; write nothing.
 
@@ -31,6 +33,7 @@ def plan_fixed(
         purpose: of it, in a word, such as "confirmation".
         max_concurrent: upper limit of trials at once; default: the search's.
         examine: see `plan_search`.
+        reserve: see `plan_search`.
 
     Raises:
         UserError: see `plan_search`.
@@ -50,6 +53,7 @@ def plan_fixed(
         autoscale=options.autoscale,
         trainer=options.trainer,
         examine=examine,
+        reserve=reserve,
     )
 
 

@@ -16,6 +16,7 @@ from u2pl_ray.data.voc import open_training_splits
 from u2pl_ray.search.experiment.experiment import Experiment
 from u2pl_ray.search.experiment.fixed_trials import plan_fixed
 from u2pl_ray.search.experiment.plan import Plan
+from u2pl_ray.search.storage.place import Place
 
 PARTS = (1.0, 0.5, 0.25)
 """Of the search's labeled images, on which supervised training is run."""
@@ -27,7 +28,12 @@ def worth_name(name: str) -> str:
     return f"{name}-worth"
 
 
-def plan_worth(experiment: Experiment, seeds: int, examine: Callable[[Config], None] = lambda config: None) -> Plan:
+def plan_worth(
+    experiment: Experiment,
+    seeds: int,
+    examine: Callable[[Config], None] = lambda config: None,
+    reserve: Callable[[Place], None] = lambda place: None,
+) -> Plan:
     """Check the trainings against storage and cluster; nothing is written yet.
 
     Supervised training has the same settings as the search's (its learning rate, its length), so that the unlabeled
@@ -37,6 +43,7 @@ def plan_worth(experiment: Experiment, seeds: int, examine: Callable[[Config], N
         experiment: the search.
         seeds: trainings of each kind, on seeds that serve nothing else.
         examine: see `plan_search`.
+        reserve: see `plan_search`.
 
     Raises:
         UserError: too few seeds, no trial to compare, a search of supervised training, or of what that does not report.
@@ -65,7 +72,8 @@ def plan_worth(experiment: Experiment, seeds: int, examine: Callable[[Config], N
         raise UserError(f"{experiment.name}: has one labeled image: supervised training can't have fewer")
     rows |= {label(part): {**params, METHOD: SUPERVISED, SHARE: part * share} for part in reversed(parts.values())}
     new = [seed_for(experiment.config.seed % 1000, Purpose.WORTH, number) for number in range(seeds)]
-    plan = plan_fixed(experiment, rows, new, name=worth_name(experiment.name), purpose="worth", examine=examine)
+    name = worth_name(experiment.name)
+    plan = plan_fixed(experiment, rows, new, name=name, purpose="worth", examine=examine, reserve=reserve)
     notes = [*plan.notes, f"the setting is that of trial {best.id}; supervised training has it too"]
     if seeds == 1:
         notes.append("one seed tells nothing of the noise; use --seeds 3 or more")
