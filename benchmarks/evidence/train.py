@@ -9,6 +9,7 @@ import argparse
 import json
 import multiprocessing
 import os
+import threading
 import time
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from pathlib import Path
@@ -73,6 +74,17 @@ def train(run: Run, device: str) -> dict[str, Any]:
     }
 
 
+def end_with_parent() -> None:
+    """End this process when the one that started it has ended, however: it would train on for nobody."""
+
+    def watch() -> None:
+        if (parent := multiprocessing.parent_process()) is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
 def main() -> None:
     """Train what is missing."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -94,7 +106,7 @@ def main() -> None:
     options.output.parent.mkdir(parents=True, exist_ok=True)
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ[name] = "1"  # of the processes to come
-    pool = ProcessPoolExecutor(options.jobs, multiprocessing.get_context("spawn"))
+    pool = ProcessPoolExecutor(options.jobs, multiprocessing.get_context("spawn"), initializer=end_with_parent)
     waiting, running = list(left), dict[Future[Any], Run]()
     count = 0
     while (waiting or running) and time.monotonic() < until:
