@@ -81,11 +81,16 @@ def test_the_warmup_is_ours_bit_for_bit_and_what_follows_is_not(losses: types.Mo
     for one, other in ((ours, published), (ours, corrected), (published, corrected)):
         for epoch in (1, 2):
             assert not same(one.weights[epoch]["student"], other.weights[epoch]["student"])
-            assert one.column("contrastive")[epoch] != other.column("contrastive")[epoch]
+            assert one.column("unsupervised")[epoch] != other.column("unsupervised")[epoch]
+        assert one.column("contrastive")[2] != other.column("contrastive")[2]
     for each in (ours, published, corrected):
         assert each.column("unsupervised")[0] == each.column("contrastive")[0] == 0.0
         assert all(0.0 < value < 100.0 for value in each.column("unsupervised")[1:])
-        assert all(0.0 < value < 100.0 for value in each.column("contrastive")[1:])
+    # So early no prediction is as sure as an anchor's; as published hardly any key arrives, here none.
+    assert ours.column("contrastive")[1] == corrected.column("contrastive")[1] == 0.0
+    assert corrected.column("contrastive")[2] == pytest.approx(ours.column("contrastive")[2], rel=0.1)
+    assert corrected.column("contrastive")[2] > 0.1
+    assert published.column("contrastive") == [0.0, 0.0, 0.0]
     # As published, the student is copied over the teacher in the first epoch after the warm-up, in no later one.
     assert [same(weights["student"], weights["teacher"]) for weights in published.weights] == [True, True, False]
     assert [same(weights["student"], weights["teacher"]) for weights in corrected.weights] == [True, False, False]
@@ -97,13 +102,13 @@ def test_without_mixing_and_contrast_the_corrected_training_is_ours(losses: type
     ours, corrected = (Trained(losses, kind, *alike) for kind in ("ours", "corrected"))
     for name in ("train/loss/supervised", "train/loss/unsupervised", "train/loss/total", "diag/gamma"):
         for epoch in (1, 2):
-            assert corrected.reports[epoch][name] == pytest.approx(ours.reports[epoch][name], rel=1e-4), name
+            assert corrected.reports[epoch][name] == pytest.approx(ours.reports[epoch][name], rel=1e-5), name
     for name in ("diag/reliable_fraction", "diag/pseudo_label/accuracy_reliable", "diag/entropy/mean"):
-        assert corrected.reports[1][name] == pytest.approx(ours.reports[1][name], rel=1e-3), name
+        assert corrected.reports[1][name] == pytest.approx(ours.reports[1][name], rel=1e-5), name
     assert 0.69 < ours.reports[1]["diag/reliable_fraction"] < 0.81
     for who in ("student", "teacher"):
         for name, value in ours.weights[-1][who].items():
-            torch.testing.assert_close(corrected.weights[-1][who][name], value, rtol=1e-3, atol=1e-4)
+            torch.testing.assert_close(corrected.weights[-1][who][name], value, rtol=1e-4, atol=1e-5)
 
 
 def test_a_training_is_the_same_again(losses: types.ModuleType) -> None:
