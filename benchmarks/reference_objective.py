@@ -1,8 +1,8 @@
 """What the published `train_semi.py` (commit ab3d2be) computes in a step, for one process, on any student and teacher.
 
-Its mixing, unsupervised loss, contrastive loss, queues and one-hot labels are the published functions themselves; what
-joins them stands in the middle of a function of 300 lines there, and is stated again here. The supervised loss is ours
-(the same mean over labeled pixels), and so is the bilinear upsampling: corners not aligned, as in our networks.
+Its mixing, losses, queues and one-hot labels are the published functions themselves; what joins them stands in the
+middle of a function of 300 lines there, and is stated again here (a test compares the two). The bilinear upsampling is
+ours: corners not aligned, as in our networks.
 """
 
 import sys
@@ -23,7 +23,7 @@ from u2pl_ray.config.checks import rank_window
 from u2pl_ray.config.schema import IGNORE
 from u2pl_ray.method.alpha import alpha_at
 from u2pl_ray.method.maps import upsample
-from u2pl_ray.method.objective import Supervised, auxiliary_of, labeled_pixels
+from u2pl_ray.method.objective import Supervised, auxiliary_of
 from u2pl_ray.method.types import Batch, Clock, Losses, Network, Outputs
 from u2pl_ray.rng import derived_seed
 
@@ -84,7 +84,8 @@ class ReferenceObjective(Supervised):
         super().__init__(*arguments)
 
     def prepare(self, representation_dim: int) -> None:
-        """Build the queues on the host, empty; all keys are pushed, as many as there are."""
+        """Build the supervised loss, and the queues on the host, empty; all keys are pushed, as many as there are."""
+        self.criterion = self.losses.get_criterion(self._criterion())
         contrastive, bank = self.config.contrastive, self.config.memory_bank
         low_rank, high_rank = rank_window(contrastive, self.num_classes)
         self.contrastive_config = {
@@ -114,20 +115,33 @@ class ReferenceObjective(Supervised):
         everything = torch.cat([batch.labeled_images, images])
         outputs = student(everything)
         logits = outputs.logits
-        (total,) = self.collectives.gather(labeled_pixels(batch))
-        supervised = self.supervised_loss(logits[:n], auxiliary_of(outputs), batch.labels, total.sum())
+        large = upsample(logits, size)
+        auxiliary = auxiliary_of(outputs)
+        predictions = large[:n] if auxiliary is None else [large[:n], upsample(auxiliary[:n], size)]
+        supervised = self.criterion(predictions, labels.clone())
         with torch.no_grad(), self._teacher(clock.step, n, len(images)):
             predicted = teacher(everything)
         judged = upsample(predicted.logits[n:], size)
         targets = pseudo_labels.clone()  # the unsupervised loss overwrites those that it drops
-        percent = 100 * (1 - alpha)
-        unsupervised = self.losses.compute_unsupervised_loss(upsample(logits[n:], size), targets, percent, judged)
+        percent = 100 - 100 * alpha
+        unsupervised = self.losses.compute_unsupervised_loss(large[n:], targets, percent, judged)
         entropies, (low, high), gamma = self._masks(judged, pseudo_labels, alpha)
         contrastive = self._contrastive(outputs, predicted, (labels, pseudo_labels), low, high)
         loss = supervised + self.config.unsupervised_weight * unsupervised
         loss = loss + self.config.contrastive.weight * contrastive
         losses = Losses(loss, supervised.detach(), unsupervised.detach(), contrastive.detach())
         return losses, Seen(pseudo_labels, targets, truth, entropies, gamma)
+
+    def _criterion(self) -> dict[str, Any]:
+        """The supervised loss in the published words."""
+        ohem = self.config.ohem
+        kinds: dict[str, dict[str, Any]] = {
+            "ce": {"type": "CELoss", "kwargs": {}},
+            "ohem": {"type": "ohem", "kwargs": {"thresh": ohem.threshold, "min_kept": ohem.min_kept}},
+        }
+        network = {"aux_loss": {"loss_weight": self.auxiliary_weight}} if self.auxiliary_weight else {}
+        criterion = kinds[self.config.supervised_loss]
+        return {"criterion": criterion, "net": network, "dataset": {"ignore_label": IGNORE}}
 
     def _mixed(self, batch: Batch, pseudo_labels: Tensor, step: int) -> tuple[Tensor, Tensor, Tensor]:
         """All images of a batch or none, by the published function, which draws from numpy's global generator."""
@@ -163,7 +177,7 @@ class ReferenceObjective(Supervised):
         entropies = -(prob * torch.log(prob + 1e-10)).sum(1)
         valid = pseudo_labels != IGNORE
         values = entropies[valid].cpu().numpy().flatten()
-        gamma = float(np.percentile(values, 100 * (1 - alpha)))
+        gamma = float(np.percentile(values, 100 - 100 * alpha))
         if self.rules.lowest_entropies:
             low = entropies <= float(np.percentile(values, 100 * alpha))
         else:

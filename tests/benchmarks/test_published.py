@@ -1,9 +1,7 @@
 """Trainings with the published code's losses. U2PL_REFERENCE names a checkout of it; most tests need one."""
 
-import os
 import sys
 import types
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +11,6 @@ import torch
 from benchmarks.evidence import train as evidence
 from benchmarks.evidence.published import PublishedWorker, check
 from benchmarks.evidence.rows import Run, read_rows
-from benchmarks.reference_losses import load_reference
 from benchmarks.reference_objective import one_hot, published_rules
 from tests.train.conftest import tiny
 from u2pl_ray.config.errors import UserError
@@ -21,26 +18,13 @@ from u2pl_ray.train.loop import Worker
 from u2pl_ray.train.session import LocalSession
 
 CPU = torch.device("cpu")
-PLAIN = ("tracking.images=0", "method.strong_view.use=false", "method.mixing.kind=cutmix", "method.mixing.probability=0.5")
+PLAIN = (
+    "tracking.images=0",
+    "method.strong_view.use=false",
+    "method.mixing.kind=cutmix",
+    "method.mixing.probability=0.5",
+)
 ROWS = "base: lab.yaml\nseeds: [0]\nrows:\n  ours: [a=1]\n  theirs: {reference: %s, settings: [a=1]}\n"
-
-
-@pytest.fixture(scope="module")
-def losses(tmp_path_factory: pytest.TempPathFactory) -> Iterator[types.ModuleType]:
-    """The published losses; what loading them changes in this process is put back."""
-    reference = os.environ.get("U2PL_REFERENCE")
-    if not reference:
-        pytest.skip("U2PL_REFERENCE names no checkout of the published code")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("U2PL_RAY_CACHE", str(tmp_path_factory.mktemp("cache")))
-        patch.setattr(torch.Tensor, "cuda", torch.Tensor.cuda)
-        patch.setattr(sys, "path", [*sys.path])
-        for name in ("skimage", "skimage.measure"):
-            patch.setitem(sys.modules, name, types.ModuleType(name))
-        before = torch.get_num_threads()
-        torch.set_num_threads(1)
-        yield load_reference(Path(reference))
-        torch.set_num_threads(before)
 
 
 class Trained:
