@@ -2,8 +2,9 @@
 
 Ours are networks, initial weights, data, augmentation, batches, the student's dropout, optimizer, schedules of learning
 rate and alpha, the teacher's average, and evaluation; on one seed all of these are the same draws as in a row of our
-u2pl, and a warm-up is the same bit for bit. The published code's are the losses, the memory bank, and what
-`train_semi.py` does around them: see `reference_objective`. There are two kinds:
+u2pl, and a warm-up is the same bit for bit (as published, weight decay reaches the representation head in it, too). The
+published code's are, after the warm-up, the losses, the memory bank, and what `train_semi.py` does around them: see
+`reference_objective`. There are two kinds:
 
 - `published`: as it is published, with its faults. Labels of all images go to the first one, labeled images give no
   negative keys, anchors have the lowest entropies, the teacher's second look is with dropout and batch statistics, and

@@ -19,10 +19,8 @@ from u2pl_ray.train.session import LocalSession
 
 CPU = torch.device("cpu")
 PLAIN = (
-    "tracking.images=0",
-    "method.strong_view.use=false",
-    "method.mixing.kind=cutmix",
-    "method.mixing.probability=0.5",
+    *("tracking.images=0", "method.strong_view.use=false"),
+    *("method.mixing.kind=cutmix", "method.mixing.probability=0.5"),
 )
 ROWS = "base: lab.yaml\nseeds: [0]\nrows:\n  ours: [a=1]\n  theirs: {reference: %s, settings: [a=1]}\n"
 

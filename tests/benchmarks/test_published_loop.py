@@ -109,8 +109,8 @@ def published_loop(reference: Path, losses: types.ModuleType, configuration: dic
     tree = ast.parse((reference / "train_semi.py").read_text("utf-8"))
     (function,) = (node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == "train")
 
-    def interpolate(*arguments: Any, align_corners: bool | None = None, **others: Any) -> Tensor:
-        return F.interpolate(*arguments, **others, **({} if align_corners is None else {"align_corners": False}))
+    def interpolate(image: Tensor, size: Any, mode: str, align_corners: bool | None = None) -> Tensor:
+        return F.interpolate(image, size, mode=mode, align_corners=None if align_corners is None else False)
 
     utils: Any = sys.modules["u2pl.utils.utils"]
     alone = types.SimpleNamespace(get_rank=lambda: 0, get_world_size=lambda: 1, all_reduce=lambda value: None)
@@ -121,7 +121,8 @@ def published_loop(reference: Path, losses: types.ModuleType, configuration: dic
     for name in ("compute_contra_memobank_loss", "compute_unsupervised_loss"):
         scope[name] = getattr(losses, name)
     exec(compile(ast.Module([function], []), "train_semi.py", "exec"), scope)
-    return scope["train"]  # type: ignore[no-any-return]
+    loop: Callable[..., None] = scope["train"]
+    return loop
 
 
 def train_as_published(reference: Path, losses: types.ModuleType, config: Config) -> tuple[nn.Module, nn.Module, list]:
