@@ -14,6 +14,7 @@ from benchmarks.evidence.rows import Run, read_rows
 from benchmarks.reference_objective import one_hot, published_rules
 from tests.train.conftest import tiny
 from u2pl_ray.config.errors import UserError
+from u2pl_ray.config.overrides import load
 from u2pl_ray.train.loop import Worker
 from u2pl_ray.train.session import LocalSession
 
@@ -110,9 +111,9 @@ def test_as_published_all_labels_go_to_the_first_image(losses: types.ModuleType)
 def test_settings_that_are_ours_alone_are_refused() -> None:
     for setting in ("method.strong_view.use=true", "method.balance.alignment=0.5", "method.unsupervised_rampup=0.5"):
         with pytest.raises(UserError, match=r"ours alone: leave it at its default"):
-            check(tiny(*PLAIN, setting).method)
+            check(load("quickstart", [*PLAIN, setting]).method)
     with pytest.raises(UserError, match=r"method\.name=supervised is not what is published"):
-        check(tiny("method.name=supervised").method)
+        check(load("quickstart", ["method.name=supervised"]).method)
 
 
 def test_rows_name_what_they_are_trained_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
