@@ -1,4 +1,7 @@
-"""What a comparison trains: named rows of settings over a common base, each with every seed."""
+"""What a comparison trains: named rows of settings over a common base, each with every seed.
+
+A row is a list of settings, or {reference: published | corrected, settings: [...]} for what `published` trains.
+"""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -7,6 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+
+KINDS = ("published", "corrected")
+"""Of rows with a reference, see `published`."""
 
 
 @dataclass(frozen=True)
@@ -18,25 +24,28 @@ class Run:
         base: preset or configuration file.
         settings: `a.b=c` on top of it, the seed not among them.
         seed: of the training.
+        reference: a kind of `published`, trained with the published code's losses; empty: ours.
     """
 
     row: str
     base: str
     settings: tuple[str, ...]
     seed: int
+    reference: str = ""
 
     @property
     def key(self) -> str:
         """What a result is found by again: all that it depends on but the data's place."""
         settings = [text for text in self.settings if not text.startswith("data.root=")]
-        return json.dumps([self.row, self.base, settings, self.seed])
+        reference = [self.reference] if self.reference else []
+        return json.dumps([self.row, self.base, settings, self.seed, *reference])
 
 
 def read_rows(file: Path, more: Sequence[str] = (), seeds: Sequence[int] = ()) -> list[Run]:
     """Read a comparison, seed by seed, so that an interrupted one has whole seeds.
 
     Args:
-        file: YAML with `base` (a preset), `settings` (of all rows), `seeds`, and `rows` (name to its settings).
+        file: YAML with `base` (a preset), `settings` (of all rows), `seeds`, and `rows` (by name).
         more: further settings of all rows.
         seeds: instead of the file's.
     """
@@ -45,10 +54,14 @@ def read_rows(file: Path, more: Sequence[str] = (), seeds: Sequence[int] = ()) -
     if unknown:
         raise SystemExit(f"{file}: unknown key {', '.join(sorted(unknown))}")
     common = [*tree.get("settings", []), *more]
+    rows = {row: given if isinstance(given, dict) else {"settings": given} for row, given in tree["rows"].items()}
+    for row, given in rows.items():
+        if (kind := given.get("reference", KINDS[0])) not in KINDS or given.keys() - {"reference", "settings"}:
+            raise SystemExit(f"{file}: row {row}: {kind!r} is not in {KINDS}, or a key is unknown")
     return [
-        Run(row, tree["base"], (*common, *(settings or [])), seed)
+        Run(row, tree["base"], (*common, *(given.get("settings") or [])), seed, given.get("reference", ""))
         for seed in (seeds or tree["seeds"])
-        for row, settings in tree["rows"].items()
+        for row, given in rows.items()
     ]
 
 

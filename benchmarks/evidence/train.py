@@ -18,8 +18,13 @@ from typing import Any
 from benchmarks.evidence.rows import Run, read_results, read_rows
 
 
-def train(run: Run, device: str) -> dict[str, Any]:
+def train(run: Run, device: str, reference: Path | None = None) -> dict[str, Any]:
     """Train once, and score student and teacher of the last epoch on the test images.
+
+    Args:
+        run: the row and its seed.
+        device: cpu or cuda.
+        reference: checkout of the published code, for rows that have its losses.
 
     Returns:
         Row, seed, per epoch `val/miou` of student and teacher, reliable share and how much of it is right; at the end
@@ -42,7 +47,14 @@ def train(run: Run, device: str) -> dict[str, Any]:
     started = time.monotonic()
     session = LocalSession(on_report=curve.append)
     session.progress = lambda line: None  # type: ignore[method-assign]
-    worker = Worker(config, session, where)
+    if run.reference:
+        from benchmarks.evidence.published import PublishedWorker
+        from benchmarks.reference_losses import load_reference
+
+        assert reference is not None
+        worker: Worker = PublishedWorker(config, session, where, load_reference(reference, where), run.reference)
+    else:
+        worker = Worker(config, session, where)
     worker.run()
     trained = time.monotonic()
     networks = [worker.student, worker.teacher.module]
@@ -92,6 +104,7 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, required=True, help="JSON lines; appended to")
     parser.add_argument("--jobs", type=int, default=1, help="trainings at once")
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--reference", type=Path, help="checkout of the published U2PL, for rows with its losses")
     parser.add_argument("--minutes", type=float, default=0.0, help="end after that; 0: when all are done")
     parser.add_argument("--only", nargs="*", default=[], help="these rows")
     parser.add_argument("--seeds", nargs="*", type=int, default=[], help="instead of the file's")
@@ -102,6 +115,8 @@ def main() -> None:
     runs = [run for file in options.rows for run in read_rows(file, options.set, options.seeds)]
     runs.sort(key=lambda run: run.seed)
     left = [run for run in runs if run.key not in done and (not options.only or run.row in options.only)]
+    if options.reference is None and (missing := [run.row for run in left if run.reference]):
+        raise SystemExit(f"row {missing[0]} has the published code's losses: name its checkout by --reference")
     print(f"{len(left)} of {len(runs)} trainings to do, {options.jobs} at once on {options.device}", flush=True)
     options.output.parent.mkdir(parents=True, exist_ok=True)
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
@@ -112,7 +127,7 @@ def main() -> None:
     while (waiting or running) and time.monotonic() < until:
         while waiting and len(running) < options.jobs:
             run = waiting.pop(0)
-            running[pool.submit(train, run, options.device)] = run
+            running[pool.submit(train, run, options.device, options.reference)] = run
         ended, _ = wait(running, timeout=max(0.0, min(until - time.monotonic(), 3600.0)), return_when=FIRST_COMPLETED)
         for future in ended:
             run, count = running.pop(future), count + 1

@@ -20,6 +20,8 @@ def measure(context: Context, report: Report) -> None:
     command = [sys.executable, "-m", "benchmarks.evidence.train", str(rows), "-o", str(output)]
     command += ["--jobs", str(context.jobs), "--device", context.device.type]
     command += ["--minutes", str(max(0.01, (context.seconds_left - CLOSING_SECONDS) / 60))]
+    if context.reference is not None:
+        command += ["--reference", str(context.reference)]
     subprocess.run([*command, "--set", *context.settings], cwd=ROOT, check=True)
     results = list(read_results(output))
     if not results:
