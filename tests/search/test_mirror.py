@@ -286,7 +286,7 @@ def test_a_training_that_cannot_reach_the_store_is_started_again(
     storage: str, base: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said: list[str] = []
-    monkeypatch.setattr(trial_actor, "say", said.append)
+    monkeypatch.setattr(trial_actor, "say", lambda line, of="": said.append(line))
     monkeypatch.setattr(failures, "_OUTAGE_SECONDS", 0.2)
     with line_to_store() as line:
         line.cut()
