@@ -9,10 +9,12 @@ from u2pl_ray.search.driver.rounds import Rounds
 from u2pl_ray.search.listeners.base import Listeners
 from u2pl_ray.search.study.remaining import counted
 from u2pl_ray.search.study.study import TrialStudy
-from u2pl_ray.search.study.trial_record import State, TrialRecord
+from u2pl_ray.search.study.trial_record import RETRYABLE, State, TrialRecord
 
 _INVALID_IN_A_ROW = 100
 _HOPELESS = 3
+_NONE_BEGAN = 10
+"""Errors in a row before an epoch, whatever they say: the text may hold a process's number."""
 
 
 class Exploration:
@@ -66,16 +68,26 @@ class Exploration:
         return None
 
     def hopeless(self) -> bool:
-        """Tell whether the setup is at fault: all failed alike before an epoch, or the last ones all by environment."""
+        """Tell whether the setup is at fault.
+
+        All failed alike before an epoch, or the last ones all by environment, or more of them before an epoch by what a
+        retry may mend.
+        """
         ended = [record for record in counted(self._study.records()) if record.state.finished]
         causes = {(record.reason, record.detail) for record in ended if record.reason and not record.epochs}
         alike = len(causes) == 1 and not any(record.epochs for record in ended)
         if len(ended) >= _HOPELESS and alike:
             self._give_up(f"the first {len(ended)} trials failed alike: {ended[0].detail or ended[0].reason}")
             return True
-        latest = sorted(ended, key=lambda record: record.finished or datetime.min)[-_HOPELESS:]
+        ended.sort(key=lambda record: record.finished or datetime.min)
+        latest = ended[-_HOPELESS:]
         if len(latest) == _HOPELESS and all(record.reason == "environment" for record in latest):
             self._give_up(f"the last {_HOPELESS} trials failed for what is no setting: {latest[-1].detail}")
+            return True
+        latest = ended[-_NONE_BEGAN:]
+        if len(latest) == _NONE_BEGAN and all(it.reason in RETRYABLE and not it.epochs for it in latest):
+            why = latest[-1].detail or latest[-1].reason
+            self._give_up(f"the last {_NONE_BEGAN} trials failed before their first epoch, the last one: {why}")
             return True
         return bool(self.given_up)
 
