@@ -189,34 +189,6 @@ def test_replicates_that_always_fail_come_to_an_end(
     assert driver.unfinished() == 0
 
 
-def test_a_replicate_that_failed_is_not_trained_again_on_its_seed(tmp_path: Path, space: Space, base: Config) -> None:
-    start(tmp_path, space, base)
-    driver = driver_of(tmp_path, space, base, Allowance(EPOCHS, TRAININGS, 0.6))
-    while (assignment := driver.next()) is not None:
-        companion = driver.study.record(int(assignment.trial)).companion
-        if companion is not None and companion.of not in (None, 0, 1):  # not the paper's and its baseline
-            driver.finish(assignment.trial, Outcome(State.FAILED, "nan", "diverged"))
-        else:
-            train(driver, assignment)
-    again = replicates(driver.study.all_records())
-    assert len(again) == len(set(again)) > 6
-
-
-@pytest.mark.parametrize("reason", ["nan", "memory"])
-def test_settings_that_always_fail_come_to_an_end(reason: str, tmp_path: Path, space: Space, base: Config) -> None:
-    """Each costs an epoch, though it did not come to its end."""
-    start(tmp_path, space, base)
-    driver = driver_of(tmp_path, space, base, Allowance(EPOCHS, 4, 0.3))
-    while (assignment := driver.next()) is not None:
-        assert int(assignment.trial) <= EPOCHS * 4
-        if assignment.trial in ("0000", "0001"):
-            train(driver, assignment)
-        else:
-            driver.finish(assignment.trial, Outcome(State.FAILED, reason))
-    assert driver.rounds.allowance.spent(driver.study.all_records()) == pytest.approx(0.7 * 4, abs=1 / EPOCHS)
-    assert driver.unfinished() == 0
-
-
 def test_patience_ends_a_search_whose_papers_setting_fails(tmp_path: Path, space: Space, base: Config) -> None:
     """Nothing else limits it, and there will be nothing to compare; also after a restart."""
     start(tmp_path, space, base)
