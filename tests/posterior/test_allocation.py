@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from u2pl_ray.config.errors import UserError
-from u2pl_ray.posterior import Purpose, Run, encode, fit, next_replicates, propose, seed_for
+from u2pl_ray.posterior import Purpose, Replicate, Run, encode, fit, next_replicates, propose, seed_for
 
 
 def runs_of(values: Any) -> Any:
@@ -40,6 +40,15 @@ def test_replicates_share_seeds() -> None:
     chosen = next_replicates(fit(runs_of(range(12)), "0"), 30, 30, base=3)
     seeds = {s: [r.seed for r in chosen if r.setting == s] for s in {r.setting for r in chosen}}
     assert all(drawn[0] == seed_for(3, Purpose.REPLICATE, 0) for drawn in seeds.values())
+
+
+def test_a_replicate_that_failed_does_not_come_again_on_its_seed() -> None:
+    """It has no value; the next ones of all settings are on one common seed again."""
+    first, second = (seed_for(0, Purpose.REPLICATE, number) for number in (0, 1))
+    runs = [*runs_of(range(3)), Run("0", first, {1.0: 0.0}), Run("1", first, {1.0: 1.0})]  # that of 2 failed
+    begun = [Replicate(setting, first) for setting in "012"]
+    chosen = next_replicates(fit(runs, "0"), 2, 6, base=0, begun=begun)
+    assert [(it.setting, it.seed) for it in chosen] == [("0", second), ("2", second)]
 
 
 def test_encodes_choices_apart_and_refuses_absent_parameters() -> None:

@@ -15,6 +15,8 @@ from tests.search import small_search
 from tests.search.fake_training import miou
 from tests.search.small_search import SPACE, TEMPERATURE, train, train_with
 from u2pl_ray.analysis import confirmation as analysis
+from u2pl_ray.analysis.load import analyse
+from u2pl_ray.analysis.status import as_data
 from u2pl_ray.config import overrides
 from u2pl_ray.config.errors import UserError
 from u2pl_ray.config.schema import Config
@@ -55,7 +57,8 @@ def test_more_trainings_where_the_hours_are_used(searched: Experiment) -> None:
     before = searched.study().all_records()
     assert spent(searched.study(), options.budget)
     confirmed = add_replicates(searched, 4)
-    assert confirmed.options.budget.words(gpu=True) == ["5 trainings' worth"]
+    assert confirmed.options.budget.words(gpu=True) == ["9 trainings' worth"]
+    assert as_data(analyse(confirmed))["budget"]["trainings"] == {"limit": 9.0, "used": 5.0}
     assert Experiment.open("a", searched.place.storage).options.budget == confirmed.options.budget
     assert not spent(confirmed.study(), confirmed.options.budget)
     assert replicates_of(run(confirmed)[len(before) :]) == [True] * 4

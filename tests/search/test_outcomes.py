@@ -107,3 +107,20 @@ def test_a_search_whose_trials_all_fail_alike_gives_up(tmp_path: Path, space: Sp
     assert driver.next() is None
     assert driver.given_up == "the first 3 trials failed alike: no such file: data"
     assert driver.unfinished() == 6
+
+
+def test_errors_that_differ_before_an_epoch_end_the_search_too(tmp_path: Path, space: Space, base: Config) -> None:
+    """Though a trial succeeded before, and each error names another process; they can be retried afterwards."""
+    driver = open_driver(tmp_path, space, base, 50)
+    first = driver.next()
+    assert first is not None
+    train(driver, first, {})
+    failed = 0
+    while (assignment := driver.next()) is not None:
+        failed += 1
+        driver.finish(assignment.trial, Outcome(State.FAILED, "error", f"rank 0 pid {failed} failed"))
+    assert failed == 10
+    assert driver.given_up == "the last 10 trials failed before their first epoch, the last one: rank 0 pid 10 failed"
+    again = open_driver(tmp_path, space, base, 50)
+    assert len(again.retry_errored()) == 10
+    assert again.next() is not None

@@ -229,7 +229,7 @@ def as_data(analysis: Analysis) -> dict[str, Any]:
         "budget": {
             "trials": {"limit": options.trials, "used": done},
             "trainings": {
-                "limit": budget.trainings,
+                "limit": experiment.allowance.limit,
                 "used": experiment.allowance.spent(analysis.everything),
             },
             "hours": {"limit": budget.hours, "used": hours},

@@ -1,10 +1,9 @@
 """Which settings get a further seed: the leaders, halved round by round, and the reference."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
-
-import numpy as np
 
 from u2pl_ray.config.errors import UserError
 from u2pl_ray.posterior.answer import leading
@@ -45,7 +44,13 @@ def seed_for(base: int, purpose: Purpose, number: int = 0) -> int:
 
 
 def next_replicates(
-    posterior: Posterior, left: int, total: int, base: int, leaders: int = 6, purpose: Purpose = Purpose.REPLICATE
+    posterior: Posterior,
+    left: int,
+    total: int,
+    base: int,
+    leaders: int = 6,
+    purpose: Purpose = Purpose.REPLICATE,
+    begun: Sequence[Replicate] = (),
 ) -> list[Replicate]:
     """Return the trainings of the present round: the leaders and the reference, on common new seeds.
 
@@ -53,12 +58,13 @@ def next_replicates(
     one before. A setting's n-th replicate is on the n-th common seed, so settings are compared in pairs.
 
     Args:
-        posterior: of all runs so far, with a reference; all earlier replicates are in it.
+        posterior: of all runs so far, with a reference.
         left: trainings left for replicates; at least 1, else the list is empty.
         total: trainings that replicates had at the start.
         base: the search's seed.
         leaders: settings besides the reference in the first round.
         purpose: whose seeds to use.
+        begun: earlier replicates; those that failed are not in `posterior`, and would fail again.
 
     Returns:
         at most `left` trainings, in the order in which to start them.
@@ -76,21 +82,26 @@ def next_replicates(
     width = max(1, count >> done)
     group = [reference, *ahead[:width]]
     each = max(1, round(left / (rounds - done) / len(group)))
-    seeds = _used(posterior, base, purpose)
+    table = posterior.table
+    known = [(posterior.settings[i], int(seed)) for i, seed in zip(table.setting, table.seed, strict=True)]
+    seeds = _used([*known, *((it.setting, it.seed) for it in begun)], seed_for(base, purpose))
     found = []
     for turn in range(each):
-        for setting in group:
+        for setting in (posterior.settings[index] for index in group):
             number = seeds.get(setting, 0) + turn
-            found.append(Replicate(posterior.settings[setting], seed_for(base, purpose, number)))
+            found.append(Replicate(setting, seed_for(base, purpose, number)))
     return found[:left]
 
 
-def _used(posterior: Posterior, base: int, purpose: Purpose) -> dict[int, int]:
-    """Return how many of a purpose's common seeds each setting has had: one past the last, so none comes twice."""
-    low = seed_for(base, purpose)
-    numbers = (posterior.table.seed - low) // 1000
-    mine = (posterior.table.seed >= low) & (posterior.table.seed < low + _BLOCK)
-    return {
-        int(setting): int(numbers[mine & (posterior.table.setting == setting)].max()) + 1
-        for setting in np.unique(posterior.table.setting[mine])
-    }
+def _used(trainings: Sequence[tuple[str, int]], low: int) -> dict[str, int]:
+    """Return how many of a purpose's common seeds each setting has had: one past the last, so none comes twice.
+
+    Args:
+        trainings: setting and seed of each.
+        low: first seed of the purpose.
+    """
+    used: dict[str, int] = {}
+    for setting, seed in trainings:
+        if low <= seed < low + _BLOCK:
+            used[setting] = max(used.get(setting, 0), (seed - low) // 1000 + 1)
+    return used

@@ -88,7 +88,7 @@ class Budget:
         device = "GPU-hours" if gpu else "worker-hours (there is no GPU: a worker counts as one)"
         now = self.in_force
         return [
-            *([f"{now.trainings:g} trainings' worth"] if now.trainings is not None else []),
+            *([f"{now.trainings + now.confirming:g} trainings' worth"] if now.trainings is not None else []),
             *([f"{now.hours:g} hours"] if now.hours is not None else []),
             *([f"{now.device_hours:g} {device}"] if now.device_hours is not None else []),
             *([f"{now.patience} results without a better one"] if now.patience is not None else []),

@@ -85,7 +85,7 @@ class Driver:
 
     @property
     def given_up(self) -> str:
-        """Describe why no further trial starts although some are left; an empty string while one may."""
+        """Describe why no further setting is tried although some are left; an empty string while one may be."""
         return self._exploration.given_up
 
     def use(self, meter: Meter) -> None:
@@ -129,7 +129,7 @@ class Driver:
     @property
     def may_go_on(self) -> bool:
         """Return whether there can be another trial once a running one has ended, though `next` has none now."""
-        return not self.spent and not self.given_up and self.rounds.allowance.limited
+        return not self.spent and not self._exploration.at_fault and self.rounds.allowance.limited
 
     def interrupted(self) -> list[int]:
         """Return the numbers of trials marked RUNNING in the study that no live driver owns."""

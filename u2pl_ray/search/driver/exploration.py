@@ -9,10 +9,12 @@ from u2pl_ray.search.driver.rounds import Rounds
 from u2pl_ray.search.listeners.base import Listeners
 from u2pl_ray.search.study.remaining import counted
 from u2pl_ray.search.study.study import TrialStudy
-from u2pl_ray.search.study.trial_record import State, TrialRecord
+from u2pl_ray.search.study.trial_record import RETRYABLE, State, TrialRecord
 
 _INVALID_IN_A_ROW = 100
 _HOPELESS = 3
+_NONE_BEGAN = 10
+"""Errors in a row before an epoch, whatever they say: the text may hold a process's number."""
 
 
 class Exploration:
@@ -26,7 +28,8 @@ class Exploration:
         listeners: hear why exploring ends.
 
     Attributes:
-        given_up: why no further trial starts, in words; empty while one may.
+        given_up: why no further setting is tried, or no further trial starts, in words; empty while one may.
+        at_fault: whether the setup is, so that replicates do not start either.
     """
 
     def __init__(
@@ -39,7 +42,7 @@ class Exploration:
     ) -> None:
         self._study, self._trials, self._rounds = study, trials, rounds
         self._configurations, self._listeners = configurations, listeners
-        self.given_up = ""
+        self.given_up, self.at_fault = "", False
 
     def start(self, meter: Meter | None) -> TrialRecord | None:
         """Start a new proposal that is valid and not known to be infeasible; None if no trial is left.
@@ -63,29 +66,43 @@ class Exploration:
                 return record
             tried.append(record.params)
         self._give_up(f"{_INVALID_IN_A_ROW} proposals in a row were not valid, the last one: {record.detail}")
+        self._goes_on(meter)
         return None
 
     def hopeless(self) -> bool:
-        """Tell whether the setup is at fault: all failed alike before an epoch, or the last ones all by environment."""
+        """Tell whether the setup is at fault.
+
+        All failed alike before an epoch, or the last ones all by environment, or more of them before an epoch by what a
+        retry may mend.
+        """
         ended = [record for record in counted(self._study.records()) if record.state.finished]
         causes = {(record.reason, record.detail) for record in ended if record.reason and not record.epochs}
         alike = len(causes) == 1 and not any(record.epochs for record in ended)
         if len(ended) >= _HOPELESS and alike:
-            self._give_up(f"the first {len(ended)} trials failed alike: {ended[0].detail or ended[0].reason}")
-            return True
-        latest = sorted(ended, key=lambda record: record.finished or datetime.min)[-_HOPELESS:]
+            self._blame(f"the first {len(ended)} trials failed alike: {ended[0].detail or ended[0].reason}")
+        ended.sort(key=lambda record: record.finished or datetime.min)
+        latest = ended[-_HOPELESS:]
         if len(latest) == _HOPELESS and all(record.reason == "environment" for record in latest):
-            self._give_up(f"the last {_HOPELESS} trials failed for what is no setting: {latest[-1].detail}")
-            return True
-        return bool(self.given_up)
+            self._blame(f"the last {_HOPELESS} trials failed for what is no setting: {latest[-1].detail}")
+        latest = ended[-_NONE_BEGAN:]
+        if len(latest) == _NONE_BEGAN and all(it.reason in RETRYABLE and not it.epochs for it in latest):
+            why = latest[-1].detail or latest[-1].reason
+            self._blame(f"the last {_NONE_BEGAN} trials failed before their first epoch, the last one: {why}")
+        return self.at_fault
 
     def _goes_on(self, meter: Meter | None) -> bool:
         """Tell whether the budget has room for a new setting; what the clock decides is written to the study first."""
-        if meter is not None and (decided := self._rounds.end_exploring(meter.share, bool(meter.stalled))):
-            meter.save()
-            why = meter.stalled or f"{meter.share:.0%} of the hours are used"
+        share, stalled = (0.0, "") if meter is None else (meter.share, meter.stalled)
+        why = self.given_up or stalled or f"{share:.0%} of the hours are used"
+        if decided := self._rounds.end_exploring(share, bool(self.given_up or stalled)):
+            if meter is not None:
+                meter.save()
             self._listeners.note(f"{why}: {decided}")
-        return self._rounds.allowance.exploring(self._study.all_records())
+        return not self.given_up and self._rounds.allowance.exploring(self._study.all_records())
+
+    def _blame(self, why: str) -> None:
+        self.at_fault = True
+        self._give_up(why)
 
     def _give_up(self, why: str) -> None:
         if not self.given_up:

@@ -111,15 +111,16 @@ class Rounds:
 
     def _next_round(self, records: Sequence[TrialRecord]) -> list[list[int]]:
         """Return the trainings of the next round; every baseline joins the paper's setting on its new seeds."""
-        from u2pl_ray.posterior import next_replicates
+        from u2pl_ray.posterior import Replicate, next_replicates
 
         judgement = Judgement(self.study.space, self.base, records, borrowed=self.study.borrowed)
         left = self.allowance.replicates(records)
         if left < 1 or judgement.posterior is None:
             return []
         total = self.allowance.replicated(records) + left
+        begun = [Replicate(judgement.labels[of], seed) for of, seed in _begun(records)]
         found: list[list[int]] = []
-        for replicate in next_replicates(judgement.posterior, left, total, self.base.seed % _SEEDS):
+        for replicate in next_replicates(judgement.posterior, left, total, self.base.seed % _SEEDS, begun=begun):
             found.append([int(replicate.setting), replicate.seed])
             if replicate.setting == judgement.reference:
                 found += [[int(label), replicate.seed] for label in judgement.baselines.values()]

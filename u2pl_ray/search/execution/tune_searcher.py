@@ -39,12 +39,13 @@ class StudySearcher(Searcher):
             return None
         try:
             assignment = self._driver.next()
+            # Replicates start when all others have ended, those of other drivers too.
+            waits = assignment is None and self._driver.may_go_on and (self._live or self._driver.waits())
         except Exception as error:
             logger.warning("no further trials: the study cannot be read or written", exc_info=not _outage(error))
             self.error = error
             return Searcher.FINISHED
         if assignment is None:
-            waits = self._live and self._driver.may_go_on  # replicates start when all others have ended
             return None if waits else Searcher.FINISHED
         self._live[trial_id] = assignment.trial
         return {

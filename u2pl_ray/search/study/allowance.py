@@ -93,6 +93,9 @@ class Allowance:
         return self.spent([record for record in records if record.replicate])
 
     def _cost(self, record: TrialRecord) -> float:
-        """Return the epochs that it trained itself."""
+        """Return the epochs that it trained itself; at least one for a start that failed, so that a search ends."""
         failed = record.state in (State.FAILED, State.INFEASIBLE)
-        return self.epochs if failed and record.replicate else max(0, record.epochs - record.inherited)
+        if failed and record.replicate:
+            return self.epochs
+        least = 1 if failed and record.reason != "invalid" else 0
+        return max(least, record.epochs - record.inherited)

@@ -1,0 +1,100 @@
+"""A budget of trainings where settings, replicates or proposals fail, and where another driver runs the last one."""
+
+import math
+from pathlib import Path
+
+import pytest
+
+from tests.search.driven import EPOCHS
+from tests.search.test_rounds import TRAININGS, driver_of, replicates, search, start, train
+from u2pl_ray.config.schema import Config
+from u2pl_ray.search.driver.assignment import Outcome
+from u2pl_ray.search.driver.driver import Driver
+from u2pl_ray.search.driver.presence import Presence
+from u2pl_ray.search.execution.tune_searcher import StudySearcher
+from u2pl_ray.search.samplers.registry import SamplerChoice
+from u2pl_ray.search.schedulers.registry import SchedulerChoice
+from u2pl_ray.search.space.file import parse_space
+from u2pl_ray.search.space.paper_setting import paper_setting
+from u2pl_ray.search.space.space import Space
+from u2pl_ray.search.study.allowance import Allowance
+from u2pl_ray.search.study.study import TrialStudy
+from u2pl_ray.search.study.trial_record import PAPER, State
+
+
+def test_a_replicate_that_failed_is_not_trained_again_on_its_seed(tmp_path: Path, space: Space, base: Config) -> None:
+    start(tmp_path, space, base)
+    driver = driver_of(tmp_path, space, base, Allowance(EPOCHS, TRAININGS, 0.6))
+    while (assignment := driver.next()) is not None:
+        companion = driver.study.record(int(assignment.trial)).companion
+        if companion is not None and companion.of not in (None, 0, 1):  # not the paper's and its baseline
+            driver.finish(assignment.trial, Outcome(State.FAILED, "nan", "diverged"))
+        else:
+            train(driver, assignment)
+    again = replicates(driver.study.all_records())
+    assert len(again) == len(set(again)) > 6
+
+
+@pytest.mark.parametrize("reason", ["nan", "memory"])
+def test_settings_that_always_fail_come_to_an_end(reason: str, tmp_path: Path, space: Space, base: Config) -> None:
+    """Each costs an epoch, though it did not come to its end."""
+    start(tmp_path, space, base)
+    driver = driver_of(tmp_path, space, base, Allowance(EPOCHS, 4, 0.3))
+    while (assignment := driver.next()) is not None:
+        assert int(assignment.trial) <= EPOCHS * 4
+        if assignment.trial in ("0000", "0001"):
+            train(driver, assignment)
+        else:
+            driver.finish(assignment.trial, Outcome(State.FAILED, reason))
+    assert driver.rounds.allowance.spent(driver.study.all_records()) == pytest.approx(0.7 * 4, abs=1 / EPOCHS)
+    assert driver.unfinished() == 0
+
+
+def test_replicates_follow_when_no_setting_is_valid_any_more(tmp_path: Path, space: Space, base: Config) -> None:
+    """Their share of what was explored; then the search is at its end, and no further setting is tried."""
+    ranks = (
+        "  method.contrastive.low_rank: {min: 3, max: 100000000}\n  method.contrastive.high_rank: {min: 3, max: 20}\n"
+    )
+    space = parse_space(space.text + ranks, "s")
+    allowance = Allowance(EPOCHS, TRAININGS, 0.6)
+    study = TrialStudy.create(
+        tmp_path / "study", "a", space, SamplerChoice("random", 1), SchedulerChoice().build(EPOCHS)
+    )
+    paper = paper_setting(space, base)[0]
+    study.enqueue(paper, PAPER)
+    for temperature in (0.1, 0.2, 0.3, 0.4):
+        study.enqueue({**paper, "method.contrastive.temperature": temperature}, "mine")
+
+    def begun() -> Driver:
+        return Driver(study, base, None, tmp_path / "trials", allowance=allowance)
+
+    driver = begun()
+    records = search(driver)
+    assert "100 proposals in a row were not valid" in driver.given_up
+    assert sum(record.reason == "invalid" for record in records) == 100
+    whole = [record for record in records if not record.replicate]
+    assert len(replicates(records)) == math.floor(allowance.spent(whole) * 0.6 / 0.4) > 1
+    assert driver.unfinished() == 0
+    assert begun().unfinished() == 0
+    assert begun().next() is None
+    assert study.all_records() == records
+
+
+def test_a_driver_waits_for_the_last_setting_of_another_one(tmp_path: Path, space: Space, base: Config) -> None:
+    """Then it trains replicates: none is left behind because nothing of its own ran in between."""
+    start(tmp_path, space, base)
+    first, second = (driver_of(tmp_path, space, base, Allowance(EPOCHS, 5, 0.5)) for _ in range(2))
+    for driver in (first, second):
+        driver.share(Presence(driver.study))
+    for _ in range(2):
+        assignment = first.next()
+        assert assignment is not None
+        train(first, assignment)
+    last = first.next()
+    assert last is not None
+    searcher = StudySearcher(second, lambda: 1, lambda trial: None)
+    assert searcher.suggest("a") is None
+    train(first, last)
+    suggested = searcher.suggest("a")
+    assert isinstance(suggested, dict)
+    assert second.study.record(int(suggested["trial"])).replicate
