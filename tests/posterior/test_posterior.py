@@ -180,6 +180,20 @@ def test_nothing_beyond_the_first_rung_yet() -> None:
     assert answer(posterior).verdict is not Verdict.BETTER
 
 
+def test_no_two_runs_end_together_and_none_is_complete() -> None:
+    """As when 40 trainings run at once, each at an epoch of its own: the median end is a level, 1 nobody's."""
+    rng = np.random.default_rng(8)
+    runs = [
+        Run(str(s), 0, {(e + 1) / 100: e / 100 + (s == 30) + rng.normal() / 10 for e in range(10 + s)})
+        for s in range(40)
+    ]
+    posterior = fit(runs, "0")
+    assert posterior.table.times == pytest.approx([0.3, 1.0])
+    assert np.isfinite(posterior.sd).all()
+    assert posterior.settings[int(np.argmax(posterior.mean))] == "30"
+    assert answer(posterior).verdict is not Verdict.BETTER
+
+
 def test_looks_spend_three_percent() -> None:
     assert threshold(1) == pytest.approx(0.985)
     assert sum(1 - threshold(look) for look in range(1, 2000)) == pytest.approx(0.03, abs=1e-4)
