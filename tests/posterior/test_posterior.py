@@ -6,7 +6,17 @@ import numpy as np
 import pytest
 
 from u2pl_ray.config.errors import UserError
-from u2pl_ray.posterior import Run, Verdict, answer, fit, interval, progress, threshold
+from u2pl_ray.posterior import (
+    Run,
+    Verdict,
+    answer,
+    fit,
+    interval,
+    leading,
+    probability_better,
+    progress,
+    threshold,
+)
 from u2pl_ray.posterior.frame import frame
 from u2pl_ray.posterior.level import effects, evidences, solve, summarize
 
@@ -87,7 +97,7 @@ def test_golden(count: int, smooth: bool, mean: Any, sd: Any, probability: float
     posterior = fit(runs, "0", points if smooth else None)
     assert posterior.mean[:3] == pytest.approx(mean, abs=1e-6)
     assert posterior.sd[:3] == pytest.approx(sd, abs=1e-6)
-    assert answer(posterior).probability == pytest.approx(probability, abs=1e-6)
+    assert probability_better(posterior, leading(posterior)[0], 0) == pytest.approx(probability, abs=1e-6)
     mixed = fit(runs[::-1], "0", points if smooth else None)  # the order of the runs does not matter
     assert dict(zip(mixed.settings, mixed.mean, strict=True)) == pytest.approx(
         dict(zip(posterior.settings, posterior.mean, strict=True)), abs=1e-6
@@ -121,6 +131,20 @@ def test_a_true_difference_is_claimed_and_its_interval_holds_it() -> None:
     assert said.low < 2.0 < said.high
     assert said.seed_sd == pytest.approx(1.0, rel=0.25)
     assert sum(said.parts.values()) == pytest.approx(1.0)
+
+
+def test_only_a_setting_that_was_trained_twice_is_claimed() -> None:
+    """Neighbours and one lucky training make "high" look best; of the others the one with replicates is named."""
+    rng = np.random.default_rng(9)
+    runs = [full(str(s), seed, (3.0 if s == 3 else 0.0) + rng.normal() / 5) for s in range(6) for seed in range(4)]
+    posterior = fit([*runs, full("high", 0, 5.0)], "0")
+    assert posterior.settings[int(np.argmax(posterior.mean))] == "high"
+    said = answer(posterior)
+    assert (said.verdict, said.leader, said.pick) == (Verdict.BETTER, "3", "3")
+    assert answer(fit([*runs, full("high", 0, 5.0), full("high", 1, 5.0)], "0")).leader == "high"
+    alone = answer(fit([run for run in runs if run.setting != "3"] + [full("high", 0, 5.0)], "0"))
+    assert (alone.verdict, alone.leader) == (Verdict.KEEP, "high")
+    assert alone.probability > alone.threshold
 
 
 def test_pairs_sharpen_a_difference() -> None:
@@ -177,6 +201,20 @@ def test_nothing_beyond_the_first_rung_yet() -> None:
     runs = [Run(str(s), 0, {0.3: float(s)}) for s in range(5)]
     posterior = fit(runs, "0")
     assert np.isfinite(posterior.sd).all()
+    assert answer(posterior).verdict is not Verdict.BETTER
+
+
+def test_no_two_runs_end_together_and_none_is_complete() -> None:
+    """As when 40 trainings run at once, each at an epoch of its own: the median end is a level, 1 nobody's."""
+    rng = np.random.default_rng(8)
+    runs = [
+        Run(str(s), 0, {(e + 1) / 100: e / 100 + (s == 30) + rng.normal() / 10 for e in range(10 + s)})
+        for s in range(40)
+    ]
+    posterior = fit(runs, "0")
+    assert posterior.table.times == pytest.approx([0.3, 1.0])
+    assert np.isfinite(posterior.sd).all()
+    assert posterior.settings[int(np.argmax(posterior.mean))] == "30"
     assert answer(posterior).verdict is not Verdict.BETTER
 
 

@@ -3,12 +3,16 @@
 import math
 from pathlib import Path
 
+import optuna
 import pytest
+from optuna.distributions import BaseDistribution, FloatDistribution
+from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from tests.search.driven import COMPLETED, EPOCHS
 from tests.search.test_rounds import metrics
 from u2pl_ray.config.schema import Config
 from u2pl_ray.search.driver.driver import Driver
+from u2pl_ray.search.samplers.noisy_gp import NoisyGPSampler
 from u2pl_ray.search.samplers.registry import SamplerChoice
 from u2pl_ray.search.samplers.unit_cube import categories, from_unit, searched, to_unit
 from u2pl_ray.search.schedulers.registry import SchedulerChoice
@@ -118,6 +122,30 @@ def test_failed_settings_are_avoided(tmp_path: Path, mixed: Space, base: Config)
         driver.finish(assignment.trial, COMPLETED)
     temperatures = [record.params["method.contrastive.temperature"] for record in driver.study.records()]
     assert sum(value > 0.5 for value in temperatures[12:]) <= 3
+
+
+def test_a_setting_that_was_tried_twice_is_no_replicate() -> None:
+    """It had the same seed, so equal values are no sign of little noise: the proposal is as without the repetition."""
+
+    def trial(place: float, last: int = EPOCHS) -> FrozenTrial:
+        value = math.sin(7 * place) + place
+        return create_trial(
+            state=TrialState.COMPLETE if last == EPOCHS else TrialState.PRUNED,
+            value=value,
+            params={"x": place},
+            distributions=distributions,
+            intermediate_values={epoch: value * epoch for epoch in range(1, last + 1)},
+        )
+
+    distributions: dict[str, BaseDistribution] = {"x": FloatDistribution(0, 1)}
+    proposals = []
+    for repeated in ([], [trial(i / 10) for i in range(4)], [trial(0.1, 3), trial(0.1)]):
+        study = optuna.create_study(direction="maximize")
+        study.add_trials([*[trial(i / 10) for i in range(10)], *repeated])
+        sampler = NoisyGPSampler(number=20, epochs=EPOCHS)
+        proposals.append(sampler.sample_relative(study, trial(0.5), distributions))
+    assert proposals[1] == proposals[0]
+    assert proposals[2] == proposals[0]
 
 
 def test_beliefs_come_first(tmp_path: Path, base: Config) -> None:

@@ -13,6 +13,8 @@ from u2pl_ray.posterior.runs import Array
 _ERROR = 0.03
 """Chance of a false claim over all looks together, by the model. It errs a little more often than it says (noise that
 differs from setting to setting, heavy tails, few replicates); simulated, this keeps false claims below 5 %."""
+_TRAININGS = 2
+"""Complete trainings that a claim needs: the first one chose the setting, and neighbours alone prove nothing."""
 _WORTHWHILE = 0.5
 """A gain of interest, in standard deviations over seeds."""
 _DOUBT = 0.10
@@ -55,8 +57,8 @@ class Answer:
 
     Args:
         verdict: what may be said.
-        pick: the setting with the highest posterior mean; the reference if no other is above it.
-        leader: the best setting besides the reference, None if there is none.
+        pick: the leader if its posterior mean is above the reference's, else the reference.
+        leader: the setting that may be called better, else the best besides the reference; None if there is none.
         probability: P(leader better than the reference).
         threshold: the probability needed at this look.
         difference, low, high: leader minus reference, posterior mean and central 95 % interval.
@@ -122,17 +124,20 @@ def answer(posterior: Posterior, look: int = 1, more: float | None = None) -> An
     if reference is None:
         raise UserError("there is no setting to compare with: name the reference (the paper's setting)")
     leaders = leading(posterior)
+    proven = [setting for setting in leaders if posterior.complete[setting] >= _TRAININGS][:1]
     needed = threshold(look)
     if more is None:
         more = float(np.nansum(np.max(np.where(np.isnan(posterior.table.values), 0, posterior.table.times), axis=1)))
     prospect = expected_gain(posterior, more)
+    better = posterior.complete[reference] > 0 and any(
+        probability_better(posterior, setting, reference) >= needed for setting in proven
+    )
     if leaders:
-        leader = leaders[0]
+        leader = (proven if better else leaders)[0]
         probability = probability_better(posterior, leader, reference)
         gap, low, high = interval(posterior, leader, reference)
-        better = probability >= needed and posterior.complete[reference] > 0
     else:
-        leader, probability, gap, low, high, better = -1, 0.0, 0.0, 0.0, 0.0, False
+        leader, probability, gap, low, high = -1, 0.0, 0.0, 0.0, 0.0
     nothing = not better and prospect.chance < _DOUBT
     return Answer(
         verdict=Verdict.BETTER if better else Verdict.NOTHING if nothing else Verdict.KEEP,

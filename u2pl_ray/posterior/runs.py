@@ -104,13 +104,18 @@ def tabulate(runs: Sequence[Run], settings: Sequence[str], maximize: bool = True
 
 
 def _levels(runs: Sequence[Run]) -> Array:
-    """Return at most 4 ascending progress levels: 1, and where at least 3 % of the runs ended, the commonest first."""
+    """Return at most 4 ascending progress levels: 1, and where at least 3 % of the runs ended, the commonest first.
+
+    Some run has a value at one of them: where no run would, the median end is a level.
+    """
     ends = Counter(round(max(run.values), 6) for run in runs)
     least = 0.03 * len(runs)
     chosen = [1.0]
     for time, count in ends.most_common():
         if count >= least and all(abs(time - other) > _SAME * other for other in chosen):
             chosen.append(time)
+    if len(chosen) == 1 and 1 - max(ends) > _SAME + 1e-9:  # no end is common, and nobody has reached the last level
+        chosen.append(sorted(ends.elements())[len(runs) // 2])
     return np.array(sorted(chosen[:_MOST_LEVELS]))
 
 

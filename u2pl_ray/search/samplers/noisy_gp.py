@@ -62,7 +62,7 @@ class NoisyGPSampler(BaseSampler):
         from u2pl_ray.posterior import Run, propose
 
         points: dict[str, list[float]] = {}
-        runs: list[Run] = []
+        runs: dict[tuple[str, int], Run] = {}  # the same setting on the same seed is the same training: the longest
         pending: list[list[float]] = []
         reference = None
         for other in study.get_trials(deepcopy=False):
@@ -72,12 +72,13 @@ class NoisyGPSampler(BaseSampler):
             label = repr(point)
             if values := self._values(other):
                 points[label] = point
-                runs.append(Run(label, int(other.params.get("seed", 0)), values))
+                run = Run(label, int(other.params.get("seed", 0)), values)
+                runs[label, run.seed] = max(runs.get((label, run.seed), run), run, key=lambda it: max(it.values))
                 reference = label if other.user_attrs.get("note") == _PAPER else reference
             if other.state == TrialState.RUNNING:
                 pending.append(point)
         proposal = propose(
-            runs,
+            list(runs.values()),
             points,
             categories(search_space),
             pending,
