@@ -50,11 +50,16 @@ _CROWD_SECONDS = 60.0
 _OUT_OF_MEMORY = (
     "OutOfMemoryError",  # torch's, and Ray's when it kills a process to save the node
     "CUDA out of memory",
+    "CUDA error: out of memory",
+    "'out of memory'",  # NCCL's: Cuda failure 2 'out of memory'
     "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
     "DefaultCPUAllocator: can't allocate",
     "MemoryError",
     "low on memory",
 )
+_TELLING = ("CUDA error:", "Memory on the node")
+"""In the line that says what happened, where others follow it: advice, the node's processes."""
 LOWER = "lower train.micro_batch_size, data.crop or train.batch_size, or set model.activation_checkpointing=true"
 """What helps a setting that finds too little memory."""
 
@@ -149,7 +154,7 @@ def classify(error: BaseException) -> Outcome:
     causes = list(causes_of(error))
     kinds = {kind.__name__ for cause in causes for kind in type(cause).__mro__}
     text = "\n".join(str(cause) for cause in causes)
-    line = _last_line(causes[-1])
+    line = _telling_line(causes[-1])
     if _crowd(causes, kinds):
         return Outcome(State.FAILED, "error", line)
     if _out_of_memory(kinds, text):
@@ -171,6 +176,8 @@ def _crowd(causes: list[BaseException], kinds: set[str]) -> float:
     return held_by_others(text) if _out_of_memory(kinds, text) else 0.0
 
 
-def _last_line(error: BaseException) -> str:
-    lines = [line for line in str(error).strip().splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[-1].strip()}" if lines else type(error).__name__
+def _telling_line(error: BaseException) -> str:
+    """Return the line of a message that says what happened: the last one, but see `_TELLING`."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    telling = [line for line in lines if any(sign in line for sign in _TELLING)] or lines[-1:]
+    return f"{type(error).__name__}: {telling[0]}" if telling else type(error).__name__
