@@ -11,7 +11,7 @@ from typing import Any
 
 from u2pl_ray.config.errors import LostError, UserError
 from u2pl_ray.search.driver.assignment import Outcome
-from u2pl_ray.search.execution.memory import held_by_others
+from u2pl_ray.search.execution.memory import PROGRAMS, held_by_others
 from u2pl_ray.search.study.trial_record import State
 from u2pl_ray.system.stores import OUTAGES
 
@@ -44,7 +44,7 @@ _SIGNS = (
 """Messages of torch (DataLoader, gloo, NCCL), and what they say of a training."""
 _OUTAGE_SECONDS = 10.0
 _CROWD_SECONDS = 60.0
-"""For other programs to go, before a training that ran out of memory beside them is started again."""
+"""For others to go, before a training that ran out of memory beside them is started again."""
 
 
 _OUT_OF_MEMORY = (
@@ -83,13 +83,21 @@ class Interruption:
     reason: str = "lost"
 
 
-def interruption(error: BaseException) -> Interruption | None:
-    """Tell what interrupted a training that failed with `error`; None if the training itself raised it."""
+def interruption(error: BaseException, workers: int = 1, shared: bool = False) -> Interruption | None:
+    """Tell what interrupted a training that failed; None if the training itself raised it.
+
+    Args:
+        error: it failed with.
+        workers: of the training.
+        shared: whether trainings share a GPU.
+    """
     causes = list(causes_of(error))
     kinds = {kind.__name__ for cause in causes for kind in type(cause).__mro__}
-    if others := _crowd(causes, kinds):
-        what = f"ran out of memory while other programs held {others:.1f} GiB of it"
-        return Interruption(what, counts=True, pause=_CROWD_SECONDS, reason="environment")
+    others, who = _crowd(causes, kinds, workers, shared)
+    if others:
+        what = f"ran out of memory while {who} held {others:.1f} GiB of it"
+        reason = "environment" if who == PROGRAMS else "lost"
+        return Interruption(what, counts=True, pause=_CROWD_SECONDS, reason=reason)
     if kinds & _PREEMPTED or any(getattr(cause, "preempted", False) for cause in causes):
         return Interruption("its machine is being taken away", counts=False)
     if any(sign in str(cause) for cause in causes for sign in OUTAGES):
@@ -145,17 +153,22 @@ def _inner(error: BaseException) -> list[Any]:
     return [*(failures.values() if isinstance(failures, dict) else ()), *(getattr(error, name, None) for name in names)]
 
 
-def classify(error: BaseException) -> Outcome:
+def classify(error: BaseException, workers: int = 1, shared: bool = False) -> Outcome:
     """Convert an exception of a training to the trial's outcome.
 
     A `UserError` is `refused` here; the driver, which knows the search space, tells a setting from its surroundings.
-    Out of memory beside other programs is an error, see `interruption`; alone, the setting cannot work.
+    Out of memory beside others is an error, see `interruption`; alone, the setting cannot work.
+
+    Args:
+        error: the exception.
+        workers: of the training.
+        shared: whether trainings share a GPU.
     """
     causes = list(causes_of(error))
     kinds = {kind.__name__ for cause in causes for kind in type(cause).__mro__}
     text = "\n".join(str(cause) for cause in causes)
     line = _telling_line(causes[-1])
-    if _crowd(causes, kinds):
+    if _crowd(causes, kinds, workers, shared)[0]:
         return Outcome(State.FAILED, "error", line)
     if _out_of_memory(kinds, text):
         return Outcome(State.INFEASIBLE, "memory", f"{line}; {LOWER}")
@@ -170,10 +183,10 @@ def _out_of_memory(kinds: set[str], text: str) -> bool:
     return any(sign in kinds or sign in text for sign in _OUT_OF_MEMORY)
 
 
-def _crowd(causes: list[BaseException], kinds: set[str]) -> float:
-    """Return GiB that other programs held when the training ran out of memory; 0 if none, or if it did not."""
+def _crowd(causes: list[BaseException], kinds: set[str], workers: int, shared: bool) -> tuple[float, str]:
+    """Return GiB that others held when the training ran out of memory, and who; 0 if none, or if it did not."""
     text = "\n".join(str(cause) for cause in causes)
-    return held_by_others(text) if _out_of_memory(kinds, text) else 0.0
+    return held_by_others(text, workers, shared) if _out_of_memory(kinds, text) else (0.0, "")
 
 
 def _telling_line(error: BaseException) -> str:
