@@ -60,7 +60,10 @@ _OUT_OF_MEMORY = (
 )
 _TELLING = ("CUDA error:", "Memory on the node")
 """In the line that says what happened, where others follow it: advice, the node's processes."""
-LOWER = "lower train.micro_batch_size, data.crop or train.batch_size, or set model.activation_checkpointing=true"
+LOWER = (
+    "lower train.micro_batch_size, data.crop or train.batch_size, or set model.activation_checkpointing=true; "
+    "in validation, lower train.eval_batch_size or set evaluation.window"
+)
 """What helps a setting that finds too little memory."""
 
 
