@@ -18,6 +18,7 @@ from tests.train.conftest import tiny
 from u2pl_ray.analysis.evaluations import add_result, read_results, split_sha256
 from u2pl_ray.config.errors import UserError
 from u2pl_ray.config.schema import ModelConfig
+from u2pl_ray.data.overlay import with_legend
 from u2pl_ray.data.voc import open_split
 from u2pl_ray.models.segmentor import Segmentor
 from u2pl_ray.system.home import under_home
@@ -227,6 +228,25 @@ def test_a_folder_is_predicted_though_a_file_in_it_is_bad(run: Run, checkpoint: 
     student = ("predict", checkpoint, photos, "-o", tmp_path / "out", "--network", "student", "--force")
     assert run(*student)[0] == 0
     assert (tmp_path / "out" / "a_labels.png").read_bytes() != before
+
+
+def test_an_overlay_too_large_for_the_memory_does_not_end_the_others(
+    run: Run, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A real failed allocation, for the larger of two images."""
+    for name, side in (("a.png", 64), ("b.png", 32)):
+        Image.new("RGB", (side, side)).save(tmp_path / name)
+
+    def greedy(picture: np.ndarray, *rest: Any) -> np.ndarray:
+        np.empty(2**60 if len(picture) == 64 else 1, np.uint8)
+        return with_legend(picture, *rest)
+
+    monkeypatch.setattr("u2pl_ray.train.overlay.with_legend", greedy)
+    code, said, complaint = run("predict", checkpoint, tmp_path / "a.png", tmp_path / "b.png", "-o", tmp_path / "out")
+    assert code == 1
+    assert "a.png: too little memory for its overlay" in complaint
+    assert complaint.endswith("1 of 2 images were not predicted\n")
+    assert [Path(line).name for line in said.splitlines()] == ["b_overlay.png", "b_labels.png"]
 
 
 def test_predictions_by_windows(run: Run, checkpoint: Path, tmp_path: Path) -> None:
