@@ -1,6 +1,7 @@
 """evaluate, export --weights and predict on a checkpoint, in this process and without Ray."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,12 @@ from tests.train.conftest import tiny
 from u2pl_ray.analysis.evaluations import add_result, read_results, split_sha256
 from u2pl_ray.config.errors import UserError
 from u2pl_ray.config.schema import ModelConfig
+from u2pl_ray.data.overlay import with_legend
 from u2pl_ray.data.voc import open_split
 from u2pl_ray.models.segmentor import Segmentor
 from u2pl_ray.system.home import under_home
 from u2pl_ray.train import checkpoint as checkpoints
-from u2pl_ray.train.inference import open_checkpoint
+from u2pl_ray.train.inference import open_checkpoint, score
 from u2pl_ray.train.loop import Worker
 from u2pl_ray.train.session import LocalSession
 
@@ -228,6 +230,25 @@ def test_a_folder_is_predicted_though_a_file_in_it_is_bad(run: Run, checkpoint: 
     assert (tmp_path / "out" / "a_labels.png").read_bytes() != before
 
 
+def test_an_overlay_too_large_for_the_memory_does_not_end_the_others(
+    run: Run, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A real failed allocation, for the larger of two images."""
+    for name, side in (("a.png", 64), ("b.png", 32)):
+        Image.new("RGB", (side, side)).save(tmp_path / name)
+
+    def greedy(picture: np.ndarray, *rest: Any) -> np.ndarray:
+        np.empty(2**60 if len(picture) == 64 else 1, np.uint8)
+        return with_legend(picture, *rest)
+
+    monkeypatch.setattr("u2pl_ray.train.overlay.with_legend", greedy)
+    code, said, complaint = run("predict", checkpoint, tmp_path / "a.png", tmp_path / "b.png", "-o", tmp_path / "out")
+    assert code == 1
+    assert "a.png: too little memory for its overlay" in complaint
+    assert complaint.endswith("1 of 2 images were not predicted\n")
+    assert [Path(line).name for line in said.splitlines()] == ["b_overlay.png", "b_labels.png"]
+
+
 def test_predictions_by_windows(run: Run, checkpoint: Path, tmp_path: Path) -> None:
     pixels = np.random.default_rng(5).integers(0, 255, (100, 90, 3)).astype(np.uint8)
     Image.fromarray(pixels).save(tmp_path / "a.png")
@@ -252,6 +273,30 @@ def test_other_classes_are_refused(checkpoint: Path, run: Run) -> None:
     code, _, complaint = run("evaluate", checkpoint, "data.synthetic.classes=4")
     assert code == 2
     assert "4 classes" in complaint
+
+
+def test_data_that_the_networks_would_misread_is_refused(
+    checkpoint: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained = open_checkpoint(str(checkpoint))
+    for changed, words in (
+        ({"classes": trained.config.data.classes[::-1]}, "data.classes: in another order"),
+        ({"channels": 1, "mean": (0.4,), "std": (0.2,)}, "data.channels: is 1, but the checkpoint was trained with"),
+        ({"mean": (0.5, 0.5, 0.5)}, "data.mean=[0.485, 0.456, 0.406]"),
+        ({"std": (0.5, 0.5, 0.5)}, "data.std: is [0.5, 0.5, 0.5]"),
+    ):
+        data = trained.config.data.model_copy(update=changed)
+        with pytest.raises(UserError, match=re.escape(words)):
+            score(trained, trained.config.model_copy(update={"data": data}), "val")
+    assert run("evaluate", checkpoint, "data.mean=[0.5,0.5,0.5]")[0] == 2
+
+
+def test_too_little_memory_is_one_line(checkpoint: Path) -> None:
+    """A real failed allocation, where validation needs one."""
+    trained = open_checkpoint(str(checkpoint), ("teacher",))
+    trained.networks["teacher"].register_forward_pre_hook(lambda *_: torch.empty(2**60, dtype=torch.uint8))
+    with pytest.raises(UserError, match=r"images at once are too many for the memory of this machine.*eval_batch_size"):
+        score(trained, trained.config, "val")
 
 
 def test_networks_that_a_file_does_not_hold(run: Run, checkpoint: Path, tmp_path: Path) -> None:

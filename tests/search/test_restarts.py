@@ -99,6 +99,39 @@ def test_out_of_memory_is_the_settings_only_when_nobody_else_held_any(error: Exc
         assert outcome.reason == "error"  # which is what is looked into for an interruption
 
 
+TWO_ON_A_NODE = ON_A_NODE.replace(
+    "12\t{other}\t/usr/bin/python other.py", "12\t{other}\tray::_RayTrainWorker__execute.get"
+)
+
+
+@pytest.mark.parametrize(
+    ("other", "workers", "held"),
+    [
+        ("7.00", 1, 7.0),
+        ("7.00", 2, 0.0),  # both are its own
+        ("0.90", 1, 0.0),  # its loader process
+    ],
+)
+def test_a_node_that_trainings_filled_together_bans_no_setting(other: str, workers: int, held: float) -> None:
+    error = of_workers(OutOfMemoryError(TWO_ON_A_NODE.format(ray="7.50", other=other).replace("15.20", "9.00")))
+    error.__cause__ = error.worker_failures[0].__cause__ = OutOfMemoryError(str(error.worker_failures[0]))
+    outcome, why = classify(error, workers), interruption(error, workers)
+    if held:
+        what = f"ran out of memory while trainings beside it held {held:.1f} GiB of it"
+        assert (outcome.reason, why) == ("error", Interruption(what, True, pause=60.0, reason="lost"))
+    else:
+        assert ((outcome.state, outcome.reason), why) == ((State.INFEASIBLE, "memory"), None)
+
+
+def test_trainings_that_share_a_gpu_are_no_environment() -> None:
+    error = of_workers(torch.OutOfMemoryError(ON_A_GPU.format(free="1.10 GiB", own="38.00 GiB", others="")))
+    alone, beside = interruption(error, 1, shared=False), interruption(error, 1, shared=True)
+    assert alone is not None
+    assert beside is not None
+    assert (alone.reason, beside.reason) == ("environment", "lost")
+    assert "trainings beside it" in beside.what
+
+
 @pytest.mark.parametrize(
     "error", [ValueError("x"), NonFiniteLoss("nan"), KeyError("a"), OSError("AWS Error ACCESS_DENIED")]
 )

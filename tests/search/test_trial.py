@@ -50,6 +50,29 @@ def test_what_ended_a_training(error: Exception, state: State, reason: str, wrap
     assert "\n" not in outcome.detail
 
 
+MANY_LINES = "CUDA error: {}\nCUDA kernel errors might be reported late\nFor debugging pass CUDA_LAUNCH_BLOCKING=1"
+LOW = (
+    "1 worker(s) were killed due to the node running low on memory.\nMemory on the node (IP: 10.0.0.1, ID: ab) was "
+    "15.20GB used / 16.00GB limit (0.95)\nTop 10 memory users: PID\tMEM(GB)\tCOMMAND\n11\t15.0\tray::RayTrainWorker\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("error", "reason", "detail"),
+    [
+        (RuntimeError(MANY_LINES.format("out of memory")), "memory", "RuntimeError: CUDA error: out of memory; lower"),
+        (RuntimeError(MANY_LINES.format("misaligned address")), "error", "CUDA error: misaligned address"),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"), "memory", "CUDNN_STATUS_ALLOC_FAILED"),
+        (RuntimeError("NCCL error\nLast error:\nCuda failure 2 'out of memory'"), "memory", "Cuda failure 2"),
+        (OutOfMemoryError(LOW), "memory", "OutOfMemoryError: Memory on the node (IP: 10.0.0.1, ID: ab) was 15.20GB"),
+    ],
+)
+def test_the_line_that_says_what_happened_is_kept(error: Exception, reason: str, detail: str) -> None:
+    outcome = classify(WorkerGroupError("rank 0 failed", {0: error}))
+    assert outcome.reason == reason
+    assert detail in outcome.detail
+
+
 def test_an_exception_that_came_through_ray() -> None:
     cause = NonFiniteLoss("the training loss is nan")
     assert classify(RayTaskError("f", "traceback", cause).as_instanceof_cause()).reason == "nan"

@@ -1,3 +1,4 @@
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,20 @@ def test_overlay_tints_by_class_and_leaves_ignored_pixels() -> None:
     assert tinted[1, 1].tolist() == [100, 100, 100]
     for row, column, index in ((0, 0, 0), (0, 1, 1), (1, 0, 2)):
         assert tinted[row, column].tolist() == pytest.approx((50 + COLORS[index] / 2).tolist(), abs=1)
+
+
+def test_a_large_overlay_takes_little_memory_and_no_other_pixels() -> None:
+    random = np.random.default_rng(0)
+    image = random.integers(0, 256, (2000, 1501, 3), np.uint8)
+    labels = random.integers(0, 21, (2000, 1501), np.uint8)
+    labels[::7] = 255
+    tracemalloc.start()
+    tinted = overlay(image, labels, COLORS)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 10 * labels.size
+    whole = (image * (1.0 - 0.55) + COLORS[labels] * 0.55).round().astype(np.uint8)
+    assert (tinted == np.where((labels == 255)[..., None], image, whole)).all()
 
 
 def test_black_is_drawn_light_and_colours_follow_the_configuration() -> None:

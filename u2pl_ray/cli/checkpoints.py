@@ -128,9 +128,14 @@ def predict(
             except UserError as error:
                 failures.append(str(error))
             else:
-                tally.add(labels)
-                for written in write_prediction(photograph.target, pixels, labels, trained.config.data):
-                    say(str(written))
+                try:
+                    files = write_prediction(photograph.target, pixels, labels, trained.config.data)
+                except MemoryError:
+                    failures.append(f"{photograph.path}: too little memory for its overlay")
+                else:
+                    tally.add(labels)
+                    for written in files:
+                        say(str(written))
             progress.step()
     for line in tally.lines() if len(photographs) > 1 else ():
         say(line, sys.stderr)  # the paths alone are for other programs

@@ -10,6 +10,8 @@ from u2pl_ray.data.image_files import as_picture
 from u2pl_ray.data.voc import palette
 
 _ROW, _SWATCH, _MARGIN = 18, 12, 6
+_BAND = 2**16
+"""Pixels that are blended at a time: all of a large image would need 50 bytes each."""
 NOT_BLACK = (192, 192, 192)
 """Drawn for black: a large class laid over a photograph in black looks like a broken file."""
 
@@ -39,8 +41,13 @@ def overlay(image: np.ndarray, labels: np.ndarray, colors: np.ndarray, opacity: 
         opacity: of the tint.
     """
     image = as_picture(image)
-    tinted = (image * (1.0 - opacity) + colors[labels] * opacity).round().astype(np.uint8)
-    return np.where((labels == IGNORE)[..., None], image, tinted)
+    tinted = image.copy()
+    step = max(1, _BAND // image.shape[1])
+    for start in range(0, len(image), step):
+        band = slice(start, start + step)
+        blended = (image[band] * (1.0 - opacity) + colors[labels[band]] * opacity).round().astype(np.uint8)
+        np.copyto(tinted[band], blended, where=(labels[band] != IGNORE)[..., None])
+    return tinted
 
 
 def with_legend(picture: np.ndarray, labels: np.ndarray, classes: Sequence[str], colors: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from u2pl_ray.config.errors import UserError
 from u2pl_ray.config.overrides import validate
-from u2pl_ray.config.schema import Config
+from u2pl_ray.config.schema import Config, DataConfig
 from u2pl_ray.data.loaders import EvaluationBatches
 from u2pl_ray.data.voc import Item, official
 from u2pl_ray.models.segmentor import Segmentor
@@ -120,26 +120,62 @@ def score(trained: Trained, config: Config, split: Literal["val", "test"], bound
         boundary: also compute Boundary IoU, of contours this wide (a share of the image's diagonal); 0: do not.
 
     Raises:
-        UserError: the data has other classes than the networks.
+        UserError: the data does not fit the networks, or its images the memory.
     """
     classes = config.data.classes
-    if len(classes) != len(trained.config.data.classes):
-        raise UserError(
-            f"data.classes: the data has {len(classes)} classes, "
-            f"the checkpoint was trained on {len(trained.config.data.classes)}"
-        )
+    _refuse_other(config.data, trained.config.data)
     batches = EvaluationBatches(config.model_copy(update={"data": official(config.data)}), split)
     count, networks = len(classes), list(trained.networks.values())
     pairs = [torch.zeros(count, count, dtype=torch.int64, device=trained.device) for _ in networks]
     contours = [torch.zeros(3, count, dtype=torch.int64) for _ in networks]
-    for labels, predicted in predictions(networks, batches, trained.device, config.evaluation):
-        for one, matrix, near in zip(predicted, pairs, contours, strict=True):
-            matrix += count_pairs(labels, one, count)
-            if boundary:
-                near += boundary_counts(labels, one, count, boundary)
+    at_once = f"{split}: {config.train.eval_batch_size} images at once are"
+    with enough_memory(at_once, "give a smaller --window or train.eval_batch_size"):
+        for labels, predicted in predictions(networks, batches, trained.device, config.evaluation):
+            for one, matrix, near in zip(predicted, pairs, contours, strict=True):
+                matrix += count_pairs(labels, one, count)
+                if boundary:
+                    near += boundary_counts(labels, one, count, boundary)
     metrics: dict[str, float] = {}
     for name, matrix, near in zip(trained.networks, pairs, contours, strict=True):
         metrics |= scores(matrix, classes, teacher=name == "teacher")
         if boundary:
             metrics |= boundary_scores(near, classes, teacher=name == "teacher")
     return Scores(batches.split, metrics)
+
+
+def _refuse_other(data: DataConfig, trained: DataConfig) -> None:
+    """Refuse data that the networks would misread. `value_range` may differ: it belongs to the files."""
+    if len(data.classes) != len(trained.classes):
+        raise UserError(
+            f"data.classes: the data has {len(data.classes)} classes, "
+            f"the checkpoint was trained on {len(trained.classes)}"
+        )
+    if data.classes != trained.classes and set(data.classes) == set(trained.classes):
+        raise UserError(f"data.classes: in another order than the checkpoint's: {', '.join(trained.classes)}")
+    for key in ("channels", "mean", "std"):
+        here, there = (list(value) if isinstance(value := getattr(of, key), tuple) else value for of in (data, trained))
+        if here != there:
+            raise UserError(f"data.{key}: is {here}, but the checkpoint was trained with data.{key}={there}")
+
+
+@contextmanager
+def enough_memory(what: str, advice: str) -> Iterator[None]:
+    """Return a context in which want of memory, of a GPU or of the machine, becomes one line.
+
+    Args:
+        what: is too many, with its verb.
+        advice: what to do.
+
+    Raises:
+        UserError: there was too little memory.
+    """
+    try:
+        yield
+        return
+    except (torch.OutOfMemoryError, MemoryError):
+        reason = ""
+    except RuntimeError as error:
+        if "can't allocate memory" not in str(error):
+            raise
+        reason = " of this machine"
+    raise UserError(f"{what} too many for the memory{reason}: {advice}")

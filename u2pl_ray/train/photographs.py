@@ -12,7 +12,7 @@ from u2pl_ray.config.evaluation import EvaluationConfig
 from u2pl_ray.data.image_files import read_image
 from u2pl_ray.data.lists import IMAGE_SUFFIXES
 from u2pl_ray.data.transforms import normalise
-from u2pl_ray.train.inference import Trained
+from u2pl_ray.train.inference import Trained, enough_memory
 from u2pl_ray.train.prediction import predict
 
 LARGE = 2048 * 2048
@@ -84,21 +84,12 @@ def predict_photograph(
     Raises:
         UserError: the image can't be read, or is too large for the memory.
     """
-    import torch
-
     pixels = read_image(path, trained.config.data)
     height, width = pixels.shape[:2]
-    try:
+    with enough_memory(f"{path}: {width} x {height} pixels are", "give a smaller --window"):
         images = normalise(pixels, trained.config.data).unsqueeze(0).to(trained.device)
         found = predict(trained.networks[network], images, (height, width), views_for(height, width, views))
         return pixels, found[0].cpu().numpy()
-    except (torch.OutOfMemoryError, MemoryError):
-        reason = ""
-    except RuntimeError as error:
-        if "can't allocate memory" not in str(error):
-            raise
-        reason = " of this machine"
-    raise UserError(f"{path}: {width} x {height} pixels are too many for the memory{reason}: give a smaller --window")
 
 
 def views_for(height: int, width: int, views: EvaluationConfig) -> EvaluationConfig:

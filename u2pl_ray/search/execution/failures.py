@@ -11,7 +11,7 @@ from typing import Any
 
 from u2pl_ray.config.errors import LostError, UserError
 from u2pl_ray.search.driver.assignment import Outcome
-from u2pl_ray.search.execution.memory import held_by_others
+from u2pl_ray.search.execution.memory import PROGRAMS, held_by_others
 from u2pl_ray.search.study.trial_record import State
 from u2pl_ray.system.stores import OUTAGES
 
@@ -44,18 +44,26 @@ _SIGNS = (
 """Messages of torch (DataLoader, gloo, NCCL), and what they say of a training."""
 _OUTAGE_SECONDS = 10.0
 _CROWD_SECONDS = 60.0
-"""For other programs to go, before a training that ran out of memory beside them is started again."""
+"""For others to go, before a training that ran out of memory beside them is started again."""
 
 
 _OUT_OF_MEMORY = (
     "OutOfMemoryError",  # torch's, and Ray's when it kills a process to save the node
     "CUDA out of memory",
+    "CUDA error: out of memory",
+    "'out of memory'",  # NCCL's: Cuda failure 2 'out of memory'
     "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
     "DefaultCPUAllocator: can't allocate",
     "MemoryError",
     "low on memory",
 )
-LOWER = "lower train.micro_batch_size, data.crop or train.batch_size, or set model.activation_checkpointing=true"
+_TELLING = ("CUDA error:", "Memory on the node")
+"""In the line that says what happened, where others follow it: advice, the node's processes."""
+LOWER = (
+    "lower train.micro_batch_size, data.crop or train.batch_size, or set model.activation_checkpointing=true; "
+    "in validation, lower train.eval_batch_size or set evaluation.window"
+)
 """What helps a setting that finds too little memory."""
 
 
@@ -78,13 +86,21 @@ class Interruption:
     reason: str = "lost"
 
 
-def interruption(error: BaseException) -> Interruption | None:
-    """Tell what interrupted a training that failed with `error`; None if the training itself raised it."""
+def interruption(error: BaseException, workers: int = 1, shared: bool = False) -> Interruption | None:
+    """Tell what interrupted a training that failed; None if the training itself raised it.
+
+    Args:
+        error: it failed with.
+        workers: of the training.
+        shared: whether trainings share a GPU.
+    """
     causes = list(causes_of(error))
     kinds = {kind.__name__ for cause in causes for kind in type(cause).__mro__}
-    if others := _crowd(causes, kinds):
-        what = f"ran out of memory while other programs held {others:.1f} GiB of it"
-        return Interruption(what, counts=True, pause=_CROWD_SECONDS, reason="environment")
+    others, who = _crowd(causes, kinds, workers, shared)
+    if others:
+        what = f"ran out of memory while {who} held {others:.1f} GiB of it"
+        reason = "environment" if who == PROGRAMS else "lost"
+        return Interruption(what, counts=True, pause=_CROWD_SECONDS, reason=reason)
     if kinds & _PREEMPTED or any(getattr(cause, "preempted", False) for cause in causes):
         return Interruption("its machine is being taken away", counts=False)
     if any(sign in str(cause) for cause in causes for sign in OUTAGES):
@@ -140,17 +156,22 @@ def _inner(error: BaseException) -> list[Any]:
     return [*(failures.values() if isinstance(failures, dict) else ()), *(getattr(error, name, None) for name in names)]
 
 
-def classify(error: BaseException) -> Outcome:
+def classify(error: BaseException, workers: int = 1, shared: bool = False) -> Outcome:
     """Convert an exception of a training to the trial's outcome.
 
     A `UserError` is `refused` here; the driver, which knows the search space, tells a setting from its surroundings.
-    Out of memory beside other programs is an error, see `interruption`; alone, the setting cannot work.
+    Out of memory beside others is an error, see `interruption`; alone, the setting cannot work.
+
+    Args:
+        error: the exception.
+        workers: of the training.
+        shared: whether trainings share a GPU.
     """
     causes = list(causes_of(error))
     kinds = {kind.__name__ for cause in causes for kind in type(cause).__mro__}
     text = "\n".join(str(cause) for cause in causes)
-    line = _last_line(causes[-1])
-    if _crowd(causes, kinds):
+    line = _telling_line(causes[-1])
+    if _crowd(causes, kinds, workers, shared)[0]:
         return Outcome(State.FAILED, "error", line)
     if _out_of_memory(kinds, text):
         return Outcome(State.INFEASIBLE, "memory", f"{line}; {LOWER}")
@@ -165,12 +186,14 @@ def _out_of_memory(kinds: set[str], text: str) -> bool:
     return any(sign in kinds or sign in text for sign in _OUT_OF_MEMORY)
 
 
-def _crowd(causes: list[BaseException], kinds: set[str]) -> float:
-    """Return GiB that other programs held when the training ran out of memory; 0 if none, or if it did not."""
+def _crowd(causes: list[BaseException], kinds: set[str], workers: int, shared: bool) -> tuple[float, str]:
+    """Return GiB that others held when the training ran out of memory, and who; 0 if none, or if it did not."""
     text = "\n".join(str(cause) for cause in causes)
-    return held_by_others(text) if _out_of_memory(kinds, text) else 0.0
+    return held_by_others(text, workers, shared) if _out_of_memory(kinds, text) else (0.0, "")
 
 
-def _last_line(error: BaseException) -> str:
-    lines = [line for line in str(error).strip().splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[-1].strip()}" if lines else type(error).__name__
+def _telling_line(error: BaseException) -> str:
+    """Return the line of a message that says what happened: the last one, but see `_TELLING`."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    telling = [line for line in lines if any(sign in line for sign in _TELLING)] or lines[-1:]
+    return f"{type(error).__name__}: {telling[0]}" if telling else type(error).__name__

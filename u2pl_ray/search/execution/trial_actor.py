@@ -174,9 +174,8 @@ class Training:
         Returns:
             How it ended, the number of workers, and what interrupted it (None: nothing).
         """
-        workers = 0
+        workers, config = 0, arguments["config"]
         try:
-            config = arguments["config"]
             workers = workers_with_room(config, ceiling)
             for line in mend(f"{arguments['storage_path']}/{arguments['name']}"):
                 say(line)
@@ -184,8 +183,9 @@ class Training:
             settings = {**arguments, "config": config.with_workers(workers), "reported_epochs": known}
             self._controller.fit(load_callable(trainer)(callbacks=[self._reports], **settings))
         except BaseException as error:
-            outcome = classify(error)
-            why = interruption(error) if outcome.reason == "error" else None
+            shared = config.resources.gpus_per_worker < 1
+            outcome = classify(error, workers, shared)
+            why = interruption(error, workers, shared) if outcome.reason == "error" else None
             if why is not None and (waited := why_ended(self._trial)):
                 why = replace(why, what=waited)
             return outcome, workers, why
