@@ -12,6 +12,7 @@ from PIL import Image
 from voc_folder import Folder, refused
 
 from u2pl_ray.config.schema import Config
+from u2pl_ray.data.check import check
 from u2pl_ray.data.image_files import read_image
 from u2pl_ray.data.loaders import EvaluationBatches, TrainingBatch, TrainingBatches, _TrainingDataset, steps_per_epoch
 from u2pl_ray.data.transforms import normalise
@@ -162,6 +163,17 @@ def test_evaluation_groups_by_size(folder: Folder) -> None:
         part for size in set(sizes) for part in ([2] * (sizes.count(size) // 2) + [1] * (sizes.count(size) % 2))
     )
     assert [batch.ids for batch in data] == [batch.ids for batch in data]
+
+
+def test_an_image_that_keeps_its_stored_pixels_is_grouped_by_them(folder: Folder) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    folder.write("v0", 40, 50)  # to be turned, but its mask is not
+    Image.open(folder.image("v0")).save(folder.image("v0"), exif=exif)
+    folder.write("v1", 50, 40)
+    assert check(folder.config(), full=False)
+    sizes = {name: batch.size for batch in EvaluationBatches(folder.config(), "val") for name in batch.ids}
+    assert (sizes["v0"], sizes["v1"]) == ((40, 50), (50, 40))
 
 
 def test_evaluation_needs_labels(folder: Folder) -> None:

@@ -183,7 +183,10 @@ def _count(item: Item, data: DataConfig) -> np.ndarray:
 def _compare_headers(item: Item) -> None:
     size = read_size(item.image)
     if item.label is not None:
-        refuse_sizes(item, size, read_size(item.label))
+        label = read_size(item.label)
+        if size == label[::-1] != label:  # drawn on the stored pixels, see `read_item`
+            size = read_size(item.image, upright=False)
+        refuse_sizes(item, size, label)
 
 
 def _overlaps(splits: dict[str, tuple[Item, ...]]) -> list[str]:

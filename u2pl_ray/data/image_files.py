@@ -68,12 +68,20 @@ def read_values(path: Path) -> np.ndarray:
     return _from_opencv(path)  # Pillow keeps 8 of the 16 bits of a colour
 
 
-def read_size(path: Path) -> tuple[int, int]:
-    """Return (height, width) from the file's header, turned as its EXIF orientation says."""
+def read_size(path: Path, upright: bool = True) -> tuple[int, int]:
+    """Return (height, width) from the file's header.
+
+    Args:
+        path: the file.
+        upright: turned as its EXIF orientation says.
+
+    Raises:
+        UserError: not a readable image.
+    """
     try:
         try:
             with Image.open(path) as file:
-                turned = "exif" in file.info and file.getexif().get(_ORIENTATION, 1) >= 5
+                turned = upright and "exif" in file.info and file.getexif().get(_ORIENTATION, 1) >= 5
                 return (file.width, file.height) if turned else (file.height, file.width)
         except Image.UnidentifiedImageError:
             if path.suffix.lower() not in _TIFF:
