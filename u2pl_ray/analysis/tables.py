@@ -14,6 +14,7 @@ from u2pl_ray.analysis.front import print_front
 from u2pl_ray.config import metrics as names
 from u2pl_ray.config.errors import UserError
 from u2pl_ray.search.experiment.experiment import Experiment, Summary
+from u2pl_ray.search.experiment.verdict import verdict
 from u2pl_ray.search.listeners.console import plain_console, results_table
 from u2pl_ray.search.listeners.formatting import many, number, why_failed
 from u2pl_ray.search.storage import layout
@@ -107,7 +108,7 @@ def _report(experiment: Experiment) -> str:
 
 
 def best_of(experiment: Experiment) -> dict[str, Any]:
-    """Return the best trial as plain data: id, state, epochs, params, metrics, checkpoint.
+    """Return the best trial as plain data: id, state, epochs, params, metrics, checkpoint, answer (with replicates).
 
     Raises:
         UserError: no trial has a value yet.
@@ -117,7 +118,9 @@ def best_of(experiment: Experiment) -> dict[str, Any]:
         raise UserError(f"{experiment.name}: {no_result(experiment)}")
     trial: dict[str, Any] = next(trial for trial in status["trials"] if trial["id"] == status["best"])
     checkpoint = experiment.checkpoint(trial["id"])
-    return {"name": experiment.name, **trial, "checkpoint": checkpoint}
+    judgement = experiment.judgement(experiment.study())
+    told = {"answer": verdict(judgement)} if judgement.repeated else {}
+    return {"name": experiment.name, **trial, "checkpoint": checkpoint, **told}
 
 
 def no_result(experiment: Experiment) -> str:
@@ -143,6 +146,8 @@ def print_best(experiment: Experiment, console: Console | None = None) -> None:
         f"trial {best['id']} ({state}, {many(best['epochs'], 'epoch')}): "
         f"{names.spoken(objective)} {number(best['metrics'][objective])}"
     )
+    if best.get("answer"):
+        console.print(best["answer"])
     for path, value in best["params"].items():
         console.print(f"  {path} = {number(value)}")
     if best["checkpoint"] is not None:

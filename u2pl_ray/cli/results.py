@@ -141,7 +141,8 @@ def export(
         trial = named.zfill(4)
     experiment = Experiment.open(name, storage_path)
     study = experiment.study()
-    best = study.best()
+    judgement = experiment.judgement(study)
+    best = experiment.best(study, judgement)
     if best is None:
         from u2pl_ray.analysis.tables import no_result
 
@@ -163,7 +164,7 @@ def export(
     for target, record in exported.items():
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_text(experiment.export(record), "utf-8")
+            target.write_text(experiment.export(record, judgement if record == best else None), "utf-8")
         except OSError as error:
             raise UserError(f"--output {target}: {error.strerror or error}") from None
         print(f"{target}  (train it: u2pl-ray train {shlex.quote(str(target))})")

@@ -53,8 +53,8 @@ def workspace(name: Name, storage_path: Storage = None) -> None:
 
     experiment = Experiment.open(name, storage_path)
     study = experiment.study()
-    best_trial, parameters = study.best(), experiment.space.parameters
-    paper = next((trial.id for trial in study.records() if trial.note == "paper"), None)
+    judgement, parameters = experiment.judgement(study), experiment.space.parameters
+    best_trial = experiment.best(study, judgement)
     choices = [path for path, parameter in parameters.items() if parameter.choices is not None]
     view = View(
         experiment.name,
@@ -62,7 +62,7 @@ def workspace(name: Name, storage_path: Storage = None) -> None:
         list(parameters),
         choices or list(parameters),
         None if best_trial is None else best_trial.id,
-        paper,
+        judgement.reference,
     )
     save(experiment.folder, experiment.config.tracking.project, experiment.config.tracking.entity, view)
     print(f"saved the view and the report {experiment.name} in project {experiment.config.tracking.project}")

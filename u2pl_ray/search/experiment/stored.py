@@ -154,8 +154,7 @@ class StoredExperiment:
         if best is None:
             return None
         target = self.folder / layout.BEST
-        told = f"# {verdict(judgement)}\n" if judgement.repeated and judgement.answer is not None else ""
-        write_whole(target, told + self.export(best))
+        write_whole(target, self.export(best, judgement))
         return target
 
     def judgement(self, study: TrialStudy) -> Judgement:
@@ -188,13 +187,19 @@ class StoredExperiment:
         use = judgement.use if judgement.repeated else None
         return study.best() if use is None else study.record(int(use))
 
-    def export(self, trial: TrialRecord) -> str:
-        """Return a trial's whole configuration as YAML that `train` accepts, with a comment on its result."""
+    def export(self, trial: TrialRecord, judgement: Judgement | None = None) -> str:
+        """Return a trial's whole configuration as YAML that `train` accepts, with a comment on its result.
+
+        Args:
+            trial: whose.
+            judgement: for the setting to use: says in a comment why it is that one.
+        """
+        why = verdict(judgement) if judgement is not None and judgement.repeated else ""
         told = f"{self.space.metric.name} {trial.latest} after {many(trial.epochs, 'epoch')}"
         pairs = list(zip(self.space.objectives, trial.objectives, strict=False))[1:]
         told += "".join(f", {metric.name} {value}" for metric, value in pairs)
         configuration = overrides.dump(self.space.configure(self.config, trial.settings))
-        return f"# Trial {trial.id} of {self.name}: {told}.\n{configuration}"
+        return (f"# {why}\n" if why else "") + f"# Trial {trial.id} of {self.name}: {told}.\n{configuration}"
 
     def trial_folder(self, trial: str) -> Path:
         """Return the folder of a trial's records."""
