@@ -3,6 +3,7 @@
 import io
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,10 @@ from u2pl_ray.search.driver.driver import Driver
 from u2pl_ray.search.experiment.experiment import Experiment
 from u2pl_ray.search.experiment.plan import plan_search
 from u2pl_ray.search.experiment.replicates import add_replicates
+from u2pl_ray.search.experiment.verdict import against, verdict
 from u2pl_ray.search.space.file import parse_space
+from u2pl_ray.search.space.space import Metric
+from u2pl_ray.search.study.comparison import Comparison
 from u2pl_ray.search.study.trial_record import State
 
 pytestmark = pytest.mark.usefixtures("two_cpus")
@@ -121,3 +125,17 @@ def test_all_point_at_the_retry_of_the_paper_s_setting(retried: Experiment) -> N
     assert f"# Trial {again.id} of retried: val/miou {again.value} after 9 epochs." in written
     print_best(retried, Console(file=(screen := io.StringIO()), soft_wrap=True))
     assert screen.getvalue().startswith(f"trial {again.id} (completed, 9 epochs)")
+
+
+def test_a_difference_has_the_sign_of_the_metric(kept: Experiment) -> None:
+    """Where it is minimized, what is better lies below 0."""
+    judgement = kept.judgement(kept.study())
+    lower = replace(judgement, space=replace(kept.space, metric=Metric("val/miou", maximize=False)))
+    told = lower.answer
+    assert told is not None
+    assert told.difference > 0
+    assert f": {-told.difference:+.4f} student mIoU ({-told.high:+.4f} .. {-told.low:+.4f})." in verdict(lower)
+    comparison = Comparison("0013", 3, 0.99, 0.95, 0.0659, 0.05, 0.08)
+    said = against(comparison, "supervised training", Metric("val/loss", maximize=False))
+    assert said.endswith(": -0.0659 val/loss (-0.0800 .. -0.0500), on 3 new seeds")
+    assert against(comparison, "it", Metric()).endswith(": +0.0659 student mIoU (+0.0500 .. +0.0800), on 3 new seeds")
