@@ -3,6 +3,7 @@ import math
 import pytest
 
 from u2pl_ray.analysis.label_worth import measure, sentences
+from u2pl_ray.search.space.space import Metric
 
 
 def line(level: float, slope: float) -> dict[int, dict[int, float]]:
@@ -20,7 +21,7 @@ def test_a_known_worth() -> None:
     assert worth.equivalent(worth.ahead) == pytest.approx(40)  # one doubling
     half = 4.302653 * 0.01 / math.sqrt(3)  # Student's t, two degrees of freedom
     assert (worth.low, worth.high) == (pytest.approx(0.05 - half), pytest.approx(0.05 + half))
-    said = " ".join(sentences(worth, 300, "val/miou"))
+    said = " ".join(sentences(worth, 300, Metric("val/miou")))
     assert "about 40 (28 .. 56) labeled images: the unlabeled ones are worth about +20 labeled ones" in said
     assert "may be worth nothing" not in said
 
@@ -39,6 +40,9 @@ def test_a_loss_is_minimized() -> None:
     worth = measure({seed: value - 0.05 for seed, value in supervised[20].items()}, supervised, maximize=False)
     assert worth is not None
     assert worth.equivalent(worth.ahead) == pytest.approx(40)
+    said = sentences(worth, 300, Metric("val/loss", maximize=False))
+    assert said[0].startswith("With the 300 unlabeled images val/loss is -0.0500 (-0.0500 .. -0.0500) against")
+    assert said[1] == "Twice the labels bring supervised training -0.0500."
 
 
 def test_what_cannot_be_said() -> None:
@@ -46,7 +50,7 @@ def test_what_cannot_be_said() -> None:
     worth = measure({0: 0.9, 1: 0.3}, supervised)
     assert worth is not None
     assert not worth.told
-    assert "nothing can be said in labeled images" in sentences(worth, 10, "val/miou")[-1]
+    assert "nothing can be said in labeled images" in sentences(worth, 10, Metric("val/miou"))[-1]
     assert measure({0: 0.5}, {20: {0: 0.4}}) is None
     assert measure({7: 0.5}, line(0.1, 0.1)) is None
 
@@ -55,6 +59,6 @@ def test_an_interval_with_nothing_in_it_and_a_guess_are_said() -> None:
     supervised = line(0.2, 0.01)
     worth = measure({0: supervised[20][0] + 0.2, 1: supervised[20][1] - 0.1}, supervised)
     assert worth is not None
-    said = sentences(worth, 300, "val/miou")
+    said = sentences(worth, 300, Metric("val/miou"))
     assert "may be worth nothing" in said[-2]
     assert "a guess" in said[-1]

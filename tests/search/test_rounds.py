@@ -284,9 +284,9 @@ def test_settings_and_trainings_of_a_judgement(space: Space, base: Config) -> No
         ],
     )
     assert judgement.reference == "0000"
-    assert judgement.labels == {0: "0000", 1: "0001", 2: "0002", 3: "0002", 4: "0000", 5: "0000"}
+    assert judgement.labels == {0: "0000", 1: "0001", 2: "0003", 3: "0003", 4: "0000", 5: "0000"}
     assert [(run.setting, run.seed, max(run.values)) for run in judgement.runs] == [
         ("0000", base.seed, 1.0),
-        ("0002", base.seed, pytest.approx(4 / EPOCHS, abs=0.12)),
+        ("0003", base.seed, pytest.approx(4 / EPOCHS, abs=0.12)),
         ("0000", 7, 1.0),
     ]

@@ -2,6 +2,8 @@
 
 import io
 import json
+import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,14 +11,22 @@ import pytest
 from rich.console import Console
 
 from tests.search.fake_training import miou
-from tests.search.small_search import SPACE, TEMPERATURE, train
+from tests.search.small_search import SPACE, TEMPERATURE, train, train_with
+from u2pl_ray.analysis.load import analyse
 from u2pl_ray.analysis.tables import best_of, print_best
 from u2pl_ray.cli import main
 from u2pl_ray.config.schema import Config
+from u2pl_ray.search.driver.assignment import Outcome
+from u2pl_ray.search.driver.budget import Budget
+from u2pl_ray.search.driver.driver import Driver
 from u2pl_ray.search.experiment.experiment import Experiment
 from u2pl_ray.search.experiment.plan import plan_search
 from u2pl_ray.search.experiment.replicates import add_replicates
+from u2pl_ray.search.experiment.verdict import against, verdict
 from u2pl_ray.search.space.file import parse_space
+from u2pl_ray.search.space.space import Metric
+from u2pl_ray.search.study.comparison import Comparison
+from u2pl_ray.search.study.trial_record import State
 
 pytestmark = pytest.mark.usefixtures("two_cpus")
 
@@ -68,3 +78,64 @@ def test_a_saved_view_pins_it(kept: Experiment, monkeypatch: pytest.MonkeyPatch)
     with pytest.raises(SystemExit):
         main(["wandb", "workspace", str(kept.folder)])
     assert (saved[0].best, saved[0].paper) == ("0000", "0000")
+
+
+def late(config: Config, epoch: int) -> float:
+    """All settings are alike, but the paper's shows it in the last epoch."""
+    behind = config.method.contrastive.temperature == 0.5 and epoch < config.train.epochs
+    return (0.1 if behind else 0.6) + 0.01 * math.sin(7.0 * config.seed + epoch + config.method.contrastive.temperature)
+
+
+@pytest.fixture
+def retried(tmp_path: Path, base: Config) -> Experiment:
+    """A search whose first trial, the paper's setting, failed and was trained again after four others."""
+    space = parse_space(SPACE, "s")
+    made = plan_search(
+        base, space, name="retried", trials=None, budget=Budget(trainings=9), storage_path=tmp_path, sampler="random"
+    ).create()
+
+    def driver() -> Driver:
+        return Driver(made.study(), made.config, None, made.folder / "trials", allowance=made.allowance)
+
+    first = driver()
+    failed = first.next()
+    assert failed is not None
+    first.finish(failed.trial, Outcome(State.FAILED, "environment", "no such file: data"))
+    train_with(first, most=4, value=late)
+    again = driver()
+    assert again.retry_errored(("environment",)) == ["0000"]
+    train_with(again, value=late)
+    made.write_best()
+    return made
+
+
+def test_all_point_at_the_retry_of_the_paper_s_setting(retried: Experiment) -> None:
+    study = retried.study()
+    (again,) = [record for record in study.records() if record.retries == 0]
+    assert (again.state, again.note) == (State.COMPLETED, "paper")  # the scheduler may not stop it, as it may not 0000
+    judgement = retried.judgement(study)
+    assert judgement.use == judgement.reference == judgement.labels[0] == judgement.labels[again.number] == again.id
+    assert any(it.replicate and it.companion.of == again.number for it in study.all_records() if it.companion)
+    assert retried.best(study) == again
+    assert retried.status()["best"] == again.id
+    analysis = analyse(retried)
+    assert analysis.best == analysis.paper == again
+    written = (retried.folder / "best.yaml").read_text()
+    assert written.startswith(f"# Keep the paper's setting ({again.id})")
+    assert f"# Trial {again.id} of retried: val/miou {again.value} after 9 epochs." in written
+    print_best(retried, Console(file=(screen := io.StringIO()), soft_wrap=True))
+    assert screen.getvalue().startswith(f"trial {again.id} (completed, 9 epochs)")
+
+
+def test_a_difference_has_the_sign_of_the_metric(kept: Experiment) -> None:
+    """Where it is minimized, what is better lies below 0."""
+    judgement = kept.judgement(kept.study())
+    lower = replace(judgement, space=replace(kept.space, metric=Metric("val/miou", maximize=False)))
+    told = lower.answer
+    assert told is not None
+    assert told.difference > 0
+    assert f": {-told.difference:+.4f} student mIoU ({-told.high:+.4f} .. {-told.low:+.4f})." in verdict(lower)
+    comparison = Comparison("0013", 3, 0.99, 0.95, 0.0659, 0.05, 0.08)
+    said = against(comparison, "supervised training", Metric("val/loss", maximize=False))
+    assert said.endswith(": -0.0659 val/loss (-0.0800 .. -0.0500), on 3 new seeds")
+    assert against(comparison, "it", Metric()).endswith(": +0.0659 student mIoU (+0.0500 .. +0.0800), on 3 new seeds")

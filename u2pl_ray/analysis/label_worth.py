@@ -18,6 +18,7 @@ from u2pl_ray.data.splits import part_size
 from u2pl_ray.search.experiment.experiment import Experiment
 from u2pl_ray.search.experiment.worth import METHOD, SHARE, SUPERVISED
 from u2pl_ray.search.listeners.formatting import number
+from u2pl_ray.search.space.space import Metric
 from u2pl_ray.search.storage import layout
 from u2pl_ray.search.study.trial_record import State
 from u2pl_ray.system.atomic import write_whole
@@ -101,19 +102,23 @@ def _slope(supervised: Mapping[int, Mapping[int, float]]) -> float:
     return above / below if below else 0.0
 
 
-def sentences(worth: Worth, unlabeled: int, metric: str) -> list[str]:
+def sentences(worth: Worth, unlabeled: int, metric: Metric) -> list[str]:
     """Put it into words.
 
     Args:
         worth: what was found.
         unlabeled: how many unlabeled images there are.
-        metric: the score's name.
+        metric: the score; differences are told in its own sign, below 0 is better where it is minimized.
     """
-    interval = "" if worth.low is None or worth.high is None else f" ({worth.low:+.4f} .. {worth.high:+.4f})"
+    sign = 1 if metric.maximize else -1
+    interval = ""
+    if worth.low is not None and worth.high is not None:
+        low, high = sorted((sign * worth.low, sign * worth.high))
+        interval = f" ({low:+.4f} .. {high:+.4f})"
     lines = [
-        f"With the {unlabeled} unlabeled images {metric} is {worth.ahead:+.4f}{interval} against supervised training "
-        f"on the same {worth.labeled} labeled ones, in pairs by seed ({worth.pairs}).",
-        f"Twice the labels bring supervised training {worth.slope:+.4f}.",
+        f"With the {unlabeled} unlabeled images {spoken(metric.name)} is {sign * worth.ahead:+.4f}{interval} against "
+        f"supervised training on the same {worth.labeled} labeled ones, in pairs by seed ({worth.pairs}).",
+        f"Twice the labels bring supervised training {sign * worth.slope:+.4f}.",
     ]
     if not worth.told:
         return [*lines, "More labels do not help it here, so nothing can be said in labeled images."]
@@ -168,7 +173,7 @@ def worth(experiment: Experiment) -> dict[str, Any]:
         "objective": metric.name,
         "trainings": list(trainings.values()),
         "worth": None if found is None else asdict(found),
-        "sentences": [] if found is None else sentences(found, unlabeled, spoken(metric.name)),
+        "sentences": [] if found is None else sentences(found, unlabeled, metric),
     }
 
 

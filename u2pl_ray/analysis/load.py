@@ -79,8 +79,8 @@ class Analysis:
 
     @property
     def paper(self) -> TrialRecord | None:
-        """Return the trial of the paper's setting, None if there is none."""
-        return next((record for record in self.records if record.note == "paper"), None)
+        """Return the trial of the paper's setting, of several one that did not fail; None if there is none."""
+        return None if self.judgement.reference is None else self.record(self.judgement.reference)
 
     @cached_property
     def front(self) -> list[TrialRecord]:

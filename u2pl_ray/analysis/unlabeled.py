@@ -88,7 +88,7 @@ def _searched(analysis: Analysis) -> list[tuple[str, str, float]]:
 def did_they_help(analysis: Analysis) -> str:
     """Say in a sentence what the unlabeled images brought; an empty string without a supervised training."""
     if (comparison := compare(analysis.judgement, SUPERVISED)) is not None:
-        told = against(comparison, "supervised training", spoken(analysis.metric.name))
+        told = against(comparison, "supervised training", analysis.metric)
         return f"With unlabeled images: {told}.{_oracle(analysis)}"
     rows = against_supervised(analysis)
     searched = [row for row in rows if row.trial]

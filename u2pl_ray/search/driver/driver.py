@@ -24,7 +24,7 @@ from u2pl_ray.search.storage import layout
 from u2pl_ray.search.study.allowance import Allowance
 from u2pl_ray.search.study.study import TrialStudy
 from u2pl_ray.search.study.trial_file import TrialFile
-from u2pl_ray.search.study.trial_record import RETRYABLE, State, TrialRecord, trial_id
+from u2pl_ray.search.study.trial_record import PAPER, RETRYABLE, State, TrialRecord, trial_id
 from u2pl_ray.search.trials.copies import inherit
 from u2pl_ray.search.trials.forks import Forks
 from u2pl_ray.search.trials.trial_images import store_images
@@ -210,7 +210,8 @@ class Driver:
             if record.state == State.FAILED and record.reason in reasons and record.number not in again
         ]
         for record in broken:
-            note = record.note if record.companion is not None else f"retry of {record.id}"
+            kept = record.companion is not None or record.note == PAPER
+            note = record.note if kept else f"retry of {record.id}"
             self.study.enqueue(record.params, note, record.number, record.companion)
         return [record.id for record in broken]
 

@@ -254,10 +254,10 @@ def plan_search(
         notes.append(f"{choice.name} moves numbers alone; it draws {', '.join(drawn)} at random")
     if space.beliefs and not choice.spec.priors:
         notes.append(f"{choice.name} takes no priors; those of {', '.join(space.beliefs)} are ignored")
-    reserve(place)
-    examine(config)
     budget, more = with_replicates(budget, bool(paper), space)
     notes += more
+    reserve(place)
+    examine(config)
     connect()
     room = fit(config, nodes(), max_concurrent, autoscale)
     if len(nodes()) > 1:

@@ -24,12 +24,13 @@ def with_replicates(budget: Budget, paper: bool, space: Space) -> tuple[Budget, 
         space: what is searched.
 
     Raises:
-        UserError: there are several objectives.
+        UserError: there are several objectives, or the length is searched.
     """
     if budget.trainings is None and not budget.replicating:
         return budget, []
+    asked = "--replicate" if budget.trainings is None else "--trainings"
+    check_one_length(space, asked)
     if space.further:
-        asked = "--replicate" if budget.trainings is None else "--trainings"
         raise UserError(f"{asked}: judges settings by one objective; use --trials alone with several")
     if not paper or "seed" in space.parameters:
         why = "the seed is searched" if paper else "the paper's setting is not in the space"
@@ -37,6 +38,23 @@ def with_replicates(budget: Budget, paper: bool, space: Space) -> tuple[Budget, 
             f"all trainings go to new settings: {why}, so there is nothing to repeat on new seeds"
         ]
     return replace(budget, replicating=SHARE), []
+
+
+def check_one_length(space: Space, asked: str) -> None:
+    """Refuse to judge trainings of several lengths: values are compared by the share of one length that is done.
+
+    Args:
+        space: what is searched.
+        asked: the option that asks for it.
+
+    Raises:
+        UserError: `train.epochs` is searched.
+    """
+    if "train.epochs" in space.parameters:
+        raise UserError(
+            f"{asked}: compares trainings of one length, and {space.source} searches train.epochs; take it out of the "
+            "space, or use --trials alone"
+        )
 
 
 def add_replicates(experiment: Experiment, trainings: int) -> Experiment:
@@ -47,10 +65,11 @@ def add_replicates(experiment: Experiment, trainings: int) -> Experiment:
         trainings: how many, at least 1.
 
     Raises:
-        UserError: too few, several objectives, or nothing to compare.
+        UserError: too few, several objectives, the length is searched, or nothing to compare.
     """
     if trainings < 1:
         raise UserError(f"--trainings {trainings:+d}: give at least +1")
+    check_one_length(experiment.space, "--trainings")
     if experiment.space.further:
         raise UserError(f"{experiment.name}: --trainings judges by one objective; use --top and --seeds")
     study = experiment.study()

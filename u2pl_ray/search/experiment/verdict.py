@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from u2pl_ray.config.metrics import spoken
+from u2pl_ray.search.space.space import Metric
 from u2pl_ray.search.study.comparison import Comparison
 from u2pl_ray.search.study.judgement import Judgement
 
@@ -24,10 +25,9 @@ def verdict(judgement: Judgement) -> str:
         return ""
     from u2pl_ray.posterior import Verdict
 
-    metric = spoken(judgement.space.metric.name)
     if told.leader is None:
         return f"Keep the paper's setting ({reference}): no other has a value."
-    amount = f"{told.difference:+.4f} {metric} ({told.low:+.4f} .. {told.high:+.4f})"
+    amount = _amount(told, judgement.space.metric)
     luck = f"Seeds alone spread by {told.seed_sd:.4f}."
     if told.verdict == Verdict.BETTER:
         return f"{told.leader} is better than the paper's setting with {share(told.probability)}: {amount}. {luck}"
@@ -46,21 +46,27 @@ def prospect(told: "Answer") -> str:
     )
 
 
-def against(comparison: Comparison, method: str, metric: str) -> str:
+def against(comparison: Comparison, method: str, metric: Metric) -> str:
     """Return how the setting to use compares with another method, in a clause.
 
     Args:
         comparison: see `comparison.compare`.
         method: what it is compared with.
-        metric: in which they differ, as written for people.
+        metric: in which they differ.
     """
-    amount = f"{comparison.difference:+.4f} {metric} ({comparison.low:+.4f} .. {comparison.high:+.4f})"
+    amount = _amount(comparison, metric)
     seeds = f"on {comparison.seeds} new seed{'s' * (comparison.seeds != 1)}"
     word, probability = "better", comparison.probability
     if probability < 0.5:
         word, probability = "worse", 1 - probability
     enough = "" if probability >= comparison.threshold else f", where {share(comparison.threshold)} are needed"
     return f"{comparison.setting} is {word} than {method} with {share(probability)}{enough}: {amount}, {seeds}"
+
+
+def _amount(told: "Answer | Comparison", metric: Metric) -> str:
+    """Return a difference with its interval in the metric's own sign: below 0 is better where it is minimized."""
+    low, high = (told.low, told.high) if metric.maximize else (-told.high, -told.low)
+    return f"{told.difference * (1 if metric.maximize else -1):+.4f} {spoken(metric.name)} ({low:+.4f} .. {high:+.4f})"
 
 
 def share(probability: float) -> str:

@@ -24,7 +24,7 @@ _LEAST = 2
 
 @dataclass(frozen=True)
 class Judgement:
-    """Settings of a search by the id of the first trial that has each, and their trainings.
+    """Settings of a search by the id of the first trial that has each and did not fail, and their trainings.
 
     Attributes:
         space: what is searched.
@@ -78,7 +78,7 @@ class Judgement:
         """Return the setting of each trial and replicate by its number; other methods are settings of their own."""
         found: dict[int, str] = {}
         first: dict[str, str] = {}
-        for record in self.records:
+        for record in sorted(self.records, key=_failed):  # a trial that failed names a setting only if none else has it
             if record.replicate:
                 continue
             key = repr((sorted(_without_seed(record.params).items()), _method(record)))
@@ -131,10 +131,7 @@ class Judgement:
         return [
             it
             for it in self.records
-            if it.state not in (State.FAILED, State.INFEASIBLE)
-            and it.number not in again
-            and it.fork is None
-            and self.labels[it.number] not in others
+            if not _failed(it) and it.number not in again and it.fork is None and self.labels[it.number] not in others
         ]
 
     def _run(self, label: str, seed: int, by_epoch: Mapping[int, float]) -> "Run | None":
@@ -213,6 +210,10 @@ class Judgement:
         if self.answer is None or self.answer.verdict != Verdict.BETTER:
             return self.reference if self.answer is not None else None
         return self.answer.leader
+
+
+def _failed(record: TrialRecord) -> bool:
+    return record.state in (State.FAILED, State.INFEASIBLE)
 
 
 def _without_seed(params: Mapping[str, Any]) -> dict[str, Any]:
