@@ -3,7 +3,6 @@
 import logging
 import shlex
 import shutil
-import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
@@ -113,8 +112,8 @@ def run_tune(driver: Driver, slots: Callable[[], int], place: Place, trainer: st
             free(trial.config["trial"])
             driver.listeners.note(f"{trial.config['trial']} lost its process and is started again")
 
-    stopping = threading.Event()
-    searcher = StudySearcher(driver, slots, free, stopping.is_set)
+    stopping: list[int] = []  # Tune pickles the searcher, so it is no Event
+    searcher = StudySearcher(driver, slots, free, lambda: bool(stopping))
     tuner = tune.Tuner(
         trainable,
         tune_config=tune.TuneConfig(
