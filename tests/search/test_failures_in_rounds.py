@@ -1,9 +1,11 @@
 """A budget of trainings where settings, replicates or proposals fail, and where another driver runs the last one."""
 
 import math
+import signal
 from pathlib import Path
 
 import pytest
+from ray.tune.search import Searcher
 
 from tests.search.driven import EPOCHS
 from tests.search.test_rounds import TRAININGS, driver_of, replicates, search, start, train
@@ -11,6 +13,7 @@ from u2pl_ray.config.schema import Config
 from u2pl_ray.search.driver.assignment import Outcome
 from u2pl_ray.search.driver.driver import Driver
 from u2pl_ray.search.driver.presence import Presence
+from u2pl_ray.search.execution.interrupts import stop_softly
 from u2pl_ray.search.execution.tune_searcher import StudySearcher
 from u2pl_ray.search.samplers.registry import SamplerChoice
 from u2pl_ray.search.schedulers.registry import SchedulerChoice
@@ -92,9 +95,26 @@ def test_a_driver_waits_for_the_last_setting_of_another_one(tmp_path: Path, spac
         train(first, assignment)
     last = first.next()
     assert last is not None
+    stopping = StudySearcher(second, lambda: 1, lambda trial: None, lambda: True)
+    assert stopping.suggest("a") == Searcher.FINISHED  # a soft stop does not wait
     searcher = StudySearcher(second, lambda: 1, lambda trial: None)
     assert searcher.suggest("a") is None
     train(first, last)
     suggested = searcher.suggest("a")
     assert isinstance(suggested, dict)
     assert second.study.record(int(suggested["trial"])).replicate
+
+
+def test_a_soft_stop_reaches_tune_and_who_waits_for_a_trial() -> None:
+    heard: list[int] = []
+    before = signal.signal(signal.SIGUSR1, lambda number, frame: heard.append(number))  # as Tune does
+    try:
+        for kind in (signal.SIGTERM, signal.SIGUSR1):
+            asked: list[int] = []
+            with stop_softly(lambda line: None, asked) as arm:
+                arm()
+                signal.raise_signal(kind)
+            assert asked
+        assert heard == [signal.SIGUSR1] * 2
+    finally:
+        signal.signal(signal.SIGUSR1, before)

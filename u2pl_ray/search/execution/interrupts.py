@@ -33,11 +33,13 @@ def end_softly() -> None:
 
 
 @contextmanager
-def stop_softly(say: Callable[[str], None]) -> Iterator[Callable[[], None]]:
+def stop_softly(say: Callable[[str], None], asked: list[int]) -> Iterator[Callable[[], None]]:
     """Pass a first SIGINT or SIGTERM to Ray Tune as its soft stop (SIGUSR1) while the context is entered.
 
     Args:
         say: called with a message for the user when that happens.
+        asked: receives the signal's number when Tune is to stop; Tune itself does not look while its searcher has no
+            trial for it.
 
     Yields:
         A function to call once Tune handles the signal; until then the signals have their usual effect.
@@ -58,6 +60,14 @@ def stop_softly(say: Callable[[str], None]) -> Iterator[Callable[[], None]]:
 
     def arm() -> None:
         if in_main_thread:
+            of_tune = signal.getsignal(signal.SIGUSR1)
+
+            def stop_tune(number: int, frame: FrameType | None) -> None:
+                asked.append(number)
+                if callable(of_tune):
+                    of_tune(number, frame)
+
+            signal.signal(signal.SIGUSR1, stop_tune)
             for kind in handled:
                 signal.signal(kind, stop)
 

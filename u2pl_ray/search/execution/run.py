@@ -112,7 +112,8 @@ def run_tune(driver: Driver, slots: Callable[[], int], place: Place, trainer: st
             free(trial.config["trial"])
             driver.listeners.note(f"{trial.config['trial']} lost its process and is started again")
 
-    searcher = StudySearcher(driver, slots, free)
+    stopping: list[int] = []  # Tune pickles the searcher, so it is no Event
+    searcher = StudySearcher(driver, slots, free, lambda: bool(stopping))
     tuner = tune.Tuner(
         trainable,
         tune_config=tune.TuneConfig(
@@ -135,7 +136,12 @@ def run_tune(driver: Driver, slots: Callable[[], int], place: Place, trainer: st
     )
 
     again = f"u2pl-ray resume {shlex.quote(place.location)}"
-    with stop_softly(note) as arm, hear_progress(note, heard, live), watch_head(again), watch_storage(place, again):
+    with (
+        stop_softly(note, stopping) as arm,
+        hear_progress(note, heard, live),
+        watch_head(again),
+        watch_storage(place, again),
+    ):
         try:
             tuner.fit()
         finally:

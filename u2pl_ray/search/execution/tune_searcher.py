@@ -20,11 +20,18 @@ class StudySearcher(Searcher):
         driver: decides which trial runs.
         slots: returns how many trials may run at present.
         ended: called with the id of a trial whose process has ended or been given to another trial.
+        stopping: returns whether the search is to stop: Tune asks for a trial again and again before it looks.
     """
 
-    def __init__(self, driver: Driver, slots: Callable[[], int], ended: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        driver: Driver,
+        slots: Callable[[], int],
+        ended: Callable[[str], None],
+        stopping: Callable[[], bool] = lambda: False,
+    ) -> None:
         super().__init__()
-        self._driver, self._slots, self._ended = driver, slots, ended
+        self._driver, self._slots, self._ended, self._stopping = driver, slots, ended, stopping
         self._live: dict[str, str] = {}
         self.error: Exception | None = None
 
@@ -40,7 +47,7 @@ class StudySearcher(Searcher):
         try:
             assignment = self._driver.next()
             # Replicates start when all others have ended, those of other drivers too.
-            waits = assignment is None and self._driver.may_go_on and (self._live or self._driver.waits())
+            waits = assignment is None and self._driver.may_go_on and bool(self._live or self._waits_for_others())
         except Exception as error:
             logger.warning("no further trials: the study cannot be read or written", exc_info=not _outage(error))
             self.error = error
@@ -54,6 +61,9 @@ class StudySearcher(Searcher):
             "reported_epochs": assignment.reported_epochs,
             "start": assignment.start,
         }
+
+    def _waits_for_others(self) -> bool:
+        return not self._stopping() and self._driver.waits()
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Handle the end of a Tune trial; one that reported no outcome has lost its process.
