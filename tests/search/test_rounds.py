@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from u2pl_ray.search.driver.assignment import Assignment, Outcome
 from u2pl_ray.search.driver.budget import Budget, Meter
 from u2pl_ray.search.driver.driver import Driver
 from u2pl_ray.search.experiment.baselines import companion
+from u2pl_ray.search.experiment.verdict import verdict
 from u2pl_ray.search.space.paper_setting import paper_setting
 from u2pl_ray.search.space.space import Space
 from u2pl_ray.search.study.allowance import Allowance
@@ -187,6 +189,23 @@ def test_replicates_that_always_fail_come_to_an_end(
             driver.finish(assignment.trial, Outcome(State.FAILED, "nan", "diverged"))
     assert len(replicates(driver.study.all_records())) == allowance.replicated(driver.study.all_records()) <= 6
     assert driver.unfinished() == 0
+
+
+def test_a_setting_whose_replicates_diverge_is_not_called_better(tmp_path: Path, space: Space, base: Config) -> None:
+    """By the trainings that ended it would be; the answer says how many did not."""
+    start(tmp_path, space, base)
+    records = search(driver_of(tmp_path, space, base, Allowance(EPOCHS, 30, 0.3)))
+    claimed = Judgement(space, base, records).use
+    own = [it for it in records if it.replicate and it.companion is not None and it.companion.of == int(claimed or 0)]
+    assert len(own) > 1
+    left = [it for it in records if it != own[-1]]
+    assert Judgement(space, base, left).use == claimed != "0000"
+    failed = replace(own[-1], state=State.FAILED, reason="nan", value=None)
+    judgement = Judgement(space, base, [*left, failed])
+    assert judgement.use != claimed
+    assert f" 1 of {claimed}'s {len(own) + 1} trainings diverged." in verdict(judgement)
+    lost = replace(failed, reason="lost")
+    assert Judgement(space, base, [*left, lost]).use == claimed  # that is no fault of the setting
 
 
 def test_patience_ends_a_search_whose_papers_setting_fails(tmp_path: Path, space: Space, base: Config) -> None:

@@ -78,7 +78,8 @@ def _of_replicates(analysis: Analysis) -> Answer | None:
     judgement = analysis.judgement
     if not judgement.repeated or judgement.answer is None:
         return None
-    again = sum(it.replicate for it in analysis.everything) + sum(it.confirms for _, it in judgement.matched)
+    exploring = {(judgement.labels[it.number], judgement.seed(it)) for it in analysis.everything if not it.replicate}
+    again = sum((run.setting, run.seed) not in exploring for run in judgement.runs)
     tried = len({run.setting for run in judgement.runs})
     rests = f"By {len(judgement.runs)} trainings of {tried} settings; {again} trainings were on new seeds."
     return Answer(verdict(judgement), f"{rests} {prospect(judgement.answer)}")

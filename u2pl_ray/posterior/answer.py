@@ -1,5 +1,6 @@
 """What a search may say: which setting, how sure, and whether more budget would help."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from enum import Enum
 
@@ -109,13 +110,14 @@ def interval(posterior: Posterior, setting: int, than: int, share: float = 0.95)
     return gap, gap - half, gap + half
 
 
-def answer(posterior: Posterior, look: int = 1, more: float | None = None) -> Answer:
+def answer(posterior: Posterior, look: int = 1, more: float | None = None, diverged: Collection[str] = ()) -> Answer:
     """Return the answer of a search.
 
     Args:
         posterior: of all its runs, with a reference.
         look: which look this is (see `threshold`).
         more: trainings' worth that `prospect` is asked for; as many as were run, if None.
+        diverged: settings with a training that diverged, of which the posterior knows nothing; none is called better.
 
     Raises:
         UserError: the posterior has no reference to compare with.
@@ -124,7 +126,8 @@ def answer(posterior: Posterior, look: int = 1, more: float | None = None) -> An
     if reference is None:
         raise UserError("there is no setting to compare with: name the reference (the paper's setting)")
     leaders = leading(posterior)
-    proven = [setting for setting in leaders if posterior.complete[setting] >= _TRAININGS][:1]
+    steady = [setting for setting in leaders if posterior.settings[setting] not in diverged]
+    proven = [setting for setting in steady if posterior.complete[setting] >= _TRAININGS][:1]
     needed = threshold(look)
     if more is None:
         more = float(np.nansum(np.max(np.where(np.isnan(posterior.table.values), 0, posterior.table.times), axis=1)))

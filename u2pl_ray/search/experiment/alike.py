@@ -20,7 +20,9 @@ def trainings_like(
     ours: tuple[Space, Config],
     confirms: bool = False,
 ) -> list[BorrowedTraining]:
-    """Return an experiment's trainings, stopped ones and replicates too, that a search could have trained.
+    """Return an experiment's trainings that a search could have trained: stopped ones and replicates too.
+
+    Of a confirmation also those that diverged: they count against a setting.
 
     The whole configuration must be the same but for the seed and for what changes no result (`snapshot.HARMLESS`).
 
@@ -33,7 +35,8 @@ def trainings_like(
     if theirs[0].metric != ours[0].metric:
         return []
     again = {record.retries for record in records}
-    found = [_alike(it, theirs, ours, confirms) for it in records if it.number not in again and _useful(it)]
+    useful = [it for it in records if it.number not in again and (_useful(it) or (confirms and it.diverged))]
+    found = [_alike(it, theirs, ours, confirms) for it in useful]
     return [training for training in found if training is not None]
 
 
@@ -58,7 +61,9 @@ def _alike(
         same = path == _SEED or path.startswith(HARMLESS)
         if not same and overrides.get(config, path) != overrides.get(mine, path):
             return None
-    return BorrowedTraining(params, config.seed, record.values, record.state == State.COMPLETED, confirms)
+    return BorrowedTraining(
+        params, config.seed, record.values, record.state == State.COMPLETED, confirms, record.diverged
+    )
 
 
 def _plain(value: Any) -> Any:

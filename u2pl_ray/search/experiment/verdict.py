@@ -28,13 +28,25 @@ def verdict(judgement: Judgement) -> str:
     if told.leader is None:
         return f"Keep the paper's setting ({reference}): no other has a value."
     amount = _amount(told, judgement.space.metric)
-    luck = f"Seeds alone spread by {told.seed_sd:.4f}."
+    luck = f"Seeds alone spread by {told.seed_sd:.4f}.{_diverged(judgement)}"
     if told.verdict == Verdict.BETTER:
         return f"{told.leader} is better than the paper's setting with {share(told.probability)}: {amount}. {luck}"
-    why = f"{told.leader} is better with {share(told.probability)}, where {share(told.threshold)} are needed: {amount}"
+    needed = ", but with too few complete trainings" if told.leader not in judgement.diverged else ""
+    if told.probability < told.threshold:
+        needed = f", where {share(told.threshold)} are needed"
+    why = f"{told.leader} is better with {share(told.probability)}{needed}: {amount}"
     if told.verdict == Verdict.NOTHING:
         why = f"there is most likely nothing to find. The best other one: {why}"
     return f"Keep the paper's setting ({reference}): {why}. {luck}"
+
+
+def _diverged(judgement: Judgement) -> str:
+    """Return how many of a setting's trainings diverged, a sentence for each setting; empty where none did."""
+    told = ""
+    for label, count in judgement.diverged.items():
+        whole = count + sum(run.setting == label for run in judgement.runs)
+        told += f" {count} of {label}'s {whole} trainings diverged."
+    return told
 
 
 def prospect(told: "Answer") -> str:

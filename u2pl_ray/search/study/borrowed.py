@@ -19,6 +19,7 @@ class BorrowedTraining:
         values: the search's first objective by epoch.
         complete: whether it reached its last epoch.
         confirms: whether it was trained to confirm this search.
+        diverged: whether its loss or objective was no number at some epoch; its values are those before.
     """
 
     params: Mapping[str, Any]
@@ -26,6 +27,7 @@ class BorrowedTraining:
     values: Mapping[int, float]
     complete: bool
     confirms: bool = False
+    diverged: bool = False
 
 
 def write(folder: Path, trainings: Sequence[BorrowedTraining]) -> None:

@@ -1,5 +1,6 @@
 """What a study's trainings say of its settings' true worth: the posterior over all of them, stopped ones too."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -67,7 +68,7 @@ class Judgement:
             for it in self.records
             if it.companion is None and it.params and self.labels[it.number] == it.id
         }
-        return matched(self.borrowed, settings, {(self.labels[it.number], self._seed(it)) for it in self._useful})
+        return matched(self.borrowed, settings, {(self.labels[it.number], self.seed(it)) for it in self._useful})
 
     @property
     def _complete(self) -> list[TrialRecord]:
@@ -106,24 +107,31 @@ class Judgement:
         """Return by setting its complete trainings: seed, value, trial."""
         found: dict[str, list[tuple[int, float, TrialRecord]]] = {}
         for record in self._complete:
-            found.setdefault(self.labels[record.number], []).append((self._seed(record), record.value or 0.0, record))
+            found.setdefault(self.labels[record.number], []).append((self.seed(record), record.value or 0.0, record))
         return found
 
     @cached_property
     def runs(self) -> "list[Run]":
-        """Return the trainings of the settings that have a value; not of other methods. Failed ones say nothing.
+        """Return the trainings of the settings that have a value; not of other methods. Failed ones say nothing here.
 
         A setting that was proposed twice was trained twice on the same seed, which is the same training: the longest
         counts. Two equal values would pass for a proof that there is no noise.
         """
         longest: dict[tuple[str, int], TrialRecord] = {}
         for it in self._useful:
-            key = self.labels[it.number], self._seed(it)
+            key = self.labels[it.number], self.seed(it)
             if key not in longest or it.epochs > longest[key].epochs:
                 longest[key] = it
         own = [self._run(label, seed, it.values) for (label, seed), it in longest.items()]
-        others = [self._run(label, it.seed, it.values) for label, it in self.matched]
+        others = [self._run(label, it.seed, it.values) for label, it in self.matched if not it.diverged]
         return [run for run in (*own, *others) if run is not None]
+
+    @cached_property
+    def diverged(self) -> dict[str, int]:
+        """Return by setting how many of its trainings on new seeds diverged; settings without any are left out."""
+        own = [self.labels[it.number] for it in self.records if it.replicate and it.diverged]
+        others = [label for label, it in self.matched if it.diverged]
+        return dict(Counter(it for it in (*own, *others) if it not in self.baselines.values()))
 
     @property
     def _useful(self) -> list[TrialRecord]:
@@ -146,7 +154,8 @@ class Judgement:
         }
         return Run(label, seed, values) if values else None
 
-    def _seed(self, record: TrialRecord) -> int:
+    def seed(self, record: TrialRecord) -> int:
+        """Return the seed that a trial was trained on."""
         return int(record.settings.get(_SEED, self.config.seed))
 
     @cached_property
@@ -200,7 +209,7 @@ class Judgement:
             return None
         from u2pl_ray.posterior import answer
 
-        return answer(self.posterior, self.look)
+        return answer(self.posterior, self.look, diverged=self.diverged)
 
     @property
     def use(self) -> str | None:

@@ -86,6 +86,11 @@ class TrialRecord:
         return self.companion is not None and self.companion.kind == Kind.REPLICATE
 
     @property
+    def diverged(self) -> bool:
+        """Return whether it failed as its loss or objective was no number any more."""
+        return self.state == State.FAILED and self.reason == "nan"
+
+    @property
     def latest(self) -> float | None:
         """Return the objective at the end, or else at the latest epoch; None before the first epoch."""
         return self.value if self.value is not None else self.values.get(self.epochs)
