@@ -1,5 +1,8 @@
 """Images of any number of channels and any depth: what is read, and what is refused."""
 
+import struct
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +14,11 @@ from PIL import Image
 from pydantic import ValidationError
 from voc_folder import refused
 
+from u2pl_ray.config.errors import UserError
 from u2pl_ray.config.schema import DataConfig
-from u2pl_ray.data.image_files import as_picture, read_image, read_size
+from u2pl_ray.data.image_files import as_picture, read_image, read_size, read_values
 from u2pl_ray.data.transforms import WeakAugmentation, normalise
+from u2pl_ray.data.voc import read_label
 
 H, W = 24, 31
 
@@ -127,6 +132,51 @@ def test_refusals_say_what_to_set(tmp_path: Path) -> None:
     (tmp_path / "bad.tif").write_bytes((tmp_path / "six.tif").read_bytes()[:700])
     with refused("bad.tif"):
         read_image(tmp_path / "bad.tif", data(channels=6))
+
+
+def test_a_file_cut_off_anywhere_is_one_line(tmp_path: Path) -> None:
+    """Pillow and tifffile raise a different error for each place."""
+    path = tmp_path / "a.tif"
+    for channels in (3, 6):
+        tiff(path, noise(channels))
+        whole = path.read_bytes()
+        reads = (read_size, partial(read_image, data=data(channels=channels)), partial(read_label, num_classes=2))
+        for length in [*range(0, 400, 7), len(whole) // 2, len(whole) - 1]:
+            path.write_bytes(whole[:length])
+            for read in reads:
+                with suppress(UserError):  # what is left may be whole
+                    read(path)
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.tif", "deflate.tif", "planar.tif"])
+def test_sixteen_bit_colours_are_not_cut_to_eight(tmp_path: Path, name: str) -> None:
+    for channels in (3, 4):
+        values, path = noise(channels, "uint16", 4096), tmp_path / name
+        if name == "a.png":
+            assert cv2.imwrite(str(path), values)
+        else:
+            planar = name == "planar.tif"
+            tifffile.imwrite(
+                path,
+                np.moveaxis(values, 2, 0).copy() if planar else values,
+                photometric="rgb",
+                planarconfig="separate" if planar else "contig",
+                compression="zlib" if name == "deflate.tif" else None,
+            )
+        for asked in {1, 3, channels}:
+            with refused(name, "data.value_range"):
+                read_image(path, data(channels=asked))
+
+
+def test_a_bitmap_of_sixteen_bits_a_pixel_has_eight_a_channel(tmp_path: Path) -> None:
+    rows = np.array([[0b11111_000000_00000, 0b00000_111111_00000], [0b00000_000000_11111, 0]], np.uint16)
+    masks = struct.pack("<3I", 0xF800, 0x07E0, 0x001F)
+    header = struct.pack("<IiiHHIIiiII", 40, 2, -2, 1, 16, 3, rows.nbytes, 0, 0, 0, 0)
+    size = 14 + len(header) + len(masks)
+    path = tmp_path / "a.bmp"
+    path.write_bytes(b"BM" + struct.pack("<IHHI", size + rows.nbytes, 0, 0, size) + header + masks + rows.tobytes())
+    assert read_image(path).tolist() == [[[255, 0, 0], [0, 255, 0]], [[0, 0, 255], [0, 0, 0]]]
+    np.testing.assert_array_equal(read_values(path), read_image(path))
 
 
 def test_settings_that_do_not_go_together() -> None:

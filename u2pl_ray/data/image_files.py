@@ -1,5 +1,6 @@
 """Image files as arrays: formats, number of channels, bit depth, orientation. Errors name the file."""
 
+import struct
 import warnings
 from pathlib import Path
 
@@ -18,7 +19,11 @@ _AS_IT_IS = {1: (), 2: ("LA",), 4: ("RGBA", "CMYK")}
 _LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)
 _TIFF = (".tif", ".tiff")
 _ORIENTATION = 0x0112
-DECODE_ERRORS = (OSError, SyntaxError, ValueError, Image.DecompressionBombError, tifffile.TiffFileError)
+_BITS_PER_SAMPLE = 0x0102
+DECODE_ERRORS = (
+    OSError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError, struct.error,
+    Image.DecompressionBombError, tifffile.TiffFileError,
+)  # fmt: skip
 """What a damaged or foreign file makes the libraries raise."""
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # half as many pixels: large, not wrong
 
@@ -60,8 +65,7 @@ def read_values(path: Path) -> np.ndarray:
     if path.suffix.lower() in _TIFF:
         return _tiff(path)
     with Image.open(path) as file:
-        depth = str(file.tile[0][3]) if file.tile else ""
-        if not (file.mode in _DEEP or ";16" in depth):
+        if not depth_of(file):
             mode = {"P": "RGB", "1": "L", "YCbCr": "RGB", "CMYK": "RGB"}.get(file.mode, file.mode)
             values = np.array(file.convert(mode))
             return values if values.ndim == 3 else values[..., None]
@@ -89,7 +93,7 @@ def read_size(path: Path, upright: bool = True) -> tuple[int, int]:
         with tifffile.TiffFile(path) as tiff:  # with channels that Pillow does not know
             sizes = dict(zip(tiff.series[0].axes, tiff.series[0].shape, strict=True))
             return sizes["Y"], sizes["X"]
-    except (*DECODE_ERRORS, KeyError) as error:
+    except DECODE_ERRORS as error:
         raise unreadable(path, error) from None
 
 
@@ -109,6 +113,17 @@ def as_picture(image: np.ndarray) -> np.ndarray:
 def turn_of(file: Image.Image) -> Image.Transpose | None:
     """Return how an opened image has to be turned to be upright; None: not at all."""
     return _TURNS.get(file.getexif().get(_ORIENTATION, 1)) if "exif" in file.info else None
+
+
+def depth_of(file: Image.Image) -> str:
+    """Return the format of an opened, not yet loaded, image that has more than 8 bits a channel; empty for others."""
+    if file.mode in _DEEP:
+        return file.mode
+    raw = str(file.tile[0][3]) if file.tile else ""
+    deep = ";16" in raw and file.format != "BMP"  # a BMP's 16 are of all its channels
+    if file.format == "TIFF":  # of planes apart the raw format does not tell it
+        deep = bool(np.max(file.getexif().get(_BITS_PER_SAMPLE, 8)) > 8)
+    return f"{file.mode};16" if deep else ""
 
 
 def unreadable(path: Path, error: Exception) -> UserError:
@@ -147,8 +162,8 @@ def _colors(path: Path, upright: bool) -> np.ndarray | None:
             return None
         raise
     with file:
-        if file.mode in _DEEP:
-            raise _too_deep(path, file.mode)
+        if depth := depth_of(file):
+            raise _too_deep(path, depth)
         if file.mode not in _MODES:
             raise UserError(f"{path}: pixel format {file.mode} is not supported: save it as 8-bit RGB")
         turn = turn_of(file) if upright else None
@@ -160,8 +175,8 @@ def _eight_bit(path: Path, channels: int) -> np.ndarray | None:
     """Return what Pillow makes of it; None where the format is not one of these channels."""
     try:
         with Image.open(path) as file:
-            if file.mode in _DEEP:
-                raise _too_deep(path, file.mode)
+            if depth := depth_of(file):
+                raise _too_deep(path, depth)
             if channels == 1 and file.mode in _MODES:
                 return np.array(file.convert("L"))[..., None]
             return np.array(file) if file.mode in _AS_IT_IS[channels] else None

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from u2pl_ray.data.at_once import read_all
-from u2pl_ray.data.image_files import DECODE_ERRORS, read_values, unreadable
+from u2pl_ray.data.image_files import DECODE_ERRORS, depth_of, read_values, unreadable
 
 MOST = 5000
 """More images than this are not compared: to read them takes minutes."""
@@ -74,7 +74,7 @@ def _thumbnail(path: Path) -> np.ndarray:
     size = (_SIDE + 1, _SIDE)
     try:
         with Image.open(path) as file:
-            if file.mode in _EIGHT_BIT:
+            if file.mode in _EIGHT_BIT and not depth_of(file):
                 file.draft("L", (8 * _SIDE, 8 * _SIDE))  # JPEGs are decoded small
                 return np.asarray(file.convert("L").resize(size, Image.Resampling.BOX), dtype=np.int16)
     except Image.UnidentifiedImageError:

@@ -10,7 +10,7 @@ from PIL import Image
 
 from u2pl_ray.config.errors import UserError
 from u2pl_ray.data.at_once import read_all
-from u2pl_ray.data.image_files import read_size
+from u2pl_ray.data.image_files import DECODE_ERRORS, read_size
 
 Code = int | tuple[int, int, int]
 """A mask's value, or its colour."""
@@ -92,7 +92,7 @@ def _look(path: Path, as_color: bool = False) -> _Seen:
                 values, counts = np.unique(raw, return_counts=True)
                 return _Seen(False, _counted(values, counts), _palette(file) if file.mode == "P" else {})
             rgb = np.asarray(file.convert("RGB")).astype(np.int32)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except DECODE_ERRORS as error:
         raise UserError(f"{path}: can't be read as a mask ({error}): replace it or take it out") from None
     packed, counts = np.unique((rgb[..., 0] << 16) | (rgb[..., 1] << 8) | rgb[..., 2], return_counts=True)
     if len(packed) > MOST:
