@@ -10,7 +10,10 @@ import pytest
 from fake_training import miou
 from outage import line_to_store
 
-from u2pl_ray.config.errors import UserError
+from u2pl_ray.analysis.load import analyse
+from u2pl_ray.analysis.report import write_report
+from u2pl_ray.cli.checkpoints import _publish
+from u2pl_ray.config.errors import LostError, UserError
 from u2pl_ray.config.schema import Config
 from u2pl_ray.search.cluster.capacity import Fit
 from u2pl_ray.search.driver.assignment import Outcome
@@ -280,6 +283,31 @@ def test_a_path_is_a_folder(tmp_path: Path) -> None:
 def test_planning_asks_the_store(bucket: str, base: Config, space: Space) -> None:
     with pytest.raises(UserError, match="there is no such bucket"):
         plan.plan_search(base, space, name="a", trials=1, storage_path="s3://no-such-bucket/x")
+
+
+def test_results_are_not_lost_beside_a_search_or_an_outage(
+    storage: str, base: Config, space: Space, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a_plan(storage, base, space).create()
+    driver, other = Experiment.open("a", storage), Experiment.open("a", storage)
+    with driver.held():
+        with pytest.raises(UserError, match=r"a/results\.json: can't be written while the search runs; give --output"):
+            other.check_writable("results.json")
+        with pytest.raises(UserError, match="while the search runs"):
+            _publish(other, "results.json")
+        with pytest.raises(UserError, match=r"report\.html: can't be written while the search runs"):
+            write_report([analyse(other)], None)
+    (other.folder / "results.json").write_text("{}")
+    assert _publish(other, "results.json") == f"{storage}/a/results.json"
+    assert Objects(f"{storage}/a").read("results.json") == b"{}"
+    (other.folder / "results.json").write_text("{} ")
+    monkeypatch.setattr(mirror, "_PATIENCE", (0.0,))
+    with line_to_store() as line:
+        late = Experiment.open("a", storage)
+        (late.folder / "results.json").write_text("{} ")
+        line.cut()
+        with pytest.raises(LostError, match="was not stored"):
+            _publish(late, "results.json")
 
 
 def test_a_training_that_cannot_reach_the_store_is_started_again(

@@ -5,6 +5,7 @@ import timm
 import torch
 from torch import nn
 
+from u2pl_ray.config.errors import UserError
 from u2pl_ray.config.schema import ModelConfig, OptimConfig
 from u2pl_ray.models.segmentor import Segmentor, blank
 from u2pl_ray.train.optimizer import build_optimizer, layer_depths, parameter_groups
@@ -47,13 +48,47 @@ def test_blocks_of_a_transformer() -> None:
 
 
 @pytest.mark.parametrize(
-    "encoder", ["tu-tf_efficientnet_lite0", "tu-convnext_atto", "mobilenet_v2", "mit_b0", "tu-resnet10t"]
+    "encoder",
+    [
+        "tu-tf_efficientnet_lite0",
+        "tu-convnext_atto",
+        "mobilenet_v2",
+        "mit_b0",
+        "tu-resnet10t",
+        "densenet121",
+        "tu-regnety_002",
+    ],
 )
 def test_depths_rise_along_any_encoder(encoder: str) -> None:
     network = blank(ModelConfig(architecture="FPN", encoder=encoder), 3)
     depths = layer_depths([name for name, _ in network.encoder.named_parameters()])
     assert depths[0] <= 1
     assert max(depths) >= 4
+
+
+@pytest.mark.parametrize(
+    ("encoder", "expected"),
+    [
+        ("mit_b0", {"patch_embed1.proj": 1, "block1.0": 1, "norm1.": 1, "patch_embed3.proj": 3, "norm4.": 4}),
+        (
+            "densenet121",
+            {"features.norm0.": 0, "features.denseblock1.": 1, "features.transition1.": 1, "features.norm5": 4},
+        ),
+        ("tu-regnety_002", {"model.stem": 0, "model.s1.": 1, "model.s4.b7": 4}),
+    ],
+)
+def test_parts_of_an_encoder(encoder: str, expected: dict[str, int]) -> None:
+    names = [name for name, _ in blank(ModelConfig(architecture="FPN", encoder=encoder), 3).encoder.named_parameters()]
+    found = list(zip(names, layer_depths(names), strict=True))
+    for part, depth in expected.items():
+        assert {own for name, own in found if name.startswith(part)} == {depth}, part
+
+
+def test_layer_decay_without_layers_is_refused() -> None:
+    network = blank(ModelConfig(architecture="FPN", encoder="dpn68"), 3)
+    with pytest.raises(UserError, match=r"optim\.layer_decay: the layers of this encoder are not known"):
+        parameter_groups(OptimConfig(layer_decay=0.9), network)
+    assert len(parameter_groups(OptimConfig(), network)) == 2
 
 
 def test_adamw_is_torchs() -> None:

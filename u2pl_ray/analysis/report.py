@@ -43,6 +43,8 @@ def write_report(analyses: Sequence[Analysis], output: Path | None = None) -> st
     Raises:
         UserError: the file cannot be written.
     """
+    if output is None:
+        analyses[0].experiment.check_writable(layout.REPORT)
     target = analyses[0].experiment.folder / layout.REPORT if output is None else output
     try:
         write_whole(target, render(analyses))

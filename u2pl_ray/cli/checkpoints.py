@@ -63,6 +63,8 @@ def evaluate(
     found = find(checkpoint, trial, storage_path)
     target = output or (Path(RESULTS) if found.experiment is None else found.experiment.folder / RESULTS)
     read_results(target)  # refuses another kind of file before the work
+    if output is None and found.experiment is not None:
+        found.experiment.check_writable(RESULTS)
     trained = open_checkpoint(found.path, NETWORKS if network == "both" else (network,))
     tree = trained.config.model_dump() if config is None else configs.load(config).model_dump()
     settings = configs.validate(configs.merge(tree, configs.parse_overrides(overrides or [])), config or "config")
@@ -82,8 +84,8 @@ def evaluate(
 
 def _publish(experiment: "Experiment", name: str) -> str:
     """Store a file of the experiment's folder; return where it is."""
-    if not experiment.is_running():  # while the search runs, only its driver may write to the storage
-        experiment.place.publish()
+    experiment.check_writable(name)  # the search may have begun during the work
+    experiment.place.publish()
     return experiment.place.below(name)
 
 

@@ -6,9 +6,14 @@ from typing import Any
 import torch
 from torch import nn
 
+from u2pl_ray.config.errors import UserError
 from u2pl_ray.config.schema import OptimConfig
 
-_LAYER = re.compile(r"(?:^|\.)(?:(?:_?blocks|stages|layers|features)[._]|(?:layer|stage|block))(\d+)(?=[._]|$)")
+_LAYER = re.compile(
+    r"(?:^|\.)(?:(?:_?blocks|stages|layers|features)[._]|(?:layer|stage|block|denseblock|transition)|s(?=\d+\.b\d))(\d+)(?=[._]|$)"
+    r"|^(?:patch_embed|norm)(\d+)\."  # of a Mix Transformer, whose parts are not in the order of its forward pass
+)
+"""Of timm's and smp's encoders; `s1.b1` are RegNet's."""
 
 
 def build_optimizer(config: OptimConfig, network: nn.Module) -> torch.optim.Optimizer:
@@ -36,12 +41,19 @@ def parameter_groups(config: OptimConfig, network: nn.Module) -> list[dict[str, 
 
     Returns:
         Groups for torch's optimizers, the encoder's first layer first, the heads last.
+
+    Raises:
+        UserError: layer_decay is not 1, and the encoder's layers are not known.
     """
     encoder = list(network.encoder.named_parameters())  # type: ignore[union-attr]
     known = {id(parameter) for _, parameter in encoder}
     heads = [parameter for parameter in network.parameters() if id(parameter) not in known]
     depths = [0] * len(encoder) if config.layer_decay == 1.0 else layer_depths([name for name, _ in encoder])
     last = max(depths)
+    if last == 0 and config.layer_decay != 1.0:
+        raise UserError(
+            "optim.layer_decay: the layers of this encoder are not known; leave it at 1, or change model.encoder"
+        )
     groups: list[dict[str, Any]] = []
     for depth in sorted(set(depths)):
         members = [parameter for (_, parameter), own in zip(encoder, depths, strict=True) if own == depth]
@@ -58,7 +70,7 @@ def layer_depths(names: list[str]) -> list[int]:
     Args:
         names: parameters of an encoder, in the order of its forward pass.
     """
-    depths, numbers = [], [int(found[1]) if (found := _LAYER.search(name)) else None for name in names]
+    depths, numbers = [], [int(found[1] or found[2]) if (found := _LAYER.search(name)) else None for name in names]
     present = sorted({number for number in numbers if number is not None})
     place = {number: index + 1 for index, number in enumerate(present)}
     begun = False

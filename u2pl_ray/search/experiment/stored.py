@@ -141,6 +141,18 @@ class StoredExperiment:
         """Tell whether a driver works on it at this moment."""
         return running(self.study()) if self._shared else self.place.running()
 
+    def check_writable(self, name: str) -> None:
+        """Refuse to write to an object store while a search runs: only its driver may.
+
+        Args:
+            name: of the file.
+
+        Raises:
+            UserError: a search runs there.
+        """
+        if not isinstance(self.place, Folder) and self.is_running():
+            raise UserError(f"{self.place.below(name)}: can't be written while the search runs; give --output FILE")
+
     @property
     def _shared(self) -> bool:
         """Return whether several drivers may run it at once: the study is in a database, the files in a folder."""

@@ -83,9 +83,16 @@ class Mirror(Leased):
             self._put(name)
 
     def publish(self) -> None:
-        """See `Place`."""
-        self._follow()
-        self.commit()
+        """See `Place`.
+
+        Raises:
+            LostError: the store did not take it for about a minute, or another driver has taken over.
+        """
+        try:
+            self._follow()
+            self.commit()
+        except OSError as error:
+            raise LostError(f"{self.location}: {why(error)}; what was made at the end was not stored") from None
 
     def below(self, name: str) -> str:
         """See `Place`."""
@@ -128,13 +135,7 @@ class Mirror(Leased):
             finally:
                 self._running = False
                 if self._lease is not None and not self._lease.lost:
-                    self._publish_all()
-
-    def _publish_all(self) -> None:
-        try:
-            self.publish()
-        except OSError as error:
-            raise LostError(f"{self.location}: {why(error)}; what was made at the end was not stored") from None
+                    self.publish()
 
     def _follow(self) -> None:
         """Upload files that resume does not need (W&B runs, reports)."""
