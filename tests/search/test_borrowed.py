@@ -6,12 +6,17 @@ import pytest
 
 from tests.search.fake_training import miou
 from tests.search.small_search import TEMPERATURE, searched, train
+from u2pl_ray.analysis.answer import answer
+from u2pl_ray.analysis.load import analyse
 from u2pl_ray.config import overrides
 from u2pl_ray.config.schema import Config
+from u2pl_ray.search.driver.assignment import Outcome
+from u2pl_ray.search.driver.driver import Driver
 from u2pl_ray.search.experiment.confirm import plan_confirmation
 from u2pl_ray.search.experiment.experiment import Experiment
 from u2pl_ray.search.study import borrowed
 from u2pl_ray.search.study.borrowed import BorrowedTraining, matched
+from u2pl_ray.search.study.trial_record import State
 
 pytestmark = pytest.mark.usefixtures("two_cpus")
 
@@ -39,6 +44,24 @@ def test_the_confirmation_counts_for_the_answer(tmp_path: Path, base: Config) ->
         assert run.values[1.0] == miou(config, base.train.epochs)
     assert search.best(search.study()) == search.study().record(int(judgement.use or -1))
     assert not confirmation.judgement(confirmation.study()).matched
+
+
+def test_a_training_that_diverges_in_the_confirmation_counts_against_its_setting(tmp_path: Path, base: Config) -> None:
+    """It is no run with a value, and no training on a new seed that the answer rests on."""
+    search = searched(tmp_path, base)
+    confirmation = plan_confirmation(search, top=2, seeds=2).create()
+    train(confirmation, most=5)
+    study = confirmation.study()
+    driver = Driver(study, confirmation.config, 6, confirmation.folder / "trials")
+    last = driver.next()
+    assert last is not None
+    driver.finish(last.trial, Outcome(State.FAILED, "nan", "diverged"))
+    judgement = search.judgement(search.study())
+    assert list(judgement.diverged.values()) == [1]
+    assert len(judgement.runs) == 3 + 5
+    told = answer(analyse(search))
+    assert "By 8 trainings of 3 settings; 5 trainings were on new seeds." in told.doubt
+    assert "trainings diverged." in told.sentence
 
 
 @pytest.mark.parametrize(
