@@ -8,6 +8,7 @@ from PIL import Image
 from u2pl_ray.config.errors import UserError
 from u2pl_ray.config.evaluation import EvaluationConfig
 from u2pl_ray.config.schema import DataConfig
+from u2pl_ray.data.lists import IMAGE_SUFFIXES, list_files
 from u2pl_ray.data.overlay import NOT_BLACK, class_colors, overlay, with_legend
 from u2pl_ray.data.voc import palette
 from u2pl_ray.train.overlay import refuse_existing, write_prediction
@@ -87,6 +88,28 @@ def test_folders_are_searched_and_keep_their_order_below(folder: Path) -> None:
     }
     (single,) = find_photographs([folder / "town" / "c.webp"], output)
     assert single.target == output / "c"
+
+
+def test_the_output_is_no_photograph_however_it_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = [it.path for it in find_photographs([folder], folder / "out")]
+    monkeypatch.chdir(folder / "town")
+    assert [it.path for it in find_photographs([folder], Path("../out"))] == expected
+    for same in (folder, Path(".."), folder / "town" / ".."):
+        with pytest.raises(UserError, match=r"--output .*name another folder"):
+            find_photographs([folder], same)
+
+
+def test_a_link_in_a_circle_is_not_followed(folder: Path) -> None:
+    expected = [it.path for it in find_photographs([folder], folder / "out")]
+    ids = list_files(folder, IMAGE_SUFFIXES)
+    elsewhere = folder.parent / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "back").symlink_to(folder)
+    (elsewhere / "e.png").touch()
+    (folder / "town" / "loop").symlink_to(folder)
+    (folder / "z").symlink_to(elsewhere)  # followed, but not back from there
+    assert [it.path for it in find_photographs([folder], folder / "out")] == [*expected, folder / "z" / "e.png"]
+    assert list_files(folder, IMAGE_SUFFIXES) == {**ids, "z/e": folder / "z" / "e.png"}
 
 
 def test_images_that_cannot_be_told_apart_are_refused(folder: Path) -> None:

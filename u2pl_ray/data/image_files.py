@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import tifffile
-from PIL import Image
+from PIL import Image, ImageFile
 
 from u2pl_ray.config.errors import UserError
 from u2pl_ray.config.schema import DataConfig
@@ -115,7 +115,7 @@ def turn_of(file: Image.Image) -> Image.Transpose | None:
     return _TURNS.get(file.getexif().get(_ORIENTATION, 1)) if "exif" in file.info else None
 
 
-def depth_of(file: Image.Image) -> str:
+def depth_of(file: ImageFile.ImageFile) -> str:
     """Return the format of an opened, not yet loaded, image that has more than 8 bits a channel; empty for others."""
     if file.mode in _DEEP:
         return file.mode

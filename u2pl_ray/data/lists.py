@@ -4,7 +4,7 @@ import os
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 
 from u2pl_ray.config.errors import UserError
@@ -95,16 +95,31 @@ def list_files(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
         suffixes: in lower case, the preferred first.
     """
     best: dict[str, tuple[int, Path]] = {}
-    for place, folders, names in os.walk(folder, followlinks=True):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+    for place, names in walk(folder):
         below = os.path.relpath(place, folder)
         for name in names:
             stem, suffix = os.path.splitext(name)
-            if suffix.lower() in suffixes and not name.startswith("."):
+            if suffix.lower() in suffixes:
                 key = _key(stem if below == "." else f"{below}/{stem}")
                 found = (suffixes.index(suffix.lower()), Path(place, name))
                 best[key] = min(best.get(key, found), found)
     return {stem: path for stem, (_, path) in best.items()}
+
+
+def walk(folder: Path, without: Path | None = None) -> Iterator[tuple[str, list[str]]]:
+    """Yield a folder and all below it in order, each with its files' names; hidden ones are passed over.
+
+    Args:
+        folder: links in it are followed, but for one to a folder that it lies in.
+        without: a folder that is not entered.
+    """
+    above = {os.fspath(folder): frozenset() if without is None else frozenset({os.path.realpath(without)})}
+    for place, folders, names in os.walk(folder, followlinks=True):
+        around = above.pop(place) | {os.path.realpath(place)}
+        shown = (name for name in sorted(folders) if not name.startswith("."))
+        folders[:] = [name for name in shown if os.path.realpath(os.path.join(place, name)) not in around]
+        above |= {os.path.join(place, name): around for name in folders}
+        yield place, [name for name in sorted(names) if not name.startswith(".")]
 
 
 def absent(entries: Iterable[str], found: Mapping[str, object]) -> list[str]:

@@ -1,6 +1,5 @@
 """Photographs to segment: which there are, where their predictions go, and what a network says of each."""
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ import numpy as np
 from u2pl_ray.config.errors import UserError
 from u2pl_ray.config.evaluation import EvaluationConfig
 from u2pl_ray.data.image_files import read_image
-from u2pl_ray.data.lists import IMAGE_SUFFIXES
+from u2pl_ray.data.lists import IMAGE_SUFFIXES, walk
 from u2pl_ray.data.transforms import normalise
 from u2pl_ray.train.inference import Trained, enough_memory
 from u2pl_ray.train.prediction import predict
@@ -37,12 +36,18 @@ def find_photographs(paths: Sequence[Path], output: Path) -> list[Photograph]:
         output: folder for the predictions; not searched.
 
     Raises:
-        UserError: a path that does not exist, a folder without images, or two images with one target.
+        UserError: a path that does not exist, a folder without images or that is `output`, or two images with one
+            target.
     """
     found: dict[Path, Path] = {}
     for path in paths:
         if path.is_dir():
-            files = [(file, file.relative_to(path)) for file in _images_below(path, output.absolute())]
+            if path.resolve() == output.resolve():
+                raise UserError(
+                    f"--output {output}: holds the images themselves, and a later run would take the predictions for "
+                    "images: name another folder, which may lie in it"
+                )
+            files = [(file, file.relative_to(path)) for file in _images_below(path, output)]
             if not files:
                 raise UserError(f"{path}: holds no images ({', '.join(IMAGE_SUFFIXES)})")
         elif path.is_file():
@@ -61,12 +66,7 @@ def find_photographs(paths: Sequence[Path], output: Path) -> list[Photograph]:
 
 
 def _images_below(folder: Path, output: Path) -> list[Path]:
-    files: list[Path] = []
-    for place, folders, names in os.walk(folder, followlinks=True):
-        folders[:] = sorted(
-            name for name in folders if not name.startswith(".") and Path(place, name).absolute() != output
-        )
-        files += [Path(place, name) for name in sorted(names) if not name.startswith(".")]
+    files = (Path(place, name) for place, names in walk(folder, output) for name in names)
     return [file for file in files if file.suffix.lower() in IMAGE_SUFFIXES]
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 
 from u2pl_ray.config.errors import UserError
-from u2pl_ray.data.lists import IMAGE_SUFFIXES
+from u2pl_ray.data.lists import IMAGE_SUFFIXES, walk
 from u2pl_ray.data.voc import LABEL_SUFFIXES
 
 MASK_FOLDERS = {
@@ -113,10 +113,8 @@ def _folder(path: Path, name: str) -> Path:
 def _files(folder: Path) -> list[Path]:
     """Return all picture files below a folder, in order of name; hidden ones are passed over."""
     suffixes, found = {*IMAGE_SUFFIXES, *LABEL_SUFFIXES}, []
-    for place, folders, names in os.walk(folder, followlinks=True):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        shown = (name for name in sorted(names) if not name.startswith("."))
-        found += [Path(place, name) for name in shown if os.path.splitext(name)[1].lower() in suffixes]
+    for place, names in walk(folder):
+        found += [Path(place, name) for name in names if os.path.splitext(name)[1].lower() in suffixes]
     return found
 
 
