@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
@@ -60,6 +60,15 @@ class Parameter:
         except ValueError:
             return False
         return True
+
+    def around(self, value: Any) -> "Parameter":
+        """Return the parameter with its range widened so that it holds a value it had before `extend --space`."""
+        if self.choices is not None or self.holds(value):
+            return self
+        low, high = bounds(self.distribution)
+        log = self.distribution.log  # type: ignore[attr-defined]
+        kind = IntDistribution if isinstance(self.distribution, IntDistribution) else FloatDistribution
+        return replace(self, distribution=kind(min(low, value), max(high, value), log=log))
 
     def snap(self, stored: Any) -> Any:
         """Move a drawn value to the nearest multiple of the quantum."""

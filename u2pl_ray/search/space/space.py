@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import optuna
@@ -84,6 +84,15 @@ class Space:
             ValueError: a value outside its range.
         """
         return {path: self.parameters[path].encode(value) for path, value in values.items()}
+
+    def around(self, values: Mapping[str, Any]) -> "Space":
+        """Return the space with ranges that hold these settings by dotted path, see `Parameter.around`."""
+        return replace(
+            self,
+            parameters={
+                path: it.around(values.get(path)) if path in values else it for path, it in self.parameters.items()
+            },
+        )
 
     def configure(self, base: Config, values: Mapping[str, Any]) -> Config:
         """Build the configuration of a trial: `base`, then the space's constants, then the trial's settings.

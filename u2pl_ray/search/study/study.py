@@ -121,15 +121,20 @@ class TrialStudy(StudyView):
             notes["retries"] = retries
         if companion is not None:
             notes[COMPANION] = companion.as_data()
-        self.study.enqueue_trial(self.space.encode(values), user_attrs=notes)
+        # What is trained again may be of a time when the ranges were others.
+        again = retries is not None or (companion is not None and companion.of is not None)
+        space = self.space.around(values) if again else self.space
+        self.study.enqueue_trial(space.encode(values), user_attrs=notes)
 
     def adopt(self, file: TrialFile) -> TrialRecord:
         """Add a trial from its file, as a running one: the study has lost it."""
-        params = self.space.encode({path: file.params[path] for path in self.space.parameters if path in file.params})
+        values = {path: file.params[path] for path in self.space.parameters if path in file.params}
+        space = self.space.around(values)
+        params = space.encode(values)
         proposal = optuna.trial.create_trial(
             state=TrialState.RUNNING,
             params=params,
-            distributions={path: self.space.distributions[path] for path in params},
+            distributions={path: space.distributions[path] for path in params},
         )
         notes = {"note": file.note, "retries": file.retries, FORK: file.fork, COMPANION: file.companion}
         notes |= {INHERITED: file.inherited or None}
@@ -169,21 +174,16 @@ class TrialStudy(StudyView):
         """Propose and store the settings that a running trial lacks, after it was queued or the driver was killed."""
         trial = self._trial(number)
         missing = [path for path in self.space.parameters if path not in trial.params]
-        if COMPANION in trial.user_attrs:
-            self._store_given(trial, missing)
-        elif missing:
-            fixed = {**trial.system_attrs.get(FIXED, {}), **trial.params}
-            proposal = self.propose(number, fixed)
+        given = {path: value for path, value in trial.system_attrs.get(FIXED, {}).items() if path in missing}
+        for path, parameter in self.space.around(self.space.decode(given)).parameters.items():
+            if path in given:
+                self._store(trial, path, given[path], parameter.distribution)
+        missing = [path for path in missing if path not in given]
+        if missing and COMPANION not in trial.user_attrs:
+            proposal = self.propose(number, {**given, **trial.params})
             for path in missing:
                 self._store(trial, path, proposal.params[path], proposal.distributions[path])
         return self.record(number)
-
-    def _store_given(self, trial: FrozenTrial, missing: Sequence[str]) -> None:
-        """Store those of a companion's settings that it was queued with, and no others."""
-        given = trial.system_attrs.get(FIXED, {})
-        for path in missing:
-            if path in given:
-                self._store(trial, path, given[path], self.space.distributions[path])
 
     def _store(self, trial: FrozenTrial, path: str, value: Any, distribution: BaseDistribution) -> None:
         self._storage.set_trial_param(trial._trial_id, path, distribution.to_internal_repr(value), distribution)
