@@ -10,7 +10,7 @@ setup: .venv/.ready
 	$(PYTHON) -m venv .venv
 	@echo "Installing into .venv (torch, Ray, ...: a minute or two the first time)"
 	$(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check uv
-	$(BIN)/uv pip install --quiet --python $(BIN)/python -e ".[dev]" || $(MAKE) --no-print-directory setup-with-pip
+	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python -e ".[dev]" || $(MAKE) --no-print-directory setup-with-pip
 	@touch $@
 
 # Takes five times as long as uv, but an index that only pip's configuration names is found.
