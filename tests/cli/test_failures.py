@@ -176,10 +176,8 @@ def test_a_training_that_fails_ends_with_1_and_says_why(tmp_path: Path, config: 
 
 
 @pytest.mark.ray
-@pytest.mark.parametrize(
-    "kind",
-    [signal.SIGTERM, *(pytest.param(kind, marks=pytest.mark.slow) for kind in (signal.SIGINT, signal.SIGUSR1))],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
 def test_a_notice_ends_with_75_and_the_same_command_goes_on(run: Run, tmp_path: Path, config: Path, kind: int) -> None:
     environment = {**os.environ, **ENVIRONMENT}
     started = command("train", config, "train.epochs=300", "--name", "s1", "--resume-if-exists")

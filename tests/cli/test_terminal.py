@@ -50,11 +50,11 @@ def test_a_full_disk_is_not_a_lost_terminal() -> None:
 
 
 def test_a_hangup_is_ignored_within() -> None:
-    streams = sys.stdout, sys.stderr
+    streams, before = (sys.stdout, sys.stderr), signal.getsignal(signal.SIGHUP)
     with outlive_terminal():
         signal.raise_signal(signal.SIGHUP)
     assert (sys.stdout, sys.stderr) == streams
-    assert signal.getsignal(signal.SIGHUP) == signal.SIG_DFL
+    assert signal.getsignal(signal.SIGHUP) == before
 
 
 def test_a_reader_that_goes_is_no_stack_trace() -> None:

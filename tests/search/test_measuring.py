@@ -16,6 +16,7 @@ def somewhere(ray_cluster: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:6379")
 
 
+@pytest.mark.slow
 def test_one_worker_with_its_share() -> None:
     said: list[str] = []
     found = measure(tiny("workers=2", "method.warmup_epochs=0"), False, 1, said.append)
