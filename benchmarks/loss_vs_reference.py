@@ -26,7 +26,6 @@ import multiprocessing
 import os
 import platform
 import statistics
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -37,6 +36,7 @@ from torch import Tensor
 
 from benchmarks.loss_problems import ANCHORS, NEGATIVES, SIZES, Logits, Problem, Size, make_problem
 from benchmarks.our_losses import VARIANTS, Ours, OurUnsupervised, check_same_loss
+from benchmarks.processes import with_workers_allocator
 from benchmarks.reference_losses import Reference, ReferenceUnsupervised, load_reference
 from u2pl_ray.train.launch import WORKER_ENVIRONMENT
 
@@ -140,10 +140,8 @@ def main() -> None:
     parser.add_argument("--allocator", choices=["workers", "default"], default="workers")
     parser.add_argument("--output", type=Path)
     options = parser.parse_args()
-    if options.allocator == "workers" and not WORKER_ENVIRONMENT.items() <= os.environ.items():
-        # The allocator reads these when a process starts.
-        command = [sys.executable, "-m", "benchmarks.loss_vs_reference", *sys.argv[1:]]
-        os.execve(sys.executable, command, os.environ | WORKER_ENVIRONMENT)
+    if options.allocator == "workers":
+        with_workers_allocator("benchmarks.loss_vs_reference")
     path = options.reference.resolve()
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)

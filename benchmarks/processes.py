@@ -12,12 +12,20 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from u2pl_ray.train.launch import WORKER_ENVIRONMENT
+
 ROOT = Path(__file__).parents[1]
 
 
 def adopt_orphans() -> None:
     """Become the parent of what descendants leave behind, so that all of a killed search can be found (Linux)."""
     ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)
+
+
+def with_workers_allocator(module: str) -> None:
+    """Run this program anew, as `module`, with the allocator of our CPU workers: it is set when a process starts."""
+    if not WORKER_ENVIRONMENT.items() <= os.environ.items():
+        os.execve(sys.executable, [sys.executable, "-m", module, *sys.argv[1:]], os.environ | WORKER_ENVIRONMENT)
 
 
 def descendants(process: int) -> list[int]:

@@ -10,7 +10,6 @@ import argparse
 import json
 import os
 import statistics
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +19,7 @@ from torch import Tensor
 
 from benchmarks.loss_problems import SIZES, Logits, make_problem
 from benchmarks.our_losses import VARIANTS, Ours, OurUnsupervised
-from u2pl_ray.train.launch import WORKER_ENVIRONMENT
+from benchmarks.processes import with_workers_allocator
 
 
 def milliseconds(step: Callable[[], Tensor], inputs: Tensor, threads: int) -> float:
@@ -40,9 +39,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=25)
     parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results" / "two_threads.json")
     options = parser.parse_args()
-    if not WORKER_ENVIRONMENT.items() <= os.environ.items():  # the allocator reads these when a process starts
-        command = [sys.executable, "-m", "benchmarks.two_threads", *sys.argv[1:]]
-        os.execve(sys.executable, command, os.environ | WORKER_ENVIRONMENT)
+    with_workers_allocator("benchmarks.two_threads")
     torch.manual_seed(0)
     size = SIZES["voc"]
     problem = make_problem(size)

@@ -2,11 +2,13 @@
 
 import math
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from ray.tune.search import Searcher
 
+from tests.search.conftest import SPACE
 from tests.search.driven import EPOCHS
 from tests.search.test_rounds import TRAININGS, driver_of, replicates, search, start, train
 from u2pl_ray.config.schema import Config
@@ -15,12 +17,14 @@ from u2pl_ray.search.driver.driver import Driver
 from u2pl_ray.search.driver.presence import Presence
 from u2pl_ray.search.execution.interrupts import stop_softly
 from u2pl_ray.search.execution.tune_searcher import StudySearcher
+from u2pl_ray.search.experiment.verdict import verdict
 from u2pl_ray.search.samplers.registry import SamplerChoice
 from u2pl_ray.search.schedulers.registry import SchedulerChoice
 from u2pl_ray.search.space.file import parse_space
 from u2pl_ray.search.space.paper_setting import paper_setting
 from u2pl_ray.search.space.space import Space
 from u2pl_ray.search.study.allowance import Allowance
+from u2pl_ray.search.study.judgement import Judgement
 from u2pl_ray.search.study.study import TrialStudy
 from u2pl_ray.search.study.trial_record import PAPER, State
 
@@ -118,3 +122,49 @@ def test_a_soft_stop_reaches_tune_and_who_waits_for_a_trial() -> None:
         assert heard == [signal.SIGUSR1] * 2
     finally:
         signal.signal(signal.SIGUSR1, before)
+
+
+def test_what_lies_outside_other_ranges_is_trained_again_all_the_same(
+    tmp_path: Path, space: Space, base: Config
+) -> None:
+    """As after `extend --space`: the paper's setting, which all is compared with, and a trial that is retried."""
+    allowance = Allowance(EPOCHS, TRAININGS, 0.3)
+    start(tmp_path, space, base)
+    driver = driver_of(tmp_path, space, base, allowance)
+    *begun, broken = (driver.next() for _ in range(5))
+    for assignment in begun:
+        assert assignment is not None
+        train(driver, assignment)
+    assert broken is not None
+    driver.finish(broken.trial, Outcome(State.FAILED, "environment", "no data"))
+    narrow = SPACE.replace("max: 2.0", "max: 0.3").replace("min: 1000, max: 20000", "min: 100, max: 200")
+    driver = driver_of(tmp_path, parse_space(narrow, "narrow.yaml"), base, allowance)
+    assert driver.retry_errored() == [broken.trial]
+    records = search(driver)
+    (retry,) = [record for record in records if record.retries == int(broken.trial)]
+    assert retry.params == records[int(broken.trial)].params
+    assert retry.state in (State.COMPLETED, State.STOPPED)
+    assert records[0].params["method.contrastive.temperature"] == 0.5
+    assert (0, 1_000_000) in replicates(records)
+    assert all(record.params == records[record.companion.of].params for record in records
+               if record.companion is not None and record.companion.of is not None)  # fmt: skip
+    explored = [record.params for record in records[6:] if record.companion is None]
+    assert explored
+    assert max(params["method.memory_bank.capacity"] for params in explored) <= 200
+
+
+def test_a_setting_whose_replicates_diverge_is_not_called_better(tmp_path: Path, space: Space, base: Config) -> None:
+    """By the trainings that ended it would be; the answer says how many did not."""
+    start(tmp_path, space, base)
+    records = search(driver_of(tmp_path, space, base, Allowance(EPOCHS, 30, 0.3)))
+    claimed = Judgement(space, base, records).use
+    own = [it for it in records if it.replicate and it.companion is not None and it.companion.of == int(claimed or 0)]
+    assert len(own) > 1
+    left = [it for it in records if it != own[-1]]
+    assert Judgement(space, base, left).use == claimed != "0000"
+    failed = replace(own[-1], state=State.FAILED, reason="nan", value=None)
+    judgement = Judgement(space, base, [*left, failed])
+    assert judgement.use != claimed
+    assert f" 1 of {claimed}'s {len(own) + 1} trainings diverged." in verdict(judgement)
+    lost = replace(failed, reason="lost")
+    assert Judgement(space, base, [*left, lost]).use == claimed  # that is no fault of the setting

@@ -2,13 +2,11 @@
 
 import hashlib
 import math
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.search.conftest import SPACE
 from tests.search.driven import COMPLETED, EPOCHS, open_study
 from tests.search.kill_loop import KILL_POINTS, kill_until_it_ends
 from u2pl_ray.config.schema import Config
@@ -17,8 +15,6 @@ from u2pl_ray.search.driver.assignment import Assignment, Outcome
 from u2pl_ray.search.driver.budget import Budget, Meter
 from u2pl_ray.search.driver.driver import Driver
 from u2pl_ray.search.experiment.baselines import companion
-from u2pl_ray.search.experiment.verdict import verdict
-from u2pl_ray.search.space.file import parse_space
 from u2pl_ray.search.space.paper_setting import paper_setting
 from u2pl_ray.search.space.space import Space
 from u2pl_ray.search.study.allowance import Allowance
@@ -107,34 +103,6 @@ def test_a_budget_is_spent_on_settings_and_then_on_replicates(
         assert record.params == records[record.companion.of or 0].params  # type: ignore[union-attr]
 
 
-def test_what_lies_outside_other_ranges_is_trained_again_all_the_same(
-    tmp_path: Path, space: Space, base: Config, allowance: Allowance
-) -> None:
-    """As after `extend --space`: the paper's setting, which all is compared with, and a trial that is retried."""
-    start(tmp_path, space, base)
-    driver = driver_of(tmp_path, space, base, allowance)
-    *begun, broken = (driver.next() for _ in range(5))
-    for assignment in begun:
-        assert assignment is not None
-        train(driver, assignment)
-    assert broken is not None
-    driver.finish(broken.trial, Outcome(State.FAILED, "environment", "no data"))
-    narrow = SPACE.replace("max: 2.0", "max: 0.3").replace("min: 1000, max: 20000", "min: 100, max: 200")
-    driver = driver_of(tmp_path, parse_space(narrow, "narrow.yaml"), base, allowance)
-    assert driver.retry_errored() == [broken.trial]
-    records = search(driver)
-    (retry,) = [record for record in records if record.retries == int(broken.trial)]
-    assert retry.params == records[int(broken.trial)].params
-    assert retry.state in (State.COMPLETED, State.STOPPED)
-    assert records[0].params["method.contrastive.temperature"] == 0.5
-    assert (0, 1_000_000) in replicates(records)
-    assert all(record.params == records[record.companion.of].params for record in records
-               if record.companion is not None and record.companion.of is not None)  # fmt: skip
-    explored = [record.params for record in records[6:] if record.companion is None]
-    assert explored
-    assert max(params["method.memory_bank.capacity"] for params in explored) <= 200
-
-
 def test_the_better_setting_is_found_and_claimed_and_a_flat_world_is_not(
     tmp_path: Path, space: Space, base: Config
 ) -> None:
@@ -219,23 +187,6 @@ def test_replicates_that_always_fail_come_to_an_end(
             driver.finish(assignment.trial, Outcome(State.FAILED, "nan", "diverged"))
     assert len(replicates(driver.study.all_records())) == allowance.replicated(driver.study.all_records()) <= 6
     assert driver.unfinished() == 0
-
-
-def test_a_setting_whose_replicates_diverge_is_not_called_better(tmp_path: Path, space: Space, base: Config) -> None:
-    """By the trainings that ended it would be; the answer says how many did not."""
-    start(tmp_path, space, base)
-    records = search(driver_of(tmp_path, space, base, Allowance(EPOCHS, 30, 0.3)))
-    claimed = Judgement(space, base, records).use
-    own = [it for it in records if it.replicate and it.companion is not None and it.companion.of == int(claimed or 0)]
-    assert len(own) > 1
-    left = [it for it in records if it != own[-1]]
-    assert Judgement(space, base, left).use == claimed != "0000"
-    failed = replace(own[-1], state=State.FAILED, reason="nan", value=None)
-    judgement = Judgement(space, base, [*left, failed])
-    assert judgement.use != claimed
-    assert f" 1 of {claimed}'s {len(own) + 1} trainings diverged." in verdict(judgement)
-    lost = replace(failed, reason="lost")
-    assert Judgement(space, base, [*left, lost]).use == claimed  # that is no fault of the setting
 
 
 def test_patience_ends_a_search_whose_papers_setting_fails(tmp_path: Path, space: Space, base: Config) -> None:

@@ -31,6 +31,15 @@ pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
 PLAIN = "fake_training:build_plain"
 
 
+def with_ends(*ends: float) -> Space:
+    """A space of temperatures and of ways to end, see `fake_training`."""
+    return parse_space(
+        "parameters: {method.contrastive.temperature: {distribution: log_uniform_values, min: 0.05, max: 2.0}, "
+        f"method.alpha.end: {{values: {list(ends)}}}}}",
+        "s",
+    )
+
+
 class Ends(Listener):
     """What the search announced of each trial's end."""
 
@@ -54,11 +63,7 @@ class Ends(Listener):
 
 
 def test_every_end_is_told_as_it_was(tmp_path: Path, base: Config) -> None:
-    space = parse_space(
-        "parameters: {method.contrastive.temperature: {distribution: log_uniform_values, min: 0.05, max: 2.0}, "
-        f"method.alpha.end: {{values: {[0.0, RAISES, DIVERGES, TOO_LARGE, ENDS_EARLY]}}}}}",
-        "s",
-    )
+    space = with_ends(0.0, RAISES, DIVERGES, TOO_LARGE, ENDS_EARLY)
     plan = plan_search(base, space, name="a", trials=7, storage_path=tmp_path, trainer=PLAIN)
     made, ends = plan.create(), Ends()
     fine, poor = 0.5, 0.06  # the best temperature, where the paper's setting is, and one that the scheduler stops
@@ -116,12 +121,7 @@ def test_a_finished_search_goes_on_when_extended(
 
 
 def test_a_search_that_gives_up_is_not_to_be_started_again(tmp_path: Path, base: Config) -> None:
-    space = parse_space(
-        "parameters: {method.contrastive.temperature: {min: 0.1, max: 1.0}, "
-        f"method.alpha.end: {{values: [{TOO_LARGE}]}}}}",
-        "s",
-    )
-    plan = plan_search(base, space, name="a", trials=9, storage_path=tmp_path, trainer=PLAIN)
+    plan = plan_search(base, with_ends(TOO_LARGE), name="a", trials=9, storage_path=tmp_path, trainer=PLAIN)
     summary = plan.create().run()
     assert "failed alike" in summary.reason
     assert (summary.finished, summary.succeeded, summary.noticed) == (False, False, False)
@@ -262,11 +262,7 @@ def test_a_trial_that_has_ended_is_not_said_to_go_on() -> None:
 def test_over_ray_train(tmp_path: Path, base: Config) -> None:
     """Two workers a trial fill the cluster: a trial that ends in any way must leave it free for the next."""
     config = overrides.apply(base, {"workers": 2})
-    space = parse_space(
-        "parameters: {method.contrastive.temperature: {distribution: log_uniform_values, min: 0.05, max: 2.0}, "
-        f"method.alpha.end: {{values: {[0.0, DIVERGES, TOO_LARGE]}}}}}",
-        "s",
-    )
+    space = with_ends(0.0, DIVERGES, TOO_LARGE)
     plan = plan_search(config, space, name="a", trials=5, storage_path=tmp_path, trainer="fake_training:build_torch")
     made = plan.create()
     for temperature, end in [(0.06, 0.0), (0.5, DIVERGES), (0.5, TOO_LARGE), (0.06, 0.0)]:

@@ -87,12 +87,8 @@ class Space:
 
     def around(self, values: Mapping[str, Any]) -> "Space":
         """Return the space with ranges that hold these settings by dotted path, see `Parameter.around`."""
-        return replace(
-            self,
-            parameters={
-                path: it.around(values.get(path)) if path in values else it for path, it in self.parameters.items()
-            },
-        )
+        wider = {path: it.around(values[path]) for path, it in self.parameters.items() if path in values}
+        return replace(self, parameters={**self.parameters, **wider})
 
     def configure(self, base: Config, values: Mapping[str, Any]) -> Config:
         """Build the configuration of a trial: `base`, then the space's constants, then the trial's settings.
