@@ -21,10 +21,10 @@ setup-with-pip:
 quickstart: setup
 	./launch/local/quickstart.sh
 
-# In three processes, as many tests wait for a start of Ray; those of a file stay together, as they share what is costly to
+# In four processes, as many tests wait for a start of Ray; those of a file stay together, as they share what is costly to
 # make. In the order of tests/conftest.py, not by the number of a file's tests, which would begin with the quickest.
 test: setup
-	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder --max-worker-restart 0
+	$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 
 # What takes minutes: kept out of `make test`.
 test-slow: setup

@@ -24,7 +24,7 @@ class Progress:
         self._waits: dict[tuple[str, str], tuple[str, float, float]] = {}
         self._ended: dict[str, str] = {}
 
-    async def say(self, line: str, of: str = "") -> None:
+    def say(self, line: str, of: str = "") -> None:
         """Store a line until `heard` fetches it.
 
         Args:
@@ -33,7 +33,7 @@ class Progress:
         """
         self._lines.append((of, line))
 
-    async def waits(self, trial: str, who: str, what: str, seconds: float) -> None:
+    def waits(self, trial: str, who: str, what: str, seconds: float) -> None:
         """Store what a process of a trial waits for; it is forgotten unless it is told again. Also a sign of life.
 
         Args:
@@ -45,7 +45,7 @@ class Progress:
         now = time.time()
         self._waits[trial, who] = (what, now - seconds, now)
 
-    async def ended(self, trial: str, why: str) -> None:
+    def ended(self, trial: str, why: str) -> None:
         """Hear that a worker ends itself, as it waited too long; `heard` returns this as a line, too.
 
         Args:
@@ -55,11 +55,11 @@ class Progress:
         self._ended[trial] = why
         self._lines.append(("", f"{trial} {why}: its process is ended"))
 
-    async def why(self, trial: str) -> str:
+    def why(self, trial: str) -> str:
         """Return why a worker of the trial ended itself since the last call; an empty string if none did."""
         return self._ended.pop(trial, "")
 
-    async def heard(self) -> tuple[list[tuple[str, str]], list[WaitingProcess], dict[str, float]]:
+    def heard(self) -> tuple[list[tuple[str, str]], list[WaitingProcess], dict[str, float]]:
         """Return the lines since the last call, the waits of some seconds, and when each trial was last heard of.
 
         A line comes with what `say` was given as `of`.
