@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from benchmarks.noise.search import Search
-from benchmarks.noise.world import EPOCHS, POOL, WARMUP, Array, World, pool
+from benchmarks.noise.world import Array, World
 from u2pl_ray.posterior import expected_improvement
 
 _BATCH_START = 8
@@ -18,7 +18,7 @@ Ask = Callable[[list[tuple[int, int, float]], set[int]], int]
 
 def random_order(world: World, rng: np.random.Generator) -> Ask:
     """Return random sampling without replacement."""
-    order = [int(x) for x in rng.permutation(POOL) if x != world.paper]
+    order = [int(x) for x in rng.permutation(len(world.points)) if x != world.paper]
 
     def ask(history: list[tuple[int, int, float]], taken: set[int]) -> int:
         return next(x for x in order if x not in taken)
@@ -43,14 +43,19 @@ def parzen(world: World, rng: np.random.Generator) -> Ask:
             return first(history, taken)
         order = [h[0] for h in sorted(history, key=lambda h: (-h[1], -h[2]))]  # whole trainings first
         good = min(math.ceil(0.1 * len(order)), 25)
-        free = np.array([x for x in range(POOL) if x not in taken])
-        likely = density(pool()[order[:good]], pool()[free])
+        free = np.array([x for x in range(len(world.points)) if x not in taken])
+        likely = density(world.points[order[:good]], world.points[free])
         share = np.exp(likely - likely.max())
         drawn = rng.choice(len(free), min(24, len(free)), p=share / share.sum())
-        score = likely[drawn] - density(pool()[order[good:]], pool()[free[drawn]])
+        score = likely[drawn] - density(world.points[order[good:]], world.points[free[drawn]])
         return int(free[drawn[np.argmax(score)]])
 
     return ask
+
+
+def _grace(search: Search, part: float) -> int:
+    """Return the epochs after the warm-up before anything is stopped."""
+    return max(1, math.ceil(part * (search.length - search.world.warmup) - 1e-9))
 
 
 def explore_whole(search: Search, budget: float, ask: Ask) -> None:
@@ -58,28 +63,28 @@ def explore_whole(search: Search, budget: float, ask: Ask) -> None:
     taken = {search.world.paper}
     search.train(search.world.paper, 0)
     history: list[tuple[int, int, float]] = []
-    while search.spent + 1 <= budget and len(taken) < POOL:
+    while search.spent + 1 <= budget and len(taken) < len(search.world.points):
         setting = ask(history, taken)
         taken.add(setting)
-        history.append((setting, EPOCHS, search.train(setting, 0)))
+        history.append((setting, search.length, search.train(setting, 0)))
 
 
 def explore_halving(search: Search, budget: float, parallel: int, ask: Ask, grace: float, factor: int = 3) -> None:
     """Explore with asynchronous successive halving, the stopping variant, in simulated time."""
-    rungs = []
-    after = max(1, math.ceil(grace * (EPOCHS - WARMUP) - 1e-9))
-    while WARMUP + after < EPOCHS:
-        rungs.append(WARMUP + after)
+    epochs, rungs = search.length, []
+    after = _grace(search, grace)
+    while search.world.warmup + after < epochs:
+        rungs.append(search.world.warmup + after)
         after *= factor
-    steps = [*rungs, EPOCHS]
+    steps = [*rungs, epochs]
     paper, at = search.world.paper, {rung: list[float]() for rung in rungs}
     history: list[tuple[int, int, float]] = []
     taken: set[int] = set()
     queue: list[tuple[float, int, int, int]] = []  # when, tie breaker, setting, index of the step it is on the way to
     now, count = 0.0, 0
     while True:
-        committed = search.spent + sum(steps[i] - (steps[i - 1] if i else 0) for *_, i in queue) / EPOCHS
-        if len(queue) < parallel and committed + steps[0] / EPOCHS <= budget and len(taken) < POOL:
+        committed = search.spent + sum(steps[i] - (steps[i - 1] if i else 0) for *_, i in queue) / epochs
+        if len(queue) < parallel and committed + steps[0] / epochs <= budget and len(taken) < len(search.world.points):
             setting = paper if not taken else ask(history, taken | {paper})
             taken.add(setting)
             heapq.heappush(queue, (now + steps[0], count, setting, 0))
@@ -89,11 +94,11 @@ def explore_halving(search: Search, budget: float, parallel: int, ask: Ask, grac
             return
         now, _, setting, i = heapq.heappop(queue)
         value = search.train(setting, 0, steps[i])
-        if steps[i] < EPOCHS:
+        if steps[i] < epochs:
             at[steps[i]].append(value)
             cut = sorted(at[steps[i]], reverse=True)[max(len(at[steps[i]]) // factor, 1) - 1]
             ahead = sum(steps[j] - (steps[j - 1] if j else 0) for *_, j in queue) + steps[i + 1] - steps[i]
-            if (value >= cut or setting == paper) and search.spent + ahead / EPOCHS <= budget:
+            if (value >= cut or setting == paper) and search.spent + ahead / epochs <= budget:
                 heapq.heappush(queue, (now + steps[i + 1] - steps[i], count, setting, i + 1))
                 count += 1
                 continue
@@ -114,20 +119,20 @@ def explore_noisy_gp(
         grace: part of the epochs after the warm-up at which most are stopped.
     """
     world = search.world
-    first = WARMUP + max(1, math.ceil(grace * (EPOCHS - WARMUP) - 1e-9))
-    order = [int(x) for x in rng.permutation(POOL) if x != world.paper]
+    epochs, first = search.length, world.warmup + _grace(search, grace)
+    order = [int(x) for x in rng.permutation(len(world.points)) if x != world.paper]
     search.train(world.paper, 0)
     tried = [world.paper]
     whole = {world.paper}
-    while search.spent + first / EPOCHS <= budget:
-        room = max(1, int((budget - search.spent) * EPOCHS / first))
+    while search.spent + first / epochs <= budget and len(tried) < len(world.points):
+        room = max(1, int((budget - search.spent) * epochs / first))
         fresh = [x for x in order if x not in tried]
         if len(tried) <= _BATCH_START:
             batch = fresh[: min(room, max(_BATCH_START, min(parallel, 24)))]
         else:
             some = [fresh[i] for i in rng.permutation(len(fresh))[:192]]
-            encoded = {str(x): pool()[x].tolist() for x in tried}
-            places = [pool()[x].tolist() for x in some]
+            encoded = {str(x): world.points[x].tolist() for x in tried}
+            places = [world.points[x].tolist() for x in some]
             found = expected_improvement(
                 search.runs(), encoded, places, reference=str(world.paper), count=min(room, parallel)
             )
@@ -142,7 +147,7 @@ def explore_noisy_gp(
         search.look(posterior, whole_budget)
         for i in np.argsort(-posterior.mean, kind="stable"):
             setting = int(posterior.settings[i])
-            if len(whole) >= goal or search.spent + 1 - first / EPOCHS > budget:
+            if len(whole) >= goal or search.spent + 1 - first / epochs > budget:
                 break
             if setting not in whole:
                 search.train(setting, 0)

@@ -24,6 +24,8 @@ NULLS = {
     "heavy tails": Case(snr=0.0, luck="heavy"),
     "unequal noise": Case(snr=0.0, luck="unequal"),
 }
+RECORDED = [Case("recorded", None, None), Case("recorded", None, 0.5)]
+"""Against the paper's setting, which may be hard to beat, and against the one in the middle."""
 BUDGETS = (40, 60, 80, 120, 160, 240)
 """Of the baseline."""
 
@@ -36,5 +38,12 @@ GROUPS: dict[str, list[Cell]] = {
     "null-baseline": [Cell(BASELINE, case, 40) for case in NULLS.values()],
     "parallel-64": [Cell(OURS, case, 40, 64) for case in (WINS[0], NULLS["flat"])],
     "parallel-1": [Cell(OURS, case, 40, 1) for case in (WINS[0], NULLS["flat"])],
+    "recorded": [Cell(OURS, case, budget) for case in RECORDED for budget in (16, 24, 32)],
+    "recorded-baseline": [
+        Cell(policy, case, budget)
+        for policy in (BASELINE, CONFIRM)
+        for case in RECORDED
+        for budget in (16, 20, 24, 32, 40, 48)
+    ],
     "budget": [Cell(OURS, Case("smooth", snr), budget) for budget in (20, 40, 80) for snr in (0.3, 1.0, 3.0)],
 }

@@ -7,14 +7,17 @@ from scipy import stats
 
 from benchmarks.noise.explore import explore_halving, explore_noisy_gp, explore_whole, parzen, random_order
 from benchmarks.noise.search import Outcome, Search
-from benchmarks.noise.world import EPOCHS, World
+from benchmarks.noise.world import Exhausted, World
 from u2pl_ray.posterior import Purpose, Verdict, answer, next_replicates, seed_for
 
 EXPLORING = 0.7
 
 
 def replicate_and_answer(search: Search, budget: float, smooth: bool) -> Outcome:
-    """Spend the rest on replicates of the leaders and the paper's setting; answer from the posterior."""
+    """Spend the rest on replicates of the leaders and the paper's setting; answer from the posterior.
+
+    Where trainings were recorded, it ends when one is wanted that was not.
+    """
     total = int(budget - search.spent)
     left = total
     while left > 0:
@@ -23,8 +26,11 @@ def replicate_and_answer(search: Search, budget: float, smooth: bool) -> Outcome
         chosen = next_replicates(posterior, left, total, base=0)
         if not chosen:
             break
-        for replicate in chosen:
-            search.train(int(replicate.setting), replicate.seed)
+        try:
+            for replicate in chosen:
+                search.train(int(replicate.setting), replicate.seed)
+        except Exhausted:
+            break
         left -= len(chosen)
     said = answer(search.posterior(smooth))
     return Outcome(int(said.pick), said.verdict is Verdict.BETTER, search.spent, search.advised)
@@ -33,7 +39,7 @@ def replicate_and_answer(search: Search, budget: float, smooth: bool) -> Outcome
 def confirm(search: Search, top: int, seeds: int) -> Outcome:
     """Compare the best complete settings with the paper's on new seeds: paired t, Bonferroni; pick the best mean."""
     paper = search.world.paper
-    whole = [s for (s, seed), epochs in search.epochs.items() if epochs == EPOCHS and seed == 0 and s != paper]
+    whole = [s for (s, seed), epochs in search.epochs.items() if epochs == search.length and seed == 0 and s != paper]
     order = sorted(whole, key=lambda s: -search.curves[s, 0][-1])[:top]
     numbers = [seed_for(0, Purpose.CONFIRM, n) for n in range(seeds)]
     values = {s: np.array([search.train(s, number) for number in numbers]) for s in [paper, *order]}

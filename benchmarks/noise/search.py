@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from benchmarks.noise.world import EPOCHS, PROGRESS, Array, World, pool
+from benchmarks.noise.world import Array, World
 from u2pl_ray.posterior import Posterior, Run, expected_gain, fit
 
 _DOUBT = 0.10
@@ -34,13 +34,15 @@ class Search:
 
     def __init__(self, world: World) -> None:
         self.world = world
+        self.length = len(world.progress)
         self.curves: dict[tuple[int, int], Array] = {}
         self.epochs: dict[tuple[int, int], int] = {}
         self.marks: dict[tuple[int, int], list[int]] = {}
         self.advised = math.inf
 
-    def train(self, setting: int, seed: int, until: int = EPOCHS) -> float:
-        """Train a setting until an epoch, or go on with it. Return the teacher's value there."""
+    def train(self, setting: int, seed: int, until: int | None = None) -> float:
+        """Train a setting until an epoch (None: the last), or go on with it. Return the teacher's value there."""
+        until = until or self.length
         key = (setting, seed)
         if key not in self.curves:
             self.curves[key] = self.world.train(setting, seed)
@@ -52,19 +54,23 @@ class Search:
     @property
     def spent(self) -> float:
         """Full trainings' worth so far."""
-        return sum(self.epochs.values()) / EPOCHS
+        return sum(self.epochs.values()) / self.length
 
     def runs(self) -> list[Run]:
         """Return all trainings as the posterior reads them."""
         return [
-            Run(str(setting), seed, {PROGRESS[e - 1]: float(self.curves[setting, seed][e - 1]) for e in marks})
+            Run(
+                str(setting),
+                seed,
+                {self.world.progress[e - 1]: float(self.curves[setting, seed][e - 1]) for e in marks},
+            )
             for (setting, seed), marks in self.marks.items()
         ]
 
     def posterior(self, smooth: bool) -> Posterior:
         """Return what is known."""
         names = {setting for setting, _ in self.curves}
-        points = {str(setting): pool()[setting].tolist() for setting in names} if smooth else None
+        points = {str(setting): self.world.points[setting].tolist() for setting in names} if smooth else None
         return fit(self.runs(), str(self.world.paper), points)
 
     def look(self, posterior: Posterior, budget: float) -> None:

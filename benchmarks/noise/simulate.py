@@ -6,7 +6,8 @@
 Each cell (policy, case, budget, trainings at once) is repeated on `--worlds` worlds, the same for every policy, 20 at a
 time; each 20 are a line of `benchmarks/results/noise_table.jsonl`. What is there already is not simulated again, so a
 run that was ended by `--minutes` goes on when it is started again. World numbers start at 100,000: no figure in the
-package was chosen by looking at these (`--first 0` for such looking, into another file).
+package was chosen by looking at these (`--first 0` for such looking, into another file). The groups `recorded` and
+`recorded-baseline` replay real trainings instead, see recorded.py.
 """
 
 import argparse
@@ -20,8 +21,9 @@ import numpy as np
 
 from benchmarks.noise.groups import GROUPS, Cell
 from benchmarks.noise.policies import run_policy
+from benchmarks.noise.recorded import Recorded
 from benchmarks.noise.table import Row, merge, print_table
-from benchmarks.noise.world import World
+from benchmarks.noise.world import Simulated
 
 RESULTS = Path(__file__).parents[1] / "results/noise_table.jsonl"
 FIRST, CHUNK = 100_000, 20
@@ -38,7 +40,7 @@ def simulate(cell: Cell, worlds: range) -> Row:
     for name in ("regret", "gain", "claimed", "trainings", "advised"):
         row[name] = []
     for number in worlds:
-        world = World(cell.case, number)
+        world = (Recorded if cell.case.structure == "recorded" else Simulated)(cell.case, number)
         end = run_policy(cell.policy, world, cell.budget, cell.parallel, np.random.default_rng([number, 1]))
         row["regret"].append(round(float(world.worth.max() - world.worth[end.pick]), 4))
         row["gain"].append(round(float(world.worth[end.pick] - world.worth[world.paper]), 4))

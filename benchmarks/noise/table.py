@@ -88,7 +88,9 @@ def false_claims(row: Row) -> tuple[int, int]:
 
 def describe(case: Row) -> str:
     """Return a case in words."""
-    words = [case["structure"], f"snr {case['snr']:g}"] if case["snr"] else ["flat"]
+    words = ["flat"] if case["snr"] == 0 else [case["structure"]]
+    words += [f"snr {case['snr']:g}"] if case["snr"] else []
+    words += ["against a middling setting"] if case["snr"] is None and case["paper"] is not None else []
     words += ["paper's setting best"] if case["paper"] == 1 else []
     return ", ".join(words + ([case["luck"]] if case["luck"] != "normal" else []))
 
@@ -106,7 +108,7 @@ def print_table(cells: Sequence[Row]) -> None:
             f"claims {row['claimed'].mean():.3f} false {false / n:.3f} below {(row['gain'] < -1e-12).mean():.2f} "
             f"advised to stop after {advised.mean():.1f}"
         )
-        if row["policy"] not in (BASELINE, CONFIRM) and row["case"]["snr"] and row["case"]["paper"] < 1:
+        if row["policy"] not in (BASELINE, CONFIRM) and row["case"]["snr"] != 0 and row["case"]["paper"] != 1:
             for other in (BASELINE, CONFIRM):
                 same = [r for r in cells if r["case"] == row["case"] and r["policy"] == other and r["parallel"] == 8]
                 if len(same) > 2:

@@ -1,7 +1,7 @@
-"""Simulated trainings: settings' true worth, and each training's luck on its way there.
+"""Worlds that searches are tried in: what can be trained, and what comes out.
 
-Units: the luck of one full training has standard deviation 1; `snr` is that of the settings' worth. With t the
-progress after the warm-up:
+Simulated: settings' true worth, and each training's luck on its way there. Units: the luck of one full training has
+standard deviation 1; `snr` is that of the settings' worth. With t the progress after the warm-up:
 
     what a setting shows at t    F(x, t) = sqrt(t) f(x) + sqrt(1 - t) e(x)      f is its worth, e an early-only effect
     a run's luck at t            W(t), Markov with corr(t, t') = sqrt(t / t'); a share `RHO` is common to a seed
@@ -11,6 +11,7 @@ progress after the warm-up:
 import math
 from dataclasses import dataclass
 from functools import cache
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,17 +34,54 @@ class Case:
     """Name a kind of world.
 
     Args:
-        structure: smooth, rough (every setting on its own) or mixed (half of the variance each).
-        snr: standard deviation of the settings' worth; 0 is flat.
-        paper: the quantile of the settings' worth at which the paper's setting lies; 1 is the best.
+        structure: smooth, rough (every setting on its own), mixed (half of the variance each), or recorded (real
+            trainings, see recorded.py).
+        snr: standard deviation of the settings' worth; 0 is flat; None: as recorded.
+        paper: the quantile of the settings' worth at which the paper's setting lies; 1 is the best; None: where it
+            was recorded.
         luck: normal, heavy (Student's t with 3 degrees of freedom), unequal (sd by setting, log-normal 0.5), or outlier
             (the paper's first training collapses).
     """
 
     structure: str = "smooth"
-    snr: float = 1.0
-    paper: float = 0.7
+    snr: float | None = 1.0
+    paper: float | None = 0.7
     luck: str = "normal"
+
+
+class Exhausted(Exception):
+    """No further training of a setting was recorded."""
+
+
+class World(Protocol):
+    """What a search can train. A setting is a row of `points`.
+
+    Attributes:
+        points: [settings, parameters], in the unit cube.
+        progress: [epochs] of a training, 0 at the warm-up's end and 1 at the training's.
+        warmup: epochs.
+        paper: the paper's setting.
+        worth: [settings] mean over all luck of the last value; the luck's standard deviation is 1.
+    """
+
+    points: Array
+    progress: Array
+    warmup: int
+    paper: int
+    worth: Array
+
+    def train(self, setting: int, seed: int) -> Array:
+        """Return [epochs] the teacher's values of one training: the same for the same setting and seed.
+
+        Raises:
+            Exhausted: there is no such training.
+        """
+        ...
+
+
+def quantile(worth: Array, place: float) -> int:
+    """Return the setting whose worth lies at a quantile."""
+    return int(np.argsort(worth, kind="stable")[round(place * (len(worth) - 1))])
 
 
 @cache
@@ -60,16 +98,19 @@ def _root() -> Array:
     return np.linalg.cholesky(np.exp(-0.5 * square) + 1e-6 * np.eye(POOL))
 
 
-class World:
-    """Hold one landscape. A setting is a row of `pool()`; `paper` is the paper's."""
+class Simulated:
+    """Hold one landscape over `pool()`, a `World`."""
 
     def __init__(self, case: Case, seed: int) -> None:
+        if case.snr is None or case.paper is None:
+            raise ValueError(f"{case}: only what is recorded has an snr and a paper's setting of its own")
+        self.points, self.progress, self.warmup = pool(), PROGRESS, WARMUP
         self.case = case
         self._seed = seed
         rng = np.random.default_rng([seed, 0])
         self.worth = case.snr * self._landscape(rng)
         self._early = case.snr * self._landscape(rng)
-        self.paper = int(np.argsort(self.worth, kind="stable")[round(case.paper * (POOL - 1))])
+        self.paper = quantile(self.worth, case.paper)
         self.sd = np.exp(0.5 * rng.standard_normal(POOL)) if case.luck == "unequal" else np.ones(POOL)
 
     def _landscape(self, rng: np.random.Generator) -> Array:

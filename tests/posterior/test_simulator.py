@@ -1,19 +1,25 @@
 """The simulator of policies in miniature: truth is found more often than invented."""
 
+import json
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from benchmarks.noise.groups import Cell
+from benchmarks.noise import recorded
+from benchmarks.noise.groups import RECORDED, Cell
 from benchmarks.noise.policies import run_policy
 from benchmarks.noise.simulate import simulate
 from benchmarks.noise.table import false_claims, merge, needed, ratio
-from benchmarks.noise.world import PROGRESS, Case, World
+from benchmarks.noise.world import PROGRESS, Case, Exhausted, Simulated
+
+Lines = list[dict[str, Any]]
 
 
 def test_a_training_is_the_same_again_and_its_luck_has_unit_variance() -> None:
-    world = World(Case(snr=0.0), 0)
+    world = Simulated(Case(snr=0.0), 0)
     assert (world.train(3, 1) == world.train(3, 1)).all()
     curves = np.array([world.train(3, seed) for seed in range(3000)])
     assert abs(curves[:, -1].std() - 1) < 0.05
@@ -23,7 +29,7 @@ def test_a_training_is_the_same_again_and_its_luck_has_unit_variance() -> None:
 
 
 def test_every_policy_keeps_to_its_budget() -> None:
-    world = World(Case(), 1)
+    world = Simulated(Case(), 1)
     for policy in ("random", "random+confirm", "tpe+confirm", "tpe-halving", "noisy-gp"):
         end = run_policy(policy, world, 24, 8, np.random.default_rng(0))
         assert 16 <= end.trainings <= 24.01, policy  # halving leaves what no whole training fits into
@@ -35,6 +41,46 @@ def test_claims_truths_not_luck() -> None:
     assert sum(flat["claimed"]) <= 3
     assert sum(strong["claimed"]) >= 5
     assert np.mean(strong["gain"]) > 1.0
+
+
+@pytest.fixture
+def table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lines]:
+    """A recorded table: the paper's setting on eight seeds, seven others on four, the last the best."""
+    rng = np.random.default_rng(0)
+    worths = {"paper": 0.45, **{f"{i:02d}": 0.4 + 0.03 * i for i in range(7)}}
+    lines = [
+        {"row": row, "seed": seed, "val/teacher": (worth + 0.01 * rng.standard_normal(10)).tolist()}
+        for row, worth in worths.items()
+        for seed in range(8 if row == "paper" else 4)
+    ]
+    (tmp_path / "table.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), "utf-8")
+    monkeypatch.setattr(recorded, "TABLE", tmp_path / "table.jsonl")
+    for cached in (recorded.table, recorded.points):
+        cached.cache_clear()
+    yield lines
+    for cached in (recorded.table, recorded.points):
+        cached.cache_clear()
+
+
+def test_recorded_trainings_are_replayed_each_once(table: Lines) -> None:
+    world = recorded.Recorded(RECORDED[0], 1)
+    assert world.paper == 0
+    assert world.worth.argmax() == 7
+    assert recorded.Recorded(RECORDED[1], 1).paper not in (0, 7)
+    met = [world.train(3, seed) for seed in (0, 12345, 2, 77)]
+    assert (world.train(3, 12345) == met[1]).all()
+    luck = world.worth[3] / np.mean([line["val/teacher"][-1] for line in table if line["row"] == "02"])
+    kept = sorted(line["val/teacher"][-1] for line in table if line["row"] == "02")
+    assert np.allclose(sorted(curve[-1] / luck for curve in met), kept)
+    with pytest.raises(Exhausted):
+        world.train(3, 4)
+
+
+@pytest.mark.parametrize("policy", ["random", "noisy-gp"])
+def test_a_replayed_search_finds_what_is_good(table: Lines, policy: str) -> None:
+    found = simulate(Cell(policy, RECORDED[0], 16), range(6))
+    assert np.mean(found["regret"]) < 1.5
+    assert max(found["trainings"]) <= 16
 
 
 def test_ratio_reads_between_budgets() -> None:
