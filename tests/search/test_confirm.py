@@ -20,6 +20,7 @@ from u2pl_ray.analysis.status import as_data
 from u2pl_ray.config import overrides
 from u2pl_ray.config.errors import UserError
 from u2pl_ray.config.schema import Config
+from u2pl_ray.search.driver.assignment import Outcome
 from u2pl_ray.search.driver.budget import Budget, Meter, spent
 from u2pl_ray.search.driver.driver import Driver
 from u2pl_ray.search.experiment.confirm import plan_confirmation
@@ -28,7 +29,7 @@ from u2pl_ray.search.experiment.extend import extend
 from u2pl_ray.search.experiment.plan import plan_search
 from u2pl_ray.search.experiment.replicates import add_replicates, record_budget
 from u2pl_ray.search.space.file import parse_space
-from u2pl_ray.search.study.trial_record import TrialRecord
+from u2pl_ray.search.study.trial_record import State, TrialRecord
 
 pytestmark = pytest.mark.usefixtures("two_cpus")
 
@@ -161,6 +162,29 @@ def test_interrupted_and_continued(searched: Experiment) -> None:
     assert "…" not in screen.getvalue()  # nothing is cut off
     for words in ("4 of 4 trainings", "0004", "paper", leader["verdict"], "temperature=0.45", "95%"):
         assert words in screen.getvalue()
+
+
+@pytest.mark.parametrize("diverges", [False, True])
+def test_a_leader_of_which_a_training_diverged_is_not_called_better(searched: Experiment, diverges: bool) -> None:
+    made = plan_confirmation(searched, top=1, seeds=4).create()
+    driver = Driver(made.study(), made.config, made.options.trials, made.folder / "trials")
+    while (assignment := driver.next()) is not None:
+        seed, leads = assignment.config.seed, assignment.config.method.contrastive.temperature != 0.5
+        if diverges and leads and seed == 2:
+            driver.finish(assignment.trial, Outcome(State.FAILED, "nan", "diverged"))
+            continue
+        value = (0.7 if leads else 0.5) + 0.001 * seed * (1 + leads)
+        for epoch in range(1, assignment.config.train.epochs + 1):
+            driver.report(assignment.trial, {"training_iteration": epoch, "val/miou": value})
+        driver.finish(assignment.trial, Outcome(State.COMPLETED))
+    paper, leader = analysis.confirmation(made)["settings"]
+    assert (paper["diverged"], leader["diverged"], leader["pairs"]) == (0, int(diverges), 4 - diverges)
+    assert leader["low"] > 0
+    assert leader["verdict"] == ("not called better" if diverges else "better")
+    screen = io.StringIO()
+    analysis.print_confirmation(made, Console(file=screen, width=80))
+    assert ("not called better, 1 of its trainings diverged" in screen.getvalue()) == diverges
+    assert "…" not in screen.getvalue()
 
 
 def test_there_is_nothing_to_confirm(tmp_path: Path, base: Config, searched: Experiment) -> None:

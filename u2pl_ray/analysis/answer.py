@@ -8,7 +8,7 @@ from itertools import pairwise
 from statistics import mean
 from typing import Any
 
-from u2pl_ray.analysis.confirmation import confirmation
+from u2pl_ray.analysis.confirmation import confirmation, diverged_words
 from u2pl_ray.analysis.label_worth import worth
 from u2pl_ray.analysis.load import Analysis
 from u2pl_ray.analysis.tables import evaluate_command
@@ -101,7 +101,7 @@ def _on_seeds(on_seeds: Mapping[str, Any], row: Mapping[str, Any]) -> str:
     interval = f"{on_seeds['confidence']:.0%} interval {row['low']:+.4f} to {row['high']:+.4f}"
     return (
         f"On {row['pairs']} new seeds trial {row['label']}'s setting differs from the paper's by "
-        f"{row['difference']:+.4f} on average ({interval}): {row['verdict']}."
+        f"{row['difference']:+.4f} on average ({interval}): {row['verdict']}{diverged_words(row)}."
     )
 
 

@@ -19,7 +19,8 @@ from u2pl_ray.search.study.trial_record import PAPER, State
 from u2pl_ray.system.atomic import write_whole
 
 CONFIDENCE = 0.95
-_VERDICTS = {"better": "green", "worse": "red"}
+_BETTER = "better"
+_VERDICTS = {_BETTER: "green", "worse": "red"}
 
 
 def confirmation(experiment: Experiment) -> dict[str, Any]:
@@ -33,9 +34,10 @@ def confirmation(experiment: Experiment) -> dict[str, Any]:
 
     Returns:
         experiment, of, objective, maximize, seeds, done, total, confidence, method, and `settings`: per setting
-        label, params, values (by seed), mean, spread (standard deviation, None below two seeds), and for leaders
-        pairs, difference, low, high, p (two-sided, not adjusted) and verdict (better, worse, not told apart from the
-        noise, too few seeds).
+        label, params, values (by seed), diverged (trainings), mean, spread (standard deviation, None below two seeds),
+        and for leaders pairs, difference, low, high, p (two-sided, not adjusted) and verdict (better, worse, not told
+        apart from the noise, too few seeds). What diverged has no value to compare, so a leader of which a training
+        diverged is not called better.
     """
     records = experiment.study().records()
     rows: dict[str, dict[str, Any]] = {}
@@ -45,7 +47,8 @@ def confirmation(experiment: Experiment) -> dict[str, Any]:
         label = notes[record.number] = record.note if record.retries is None else notes[record.retries]
         if label not in rows:
             params = {path: value for path, value in record.params.items() if path != "seed"}
-            rows[label] = {"label": label, "params": params, "values": {}}
+            rows[label] = {"label": label, "params": params, "values": {}, "diverged": 0}
+        rows[label]["diverged"] += record.diverged
         if record.state == State.COMPLETED:
             rows[label]["values"][record.params["seed"]] = record.value
     leaders = [label for label in rows if label != PAPER]
@@ -55,6 +58,8 @@ def confirmation(experiment: Experiment) -> dict[str, Any]:
         row["spread"] = float(np.std(values, ddof=1)) if len(values) > 1 else None
         if label != PAPER:
             row |= _against(rows[PAPER]["values"], row["values"], len(leaders), experiment.space.metric.maximize)
+            if row["diverged"] and row["verdict"] == _BETTER:
+                row["verdict"] = "not called better"
     return {
         "experiment": experiment.name,
         "of": experiment.options.confirms,
@@ -98,10 +103,15 @@ def _against(paper: Mapping[int, float], leader: Mapping[int, float], leaders: i
     result["p"] = float(2 * stats.t.sf(abs(mean) / error, len(seeds) - 1)) if error else (0.0 if mean else 1.0)
     larger, smaller = result["low"] > 0, result["high"] < 0
     if larger or smaller:
-        result["verdict"] = "better" if larger == maximize else "worse"
+        result["verdict"] = _BETTER if larger == maximize else "worse"
     else:
         result["verdict"] = "not told apart from the noise"
     return result
+
+
+def diverged_words(row: Mapping[str, Any]) -> str:
+    """Return how many trainings of a setting diverged, to follow its verdict; empty if none."""
+    return f", {row['diverged']} of its trainings diverged" if row["diverged"] else ""
 
 
 def write_confirmation(experiment: Experiment) -> Path:
@@ -143,7 +153,7 @@ def print_confirmation(experiment: Experiment, console: Console) -> None:
     for row in told["settings"]:  # too wide for a terminal beside the numbers
         verdict = row.get("verdict", "")
         styled = (f"  {verdict}" if verdict else "", _VERDICTS.get(verdict, ""))
-        console.print(Text.assemble(row["label"], styled, f"  {settings(row['params'])}"), soft_wrap=True)
+        console.print(Text.assemble(row["label"], styled, diverged_words(row), f"  {settings(row['params'])}"), soft_wrap=True)
     console.print(f"spread: standard deviation over seeds; interval: {CONFIDENCE:.0%}, {told['method']}")
 
 
