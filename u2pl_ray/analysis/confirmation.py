@@ -153,7 +153,8 @@ def print_confirmation(experiment: Experiment, console: Console) -> None:
     for row in told["settings"]:  # too wide for a terminal beside the numbers
         verdict = row.get("verdict", "")
         styled = (f"  {verdict}" if verdict else "", _VERDICTS.get(verdict, ""))
-        console.print(Text.assemble(row["label"], styled, diverged_words(row), f"  {settings(row['params'])}"), soft_wrap=True)
+        told_of = Text.assemble(row["label"], styled, diverged_words(row), f"  {settings(row['params'])}")
+        console.print(told_of, soft_wrap=True)
     console.print(f"spread: standard deviation over seeds; interval: {CONFIDENCE:.0%}, {told['method']}")
 
 
