@@ -4,9 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.search.small_search import train
 from u2pl_ray.config.errors import UserError
 from u2pl_ray.config.schema import Config
 from u2pl_ray.search.driver.budget import NO_LIMIT, Budget
+from u2pl_ray.search.experiment.confirm import plan_confirmation
 from u2pl_ray.search.experiment.extend import extend
 from u2pl_ray.search.experiment.plan import Plan, plan_search
 from u2pl_ray.search.experiment.replicates import add_replicates
@@ -22,9 +24,9 @@ parameters:
 """
 
 
-def planned(folder: Path, base: Config, budget: Budget = NO_LIMIT) -> Plan:
+def planned(folder: Path, base: Config, budget: Budget = NO_LIMIT, sampler: str = "random", space: str = SPACE) -> Plan:
     return plan_search(
-        base, parse_space(SPACE, "s.yaml"), name="a", trials=4, budget=budget, storage_path=folder, sampler="random"
+        base, parse_space(space, "s.yaml"), name="a", trials=4, budget=budget, storage_path=folder, sampler=sampler
     )
 
 
@@ -42,3 +44,24 @@ def test_a_search_without_that_can_be_made_and_not_judged_later(tmp_path: Path, 
         add_replicates(made, 4)
     with pytest.raises(UserError, match="--trainings: compares trainings of one length"):
         extend(made, trainings=4)
+
+
+def test_the_sampler_that_judges_settings(tmp_path: Path, base: Config) -> None:
+    with pytest.raises(UserError, match=r"^--sampler noisy-gp: .* take it out of the space, or use another sampler"):
+        planned(tmp_path, base, sampler="noisy-gp")
+
+
+def test_a_given_length_is_one_length(tmp_path: Path, base: Config) -> None:
+    given = SPACE.replace("{values: [3, 9]}", "{value: 3}")
+    plan = planned(tmp_path, base, Budget(trainings=9), "noisy-gp", given)
+    assert plan.options.sampler.options["epochs"] == 3 != base.train.epochs
+
+
+def test_a_confirmation_of_it_is_judged_seed_by_seed_alone(tmp_path: Path, base: Config) -> None:
+    searched = planned(tmp_path, base).create()
+    train(searched)
+    confirmation = plan_confirmation(searched, top=1, seeds=2).create()
+    train(confirmation)
+    judged = searched.judgement(searched.study())
+    assert judged.confirmed
+    assert not judged.repeated

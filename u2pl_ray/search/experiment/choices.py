@@ -7,6 +7,7 @@ from u2pl_ray.config.schema import Config
 from u2pl_ray.search.samplers.registry import SamplerChoice
 from u2pl_ray.search.samplers.unit_cube import searched
 from u2pl_ray.search.schedulers.registry import SchedulerChoice, from_early_terminate
+from u2pl_ray.search.space.one_length import check_one_length
 from u2pl_ray.search.space.space import Space
 
 NOISY_GP = "noisy-gp"
@@ -28,12 +29,16 @@ def choose_sampler(
         space: what is searched.
         config: the configuration the trials start from.
         answers: whether noisy-gp fits where settings are few: replicates follow, and there is nothing earlier to learn.
+
+    Raises:
+        UserError: noisy-gp was asked for, and the length of a training is searched.
     """
     default = "random" if space.method == "random" else "tpe"
     if answers and space.method != "random" and len(searched(space.distributions)) <= _FEW:
         default = NOISY_GP
     name = asked or default
     if name == NOISY_GP:
+        check_one_length(space, f"--sampler {NOISY_GP}", "use another sampler")
         options = {"epochs": config.train.epochs, "warmup_epochs": _warmup(config), **options}
     return SamplerChoice(name, seed, dict(options))
 

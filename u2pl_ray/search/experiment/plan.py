@@ -229,6 +229,7 @@ def plan_search(
         space = with_metric(space, [default_metric(space, config)])
         check_objectives(space, config)
     space.check(config)
+    config = overrides.apply(config, space.constants)  # what is fixed for all counts in rungs, budget and room, too
     choice = choose_sampler(sampler, sampler_options or {}, seed, space, config, budget.answers and not warm_start)
     choice.check(len(space.objectives))
     stopping = choose_scheduler(scheduler, scheduler_options or {}, space, config, budget.answers)

@@ -7,6 +7,7 @@ from u2pl_ray.config.errors import UserError
 from u2pl_ray.search.driver.budget import Budget, spent
 from u2pl_ray.search.experiment import snapshot
 from u2pl_ray.search.experiment.experiment import Experiment
+from u2pl_ray.search.space.one_length import check_one_length
 from u2pl_ray.search.space.space import Space
 from u2pl_ray.search.storage import layout
 from u2pl_ray.search.study.judgement import Judgement
@@ -38,23 +39,6 @@ def with_replicates(budget: Budget, paper: bool, space: Space) -> tuple[Budget, 
             f"all trainings go to new settings: {why}, so there is nothing to repeat on new seeds"
         ]
     return replace(budget, replicating=SHARE), []
-
-
-def check_one_length(space: Space, asked: str) -> None:
-    """Refuse to judge trainings of several lengths: values are compared by the share of one length that is done.
-
-    Args:
-        space: what is searched.
-        asked: the option that asks for it.
-
-    Raises:
-        UserError: `train.epochs` is searched.
-    """
-    if "train.epochs" in space.parameters:
-        raise UserError(
-            f"{asked}: compares trainings of one length, and {space.source} searches train.epochs; take it out of the "
-            "space, or use --trials alone"
-        )
 
 
 def add_replicates(experiment: Experiment, trainings: int) -> Experiment:

@@ -10,6 +10,7 @@ import numpy as np
 
 from u2pl_ray.config.schema import Config
 from u2pl_ray.search.samplers.unit_cube import categories, searched, to_unit
+from u2pl_ray.search.space.one_length import one_length
 from u2pl_ray.search.space.space import Space
 from u2pl_ray.search.study.borrowed import BorrowedTraining, matched
 from u2pl_ray.search.study.companion import Kind
@@ -43,8 +44,11 @@ class Judgement:
 
     @property
     def repeated(self) -> bool:
-        """Return whether a replicate has a value: only then are settings judged by more than one training each."""
-        return self._replicated or self.confirmed
+        """Return whether a replicate has a value: only then are settings judged by more than one training each.
+
+        Trainings of several lengths are not judged so, see `one_length`.
+        """
+        return one_length(self.space) and (self._replicated or self.confirmed)
 
     @property
     def _replicated(self) -> bool:
