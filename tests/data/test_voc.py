@@ -27,6 +27,23 @@ def test_a_label_of_an_unlabeled_image_is_optional(folder: Folder) -> None:
     assert (label == 255).all()
 
 
+def test_paths_with_a_slash_before_them_are_from_the_root(folder: Folder) -> None:
+    """As DeepLab's train_aug.txt writes them; `/a/b.png` that is a file stays that file."""
+    other = folder.root / "drawn anew"
+    other.mkdir()
+    folder.label("l1").rename(other / "one.png")
+    elsewhere = folder.image("l2").rename(folder.root.parent / "l2.png")
+    lines = ["/JPEGImages/l0.png /SegmentationClass/l0.png", "/JPEGImages/l1.png /drawn anew/one.png"]
+    folder.split("labeled.txt", [*lines, f"{elsewhere}\t/SegmentationClass/l2.png"])
+    for data in (folder.config().data, folder.config(images=str(folder.root / "JPEGImages")).data):
+        items = open_split(data, "labeled")
+        assert [item.label for item in items] == [folder.label("l0"), other / "one.png", folder.label("l2")]
+        assert [item.image for item in items] == [folder.image("l0"), folder.image("l1"), elsewhere]
+    folder.split("unlabeled.txt", ["/JPEGImages/l0"])
+    with refused("'l0'", "labeled.txt", "unlabeled.txt"):  # one image has one id, however it is written
+        open_training_splits(folder.config().data)
+
+
 @pytest.mark.parametrize("suffix", [".jpg", ".jpeg", ".JPG", ".png"])
 def test_image_suffixes(folder: Folder, suffix: str) -> None:
     pixels = read_image(folder.image("l0"))
