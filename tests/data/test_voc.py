@@ -162,21 +162,6 @@ def test_an_rgb_label(folder: Folder) -> None:
         read_label(folder.label("l0"), 3)
 
 
-def test_a_four_bit_grey_label_is_not_stretched(folder: Folder) -> None:
-    import struct
-    import zlib
-
-    def chunk(kind: bytes, body: bytes) -> bytes:
-        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-
-    header = struct.pack(">IIBBBBB", 2, 1, 4, 0, 0, 0, 0)
-    folder.label("l0").write_bytes(
-        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\x00\x12")) + chunk(b"IEND", b"")
-    )
-    with refused(str(folder.label("l0")), "8-bit"):
-        read_label(folder.label("l0"), 3)
-
-
 def test_label_and_image_of_different_size(folder: Folder) -> None:
     Image.fromarray(np.zeros((41, 50), np.uint8)).save(folder.label("l0"))
     item = open_split(folder.config().data, "labeled")[0]

@@ -10,6 +10,7 @@ from PIL import Image
 
 from u2pl_ray.config.errors import UserError
 from u2pl_ray.data.at_once import read_all
+from u2pl_ray.data.coding import refuse_lossy, values_of
 from u2pl_ray.data.image_files import DECODE_ERRORS, read_size
 
 Code = int | tuple[int, int, int]
@@ -86,9 +87,9 @@ def _palettes_agree(seen: Sequence[_Seen]) -> bool:
 def _look(path: Path, as_color: bool = False) -> _Seen:
     try:
         with Image.open(path) as file:
-            if file.mode in ("L", "P", "1", "I;16", "I;16B", "I") and not as_color:
-                # As data.coding reads them: bilevel masks are 0 and 1
-                raw = np.array(file, dtype=np.uint8) if file.mode in ("L", "P", "1") else np.asarray(file)
+            refuse_lossy(file, path)
+            raw = None if as_color else values_of(file, path)
+            if raw is not None:
                 values, counts = np.unique(raw, return_counts=True)
                 return _Seen(False, _counted(values, counts), _palette(file) if file.mode == "P" else {})
             rgb = np.asarray(file.convert("RGB")).astype(np.int32)
