@@ -14,6 +14,7 @@ from u2pl_ray.data.coding import refuse_lossy, values_of
 from u2pl_ray.data.image_files import DECODE_ERRORS, read_size
 from u2pl_ray.data.init.names import Code
 from u2pl_ray.data.init.smoothed import between, refuse_many, refuse_smoothed
+from u2pl_ray.data.orientation import open_image
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ def _palettes_agree(seen: Sequence[_Seen]) -> bool:
 
 def _look(path: Path, as_color: bool = False) -> _Seen:
     try:
-        with Image.open(path) as file:
+        with open_image(path) as file:
             refuse_lossy(file, path)
             raw = None if as_color else values_of(file, path)
             if raw is not None:
