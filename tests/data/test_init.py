@@ -145,15 +145,17 @@ def test_voc_tree_and_its_lists(tmp_path: Path) -> None:
     assert config.data.label_coding == "index"
 
 
-def test_unimatch_lists(tmp_path: Path) -> None:
+@pytest.mark.parametrize("slash", ["", "/"])
+def test_lists_of_image_and_mask(tmp_path: Path, slash: str) -> None:
+    """UniMatch's, and DeepLab's with a slash before each path."""
     voc(tmp_path / "VOC", 12)
     files = {}
     for name, rows in (("labeled", range(4)), ("unlabeled", range(4, 10)), ("val", range(10, 12))):
-        pair = "JPEGImages/2007_{0:06}.jpg SegmentationClass/2007_{0:06}.png\n"
+        pair = slash + "JPEGImages/2007_{0:06}.jpg " + slash + "SegmentationClass/2007_{0:06}.png\n"
         files[name] = tmp_path / f"{name}.txt"
         files[name].write_text("".join(pair.format(number) for number in rows))
     lists = [text for name, path in files.items() for text in (f"--{name}", str(path))]
-    config = written(tmp_path, str(tmp_path / "VOC"), *lists, used=True)
+    config = written(tmp_path, str(tmp_path / "VOC"), *lists, used=not slash)
     assert sizes(config) == {"labeled": 4, "unlabeled": 6, "val": 2}
 
 

@@ -12,10 +12,10 @@ from PIL import Image
 from u2pl_ray.config.schema import Config, DataConfig
 from u2pl_ray.data.init.coding import coding_of
 from u2pl_ray.data.init.draw import draw
-from u2pl_ray.data.init.names import Names, find_names
+from u2pl_ray.data.init.names import Code, Names, find_names
 from u2pl_ray.data.init.proposal import Seen, propose
 from u2pl_ray.data.init.scenes import group
-from u2pl_ray.data.init.survey import Code, Survey, survey
+from u2pl_ray.data.init.survey import Survey, survey
 from u2pl_ray.data.voc import read_label
 
 BLACK, RED, BLUE = (0, 0, 0), (255, 0, 0), (0, 0, 255)

@@ -10,7 +10,7 @@ from u2pl_ray.cli.common import say
 from u2pl_ray.config.errors import UserError
 
 if TYPE_CHECKING:
-    from u2pl_ray.data.init.survey import Code
+    from u2pl_ray.data.init.names import Code
 
 _List = Annotated[Path | None, typer.Option(metavar="FILE", help="Split file: ids, paths, or `image mask` pairs.")]
 

@@ -1,5 +1,6 @@
 """From the pixels of a mask file to class indices: values, colours, maps."""
 
+import re
 from functools import lru_cache
 from pathlib import Path
 
@@ -13,6 +14,8 @@ _UNKNOWN = -1
 _GREY = ("L", "P", "1")
 _LOSSY = ("JPEG", "MPO", "JPEG2000")
 _WIDE = ("I;16", "I;16B", "I")
+_STRETCH = {"2": 85, "4": 17}
+"""What Pillow multiplies grey values of so few bits by, to fill 0..255."""
 
 
 def decode(file: Image.Image, path: Path, data: DataConfig, num_classes: int) -> np.ndarray:
@@ -27,29 +30,20 @@ def decode(file: Image.Image, path: Path, data: DataConfig, num_classes: int) ->
     Raises:
         UserError: a pixel format that holds no classes, a value outside the classes, a colour that is no class.
     """
-    if file.format in _LOSSY:
-        raise UserError(
-            f"{path}: the mask is a {file.format}, which blurs the classes at every border: save it as PNG from the "
-            "source it was drawn in (converting this file does not bring them back)"
-        )
+    refuse_lossy(file, path)
     if data.label_coding == "color":
         return _from_colors(np.asarray(file.convert("RGB")), path, data)
-    tile = getattr(file, "tile", None)
-    depth = str(tile[0][3]) if tile else ""
-    # Pillow stretches 2- and 4-bit grey to 0..255, which would change the class indices
-    if file.mode not in _GREY + _WIDE or depth in ("L;2", "L;4"):
+    raw = values_of(file, path)
+    if raw is None:
         raise UserError(
-            f"{path}: a label must have one 8-bit channel of class indices, this is {depth or file.mode}: save it as a "
-            "palette or 8-bit grey PNG, or set data.label_coding=color and data.colors if its colours are the classes"
+            f"{path}: a label must have one channel of class indices, this is {file.mode}: save it as a palette or "
+            "8-bit grey PNG, or set data.label_coding=color and data.colors if its colours are the classes"
         )
-    raw = np.array(file, dtype=np.uint8) if file.mode in _GREY else np.asarray(file)
     table = _table(tuple(sorted(data.label_map.items())), data.ignore_value, data.reduce_zero_label)
     if table is None and raw.dtype == np.uint8:
         label, wrong = raw, raw[(raw >= num_classes) & (raw != IGNORE)]
     else:
         table = _identity() if table is None else table
-        if (raw < 0).any():
-            raise UserError(f"{path}: label value {int(raw.min())} is negative: save masks with values from 0 to 65535")
         values = np.minimum(raw.astype(np.int64), len(table) - 1)
         mapped = table[values]
         wrong = values[(mapped != IGNORE) & ((mapped >= num_classes) | (mapped < 0))]
@@ -61,6 +55,45 @@ def decode(file: Image.Image, path: Path, data: DataConfig, num_classes: int) ->
             + ("; in 0/255 masks, data.label_map={255: 1} makes 255 a class" if int(wrong.min()) == IGNORE else "")
         )
     return label
+
+
+def refuse_lossy(file: Image.Image, path: Path) -> None:
+    """Raise `UserError` where an open mask is in a format that loses the exact classes, whatever its suffix says.
+
+    Args:
+        file: the opened mask.
+        path: its name, for the message.
+    """
+    if file.format in _LOSSY:
+        raise UserError(
+            f"{path}: the mask is a {file.format}, which blurs the classes at every border: save it as PNG from the "
+            "source it was drawn in (converting this file does not bring them back)"
+        )
+
+
+def values_of(file: Image.Image, path: Path) -> np.ndarray | None:
+    """Return the values of an open mask of one channel as stored, [h, w]; None where it has several.
+
+    Args:
+        file: the opened mask, not loaded yet. Bilevel masks are 0 and 1; of palettes these are the indices.
+        path: its name, for the message.
+
+    Raises:
+        UserError: a negative value.
+    """
+    if file.mode in _WIDE:
+        wide = np.asarray(file)
+        if (wide < 0).any():
+            raise UserError(
+                f"{path}: label value {int(wide.min())} is negative: save masks with values from 0 to 65535"
+            )
+        return wide
+    if file.mode not in _GREY:
+        return None
+    tile = getattr(file, "tile", None)
+    few = re.search("L;([24])", str(tile[0][3])) if tile else None
+    raw = np.array(file, dtype=np.uint8)
+    return raw // _STRETCH[few[1]] if few else raw
 
 
 def _identity() -> np.ndarray:

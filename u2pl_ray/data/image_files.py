@@ -10,6 +10,7 @@ from PIL import Image, ImageFile
 
 from u2pl_ray.config.errors import UserError
 from u2pl_ray.config.schema import DataConfig
+from u2pl_ray.data.orientation import loaded, open_image, orientation_of, tiff_orientation, turned
 
 _PLAIN = DataConfig()
 _MODES = ("RGB", "L", "P", "RGBA", "LA", "CMYK", "YCbCr", "1")
@@ -18,7 +19,7 @@ _AS_IT_IS = {1: (), 2: ("LA",), 4: ("RGBA", "CMYK")}
 """Modes with so many 8-bit channels; to one channel every mode of 8 bits is brought (as luminance)."""
 _LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)
 _TIFF = (".tif", ".tiff")
-_ORIENTATION = 0x0112
+_WIDTH, _HEIGHT = 0x0100, 0x0101
 _BITS_PER_SAMPLE = 0x0102
 DECODE_ERRORS = (
     OSError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError, struct.error,
@@ -42,34 +43,42 @@ def read_image(path: Path, data: DataConfig = _PLAIN, upright: bool = True) -> n
     """
     try:
         if data.value_range is not None:
-            return _turned(_scaled(_fitted(read_values(path), data.channels, path), data.value_range), path, upright)
+            values = _scaled(_fitted(read_values(path), data.channels, path), data.value_range)
+            return turned(values, path) if upright else values
         if data.channels == 3 and (found := _colors(path, upright)) is not None:
             return found
-        if data.channels in _AS_IT_IS and (found := _eight_bit(path, data.channels)) is not None:
-            return _turned(found, path, upright)
+        if data.channels in _AS_IT_IS and (found := _eight_bit(path, data.channels, upright)) is not None:
+            return found
         values = read_values(path)
         if values.dtype != np.uint8:
             raise _too_deep(path, str(values.dtype))
-        return _turned(_fitted(values, data.channels, path), path, upright)
+        values = _fitted(values, data.channels, path)
+        return turned(values, path) if upright else values
     except DECODE_ERRORS as error:
         raise unreadable(path, error) from None
 
 
 def read_values(path: Path) -> np.ndarray:
-    """Read the values as they are in the file: [h, w, channels] of its own dtype; palettes as colours.
+    """Read the values as they are in the file, not turned: [h, w, channels] of its own dtype; palettes as colours.
 
     Raises:
         UserError: a compression that is not supported.
         OSError, ValueError: among `DECODE_ERRORS`.
     """
-    if path.suffix.lower() in _TIFF:
-        return _tiff(path)
-    with Image.open(path) as file:
-        if not depth_of(file):
-            mode = {"P": "RGB", "1": "L", "YCbCr": "RGB", "CMYK": "RGB"}.get(file.mode, file.mode)
-            values = np.array(file.convert(mode))
-            return values if values.ndim == 3 else values[..., None]
-    return _from_opencv(path)  # Pillow keeps 8 of the 16 bits of a colour
+    tiff = path.suffix.lower() in _TIFF
+    if tiff and (values := _tiff(path)) is not None:
+        return values
+    try:
+        with open_image(path) as file:
+            if not depth_of(file):
+                mode = {"P": "RGB", "1": "L", "YCbCr": "RGB", "CMYK": "RGB"}.get(file.mode, file.mode)
+                values = np.array(loaded(file, upright=False).convert(mode))
+                return values if values.ndim == 3 else values[..., None]
+    except Image.UnidentifiedImageError:
+        if not tiff:
+            raise
+    values = _from_opencv(path)  # Pillow keeps 8 of the 16 bits of a colour
+    return turned(values, path, back=True) if tiff else values
 
 
 def read_size(path: Path, upright: bool = True) -> tuple[int, int]:
@@ -84,15 +93,17 @@ def read_size(path: Path, upright: bool = True) -> tuple[int, int]:
     """
     try:
         try:
-            with Image.open(path) as file:
-                turned = upright and "exif" in file.info and file.getexif().get(_ORIENTATION, 1) >= 5
-                return (file.width, file.height) if turned else (file.height, file.width)
+            with open_image(path) as file:
+                size, sides = (file.height, file.width), orientation_of(file) >= 5
+                if file.format == "TIFF":  # of which Pillow gives the sides turned
+                    size = file.getexif()[_HEIGHT], file.getexif()[_WIDTH]
         except Image.UnidentifiedImageError:
             if path.suffix.lower() not in _TIFF:
                 raise
-        with tifffile.TiffFile(path) as tiff:  # with channels that Pillow does not know
-            sizes = dict(zip(tiff.series[0].axes, tiff.series[0].shape, strict=True))
-            return sizes["Y"], sizes["X"]
+            with tifffile.TiffFile(path) as tiff:  # with channels that Pillow does not know
+                axes = dict(zip(tiff.series[0].axes, tiff.series[0].shape, strict=True))
+            size, sides = (axes["Y"], axes["X"]), tiff_orientation(path) >= 5
+        return size[::-1] if upright and sides else size
     except DECODE_ERRORS as error:
         raise unreadable(path, error) from None
 
@@ -108,11 +119,6 @@ def as_picture(image: np.ndarray) -> np.ndarray:
     if image.shape[2] >= 3:
         return image[..., :3]
     return np.repeat(image[..., :1], 3, axis=2)
-
-
-def turn_of(file: Image.Image) -> Image.Transpose | None:
-    """Return how an opened image has to be turned to be upright; None: not at all."""
-    return _TURNS.get(file.getexif().get(_ORIENTATION, 1)) if "exif" in file.info else None
 
 
 def depth_of(file: ImageFile.ImageFile) -> str:
@@ -141,22 +147,10 @@ def unreadable(path: Path, error: Exception) -> UserError:
     return UserError(f"{path}: can't be read as an image ({reason}): replace it or remove its id from the splits")
 
 
-_TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-"""What the values of the EXIF orientation tag ask for."""
-
-
 def _colors(path: Path, upright: bool) -> np.ndarray | None:
     """Return what Pillow makes of it; None for a TIFF with channels that it does not know."""
     try:
-        file = Image.open(path)
+        file = open_image(path)
     except Image.UnidentifiedImageError:
         if path.suffix.lower() in _TIFF:
             return None
@@ -166,20 +160,19 @@ def _colors(path: Path, upright: bool) -> np.ndarray | None:
             raise _too_deep(path, depth)
         if file.mode not in _MODES:
             raise UserError(f"{path}: pixel format {file.mode} is not supported: save it as 8-bit RGB")
-        turn = turn_of(file) if upright else None
-        upright_file = file if turn is None else file.transpose(turn)
-        return np.array(upright_file if upright_file.mode == "RGB" else upright_file.convert("RGB"))
+        picture = loaded(file, upright)
+        return np.array(picture if picture.mode == "RGB" else picture.convert("RGB"))
 
 
-def _eight_bit(path: Path, channels: int) -> np.ndarray | None:
+def _eight_bit(path: Path, channels: int, upright: bool) -> np.ndarray | None:
     """Return what Pillow makes of it; None where the format is not one of these channels."""
     try:
-        with Image.open(path) as file:
+        with open_image(path) as file:
             if depth := depth_of(file):
                 raise _too_deep(path, depth)
             if channels == 1 and file.mode in _MODES:
-                return np.array(file.convert("L"))[..., None]
-            return np.array(file) if file.mode in _AS_IT_IS[channels] else None
+                return np.array(loaded(file, upright).convert("L"))[..., None]
+            return np.array(loaded(file, upright)) if file.mode in _AS_IT_IS[channels] else None
     except Image.UnidentifiedImageError:
         return None
 
@@ -191,14 +184,15 @@ def _too_deep(path: Path, kind: str) -> UserError:
     )
 
 
-def _tiff(path: Path) -> np.ndarray:
+def _tiff(path: Path) -> np.ndarray | None:
+    """Return what tifffile makes of it; None for a compression that it leaves to another package."""
     try:
         with tifffile.TiffFile(path) as file:
             series = file.series[0]
             values, axes = series.asarray(), series.axes
     except Exception as error:  # of a damaged file, whatever its decoders raise
         if "imagecodecs" in str(error):
-            return _from_opencv(path)  # a compression that tifffile leaves to another package
+            return None
         raise ValueError(str(error)) from None
     places = [axes.index("Y"), axes.index("X")] if "Y" in axes and "X" in axes else [0, 1]
     values = np.moveaxis(values, places, [0, 1])
@@ -248,16 +242,3 @@ def _scaled(values: np.ndarray, value_range: tuple[float, float]) -> np.ndarray:
     low, high = value_range
     scaled = (values.astype(np.float32) - np.float32(low)) * np.float32(1.0 / (high - low))
     return np.nan_to_num(np.clip(scaled, 0.0, 1.0, out=scaled), copy=False, nan=0.0)
-
-
-def _turned(values: np.ndarray, path: Path, upright: bool) -> np.ndarray:
-    try:
-        with Image.open(path) as file:
-            turn = turn_of(file) if upright else None
-    except Image.UnidentifiedImageError:
-        turn = None
-    if turn is None:
-        return values
-    planes = [np.asarray(Image.fromarray(np.ascontiguousarray(plane)).transpose(turn)) for plane in
-              np.moveaxis(values, 2, 0)]  # fmt: skip
-    return np.stack(planes, axis=2)

@@ -59,17 +59,29 @@ class Files:
 
     def find(self, entry: str) -> Path | None:
         """Return the file that an id or a path (from the root, or absolute) names; None if there is none."""
-        name = _key(entry)
-        for candidate in (name, name.removeprefix(self._prefix)):
+        for candidate in (_key(entry), self._below(entry)):
             for stem in (candidate, _without_suffix(candidate, self._suffixes)):
                 if stem in self.by_id:
                     return self.by_id[stem]
-        path = self._root / Path(entry).expanduser()
-        return path if path.suffix.lower() in self._suffixes and path.is_file() else None
+        for path in (self._root / Path(entry).expanduser(), self._root / entry.lstrip("/")):
+            if path.suffix.lower() in self._suffixes and os.path.isfile(path):
+                return path
+        return None
 
     def id_of(self, entry: str) -> str:
         """Return the id of an image named by an id or a path: its path without suffix and images' folder."""
-        return _without_suffix(_key(entry).removeprefix(self._prefix), self._suffixes)
+        return _without_suffix(self._below(entry), self._suffixes)
+
+    def _below(self, entry: str) -> str:
+        """Return a name as it is below the folder.
+
+        DeepLab's lists write paths from the root with a slash before them (`/JPEGImages/a.jpg`): such a path is tried
+        below the root if it is no file of its own.
+        """
+        name = _key(entry).removeprefix(self._prefix)
+        if name.startswith("/") and not os.path.isfile(entry):
+            name = name.lstrip("/").removeprefix(self._prefix)
+        return name
 
 
 def split_entry(entry: str, images: Files) -> tuple[str, str | None]:

@@ -12,6 +12,7 @@ from PIL import Image
 
 from u2pl_ray.data.at_once import read_all
 from u2pl_ray.data.image_files import DECODE_ERRORS, depth_of, read_values, unreadable
+from u2pl_ray.data.orientation import open_image
 
 MOST = 5000
 """More images than this are not compared: to read them takes minutes."""
@@ -73,7 +74,7 @@ def _thumbnail(path: Path) -> np.ndarray:
     """Return [16, 17], its values on a scale of the file's own."""
     size = (_SIDE + 1, _SIDE)
     try:
-        with Image.open(path) as file:
+        with open_image(path) as file:
             if file.mode in _EIGHT_BIT and not depth_of(file):
                 file.draft("L", (8 * _SIDE, 8 * _SIDE))  # JPEGs are decoded small
                 return np.asarray(file.convert("L").resize(size, Image.Resampling.BOX), dtype=np.int16)

@@ -15,8 +15,9 @@ from PIL import Image
 from u2pl_ray.config.errors import UserError
 from u2pl_ray.config.schema import IGNORE, DataConfig
 from u2pl_ray.data.coding import decode
-from u2pl_ray.data.image_files import DECODE_ERRORS, read_image, turn_of, unreadable
+from u2pl_ray.data.image_files import DECODE_ERRORS, read_image, unreadable
 from u2pl_ray.data.lists import Files, read_list, split_entry
+from u2pl_ray.data.orientation import open_image, turn_of
 from u2pl_ray.system.stores import is_uri
 
 IMAGES = "JPEGImages"
@@ -217,7 +218,7 @@ def read_label(path: Path, num_classes: int, data: DataConfig | None = None) -> 
         data: how classes are coded; None: value is class, 255 is none.
     """
     try:
-        with Image.open(path) as file:
+        with open_image(path) as file:
             label = decode(file, path, data or DataConfig(), num_classes)
             turn = turn_of(file)
             return label if turn is None else np.asarray(Image.fromarray(label).transpose(turn))

@@ -8,8 +8,8 @@ import numpy as np
 
 from u2pl_ray.config.errors import UserError
 from u2pl_ray.config.schema import IGNORE
-from u2pl_ray.data.init.names import Names, color_name
-from u2pl_ray.data.init.survey import Code, Survey
+from u2pl_ray.data.init.names import Code, Names, color_name
+from u2pl_ray.data.init.survey import Survey
 
 CITYSCAPES = (
     "road", "sidewalk", "building", "wall", "fence", "pole", "traffic light", "traffic sign", "vegetation", "terrain",
@@ -96,6 +96,11 @@ def coding_of(
             f"the masks show {len(draft.codes)} class: at least two are needed (values found: "
             f"{', '.join(str(code) for code in list(found.pixels)[:8])})"
         )
+    if len(draft.codes) > IGNORE:
+        raise UserError(
+            f"the masks show {len(draft.codes)} classes: at most {IGNORE} are possible; say with --ignore which value "
+            "or colour has no class, or merge classes"
+        )
     if classes == CITYSCAPES:
         draft.settings["colors"] = [list(rgb) for rgb in _CITYSCAPES_COLORS]
     labels = dict.fromkeys(found.pixels, IGNORE)
@@ -167,7 +172,7 @@ def _values(found: Survey, known: Names | None, ignore: Code | None) -> _Draft:
         settings["reduce_zero_label"] = True
         note.append("no mask has value 0: class n is value n + 1")
         return _Draft(list(range(1, last + 1)), settings, note)
-    if last < max(2 * len(plain), count):
+    if last < min(max(2 * len(plain), count), IGNORE):
         return _Draft(list(range(max(last + 1, count))), settings, note)
     if len(plain) + 1 == count and IGNORE in values:
         plain.append(IGNORE)

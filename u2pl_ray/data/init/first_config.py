@@ -14,13 +14,13 @@ from u2pl_ray.config.overrides import merge
 from u2pl_ray.data.init.apart import set_apart
 from u2pl_ray.data.init.coding import Coding, coding_of
 from u2pl_ray.data.init.draw import SHARE, draw
-from u2pl_ray.data.init.names import find_names
+from u2pl_ray.data.init.names import Code, find_names
 from u2pl_ray.data.init.pairing import Pairs, find_pairs
 from u2pl_ray.data.init.parts import Pair, Parts, parts_of
 from u2pl_ray.data.init.pixels import pixel_settings
 from u2pl_ray.data.init.proposal import Seen, propose
 from u2pl_ray.data.init.scenes import group
-from u2pl_ray.data.init.survey import Code, Survey, survey
+from u2pl_ray.data.init.survey import Survey, survey
 from u2pl_ray.data.percent import percent
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from PIL import ImageColor
 
-from u2pl_ray.data.init.survey import Code
-
+Code = int | tuple[int, int, int]
+"""A mask's value, or its colour."""
 _FILES = (
     "classes.json", "class_dict.csv", "label_colors.txt", "classes.txt", "class_names.txt", "labels.txt", "names.txt",
     "labelmap.txt", "codes.txt",

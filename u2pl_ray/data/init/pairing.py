@@ -8,17 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 
 from u2pl_ray.config.errors import UserError
+from u2pl_ray.data.init.folders import mirrors, role_and_place, role_of
 from u2pl_ray.data.lists import IMAGE_SUFFIXES, walk
 from u2pl_ray.data.voc import LABEL_SUFFIXES
 
-MASK_FOLDERS = {
-    "masks", "mask", "labels", "label", "annotations", "annotation", "gt", "gtfine", "ground_truth", "groundtruth",
-    "segmentationclass", "segmentationclassaug", "segmentation", "segmentations", "annots", "targets",
-}  # fmt: skip
-"""Names (in lower case) of folders that hold masks."""
-IMAGE_FOLDERS = {"images", "image", "imgs", "img", "photos", "jpegimages", "leftimg8bit", "rgb", "input", "inputs"}
-"""Names (in lower case) of folders that hold images."""
-_ROLES = MASK_FOLDERS | IMAGE_FOLDERS
 _MASK_ENDS = (
     "_gtfine_labeltrainids", "_gtfine_labelids", "_labeltrainids", "_labelids", "_segmentation", "_mask", "_masks",
     "_label", "_labels", "_seg", "_gt", "_l", "-mask", "-label", ".mask", ".label", " mask",
@@ -64,9 +57,12 @@ def find_pairs(images: Path, masks: Path | None) -> Pairs:
     given = None if masks is None else _folder(masks, "--masks")
     files, notes = _files(images), []
     if given is not None:
-        found, pictures = _files(given), [file for file in files if images == given or not file.is_relative_to(given)]
+        found, pictures = _files(given), [file for file in files if not file.is_relative_to(given)]
         if given == images or images.is_relative_to(given):
             found, pictures = _by_name(files)
+        elif others := [file for file in pictures if role_of(file, images) == "masks"]:
+            pictures = [file for file in pictures if role_of(file, images) != "masks"]
+            notes.append(f"{len(others)} files in other folders of masks are not used (such as {_short(others[0])})")
     else:
         found, pictures = _by_name(files, images)
         if not found and (beside := _beside(images)):
@@ -98,9 +94,12 @@ def find_pairs(images: Path, masks: Path | None) -> Pairs:
             f"image, {_short(pictures[0])} no mask; give a mask its image's name (or with _mask, _label at its end)"
         )
     labeled = tuple((image, partner[image]) for image in pictures if image in partner)
-    rest = tuple(image for image in pictures if image not in partner)
-    image_home, mask_home = _home(pictures, images), _home([mask for _, mask in labeled], given or images)
-    return Pairs(image_home, mask_home, labeled, rest, tuple(orphans), tuple(notes))
+    rest = [image for image in pictures if image not in partner]
+    for folder in mirrors(rest, list(partner)):
+        rest = [image for image in rest if image.parent != folder]
+        notes.append(f"{folder.name}/ looks like masks of images beside it: not used as images")
+    image_home, mask_home = _home([*partner, *rest], images), _home([mask for _, mask in labeled], given or images)
+    return Pairs(image_home, mask_home, labeled, tuple(rest), tuple(orphans), tuple(notes))
 
 
 def _folder(path: Path, name: str) -> Path:
@@ -128,11 +127,9 @@ def _by_name(files: list[Path], below: Path | None = None) -> tuple[list[Path], 
     images: list[Path] = []
     sure: list[Path] = []
     for file in files:
-        folders = file.parent.relative_to(below).parts if below else ()
-        role = next((part.lower() for part in reversed(folders) if part.lower() in _ROLES), "")
-        stem = _stem(file)
+        role, stem = role_of(file, below) if below else "", _stem(file)
         named = bool(_NO_MASKS.search(stem)) or (_key(file) in plain and stem != _key(file))
-        if role in MASK_FOLDERS or (not role and named):
+        if role == "masks" or (not role and named):
             masks.append(file)
         else:
             (sure if role else images).append(file)
@@ -149,9 +146,14 @@ def _one_per_name(images: list[Path]) -> tuple[list[Path], list[Path]]:
 
 
 def _beside(images: Path) -> Path | None:
-    """Return the one folder of masks beside the images' folder."""
-    known = [path for path in images.parent.iterdir() if path.is_dir() and path.name.lower() in MASK_FOLDERS]
-    return known[0] if len(known) == 1 and known[0] != images else None
+    """Return the one folder of masks beside the images' folder: `masks`, or beside `train` the folder `trainannot`."""
+    folders = [path for path in images.parent.iterdir() if path.is_dir() and path != images]
+    place = role_and_place(images.name)[1]
+    for wanted in dict.fromkeys((place, "")):
+        known = [path for path in folders if role_and_place(path.name) == ("masks", wanted)]
+        if len(known) == 1:
+            return known[0]
+    return None
 
 
 def _match(
@@ -181,8 +183,9 @@ def _match(
 
 
 def _places(file: Path, root: Path) -> list[str]:
-    """Return the folders of a file below `root` from the inside out, without those that only say image or mask."""
-    return [part.lower() for part in reversed(file.parent.relative_to(root).parts) if part.lower() not in _ROLES]
+    """Return the folders of a file from the inside out to `root`, without what only says image or mask."""
+    places = (role_and_place(part)[1] for part in reversed((root.name, *file.parent.relative_to(root).parts)))
+    return [place for place in places if place]
 
 
 def _common(first: list[str], second: list[str]) -> int:

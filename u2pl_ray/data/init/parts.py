@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from u2pl_ray.config.errors import UserError
+from u2pl_ray.data.init.folders import role_and_place
 from u2pl_ray.data.init.pairing import Pairs
 from u2pl_ray.data.lists import Files, read_list, split_entry
 from u2pl_ray.data.voc import LABEL_SUFFIXES
@@ -115,4 +116,5 @@ def _by_folder(pairs: Pairs, root: Path) -> Parts:
 
 def _part(image: Path, root: Path) -> str:
     parts: Sequence[str] = image.parent.relative_to(root).parts if image.is_relative_to(root) else ()
-    return next((_FOLDERS[part.lower()] for part in parts if part.lower() in _FOLDERS), "labeled")
+    places = (role_and_place(part)[1] for part in parts)
+    return next((_FOLDERS[place] for place in places if place in _FOLDERS), "labeled")

@@ -1,7 +1,7 @@
 """Reading all masks once: which values or colours they hold, and in which images."""
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,12 +10,11 @@ from PIL import Image
 
 from u2pl_ray.config.errors import UserError
 from u2pl_ray.data.at_once import read_all
+from u2pl_ray.data.coding import refuse_lossy, values_of
 from u2pl_ray.data.image_files import DECODE_ERRORS, read_size
-
-Code = int | tuple[int, int, int]
-"""A mask's value, or its colour."""
-MOST = 256
-"""More different colours than this are no classes."""
+from u2pl_ray.data.init.names import Code
+from u2pl_ray.data.init.smoothed import between, refuse_many, refuse_smoothed
+from u2pl_ray.data.orientation import open_image
 
 
 @dataclass(frozen=True)
@@ -40,7 +39,9 @@ class Survey:
 @dataclass(frozen=True)
 class _Seen:
     color: bool
-    pixels: dict[Code, int]
+    pixels: Mapping[Code, int]
+    inside: Mapping[Code, int]
+    """Pixels that are `between`."""
     palette: dict[int, tuple[int, int, int]]
 
 
@@ -52,7 +53,8 @@ def survey(pairs: Sequence[tuple[Path, Path]], more: Sequence[Path] = ()) -> Sur
         more: further images, of which at most 500 are looked at.
 
     Raises:
-        UserError: a mask that can't be read, or one with more colours than there can be classes.
+        UserError: a mask that can't be read, more values or colours than there can be classes, or masks that were
+            smoothed or saved with loss.
     """
     masks = [mask for _, mask in pairs]
     images = [image for image, _ in pairs] + list(more[:: max(1, len(more) // 500)])
@@ -62,13 +64,12 @@ def survey(pairs: Sequence[tuple[Path, Path]], more: Sequence[Path] = ()) -> Sur
         seen = read_all(lambda path: _look(path, as_color=True), masks)
     sizes = Counter(read_all(read_size, images))
     pixels: Counter[Code] = Counter()
+    inside: Counter[Code] = Counter()
     for mask in seen:
         pixels.update(mask.pixels)
-    if len(pixels) > MOST and color:
-        raise UserError(
-            f"{masks[0].parent}: the masks hold {len(pixels)} different colours, which can't all be classes: they were "
-            "smoothed or saved with loss; save them again without (nearest neighbour, PNG)"
-        )
+        inside.update(mask.inside)
+    refuse_many(masks[0].parent, len(pixels), "colours" if color else "values")
+    refuse_smoothed(masks[0].parent, pixels, inside)
     palette = {} if color else {index: rgb for mask in seen for index, rgb in mask.palette.items() if index in pixels}
     return Survey(color, dict(pixels), tuple(frozenset(mask.pixels) for mask in seen), palette, sizes)
 
@@ -85,27 +86,31 @@ def _palettes_agree(seen: Sequence[_Seen]) -> bool:
 
 def _look(path: Path, as_color: bool = False) -> _Seen:
     try:
-        with Image.open(path) as file:
-            if file.mode in ("L", "P", "1", "I;16", "I;16B", "I") and not as_color:
-                # As data.coding reads them: bilevel masks are 0 and 1
-                raw = np.array(file, dtype=np.uint8) if file.mode in ("L", "P", "1") else np.asarray(file)
-                values, counts = np.unique(raw, return_counts=True)
-                return _Seen(False, _counted(values, counts), _palette(file) if file.mode == "P" else {})
-            rgb = np.asarray(file.convert("RGB")).astype(np.int32)
+        with open_image(path) as file:
+            refuse_lossy(file, path)
+            raw = None if as_color else values_of(file, path)
+            if raw is not None:
+                palette = _palette(file) if file.mode == "P" else {}
+                return _Seen(False, _counted(raw), _counted(raw[between(raw)]), palette)
+            rgb = np.asarray(file.convert("RGB"))
     except DECODE_ERRORS as error:
         raise UserError(f"{path}: can't be read as a mask ({error}): replace it or take it out") from None
-    packed, counts = np.unique((rgb[..., 0] << 16) | (rgb[..., 1] << 8) | rgb[..., 2], return_counts=True)
-    if len(packed) > MOST:
-        raise UserError(
-            f"{path}: holds {len(packed)} different colours, which can't all be classes: it was smoothed or saved with "
-            "loss; save masks without (nearest neighbour, PNG)"
-        )
-    pixels = zip(packed.tolist(), counts.tolist(), strict=True)
-    return _Seen(True, {(code >> 16, code >> 8 & 255, code & 255): count for code, count in pixels}, {})
+    wide = rgb.astype(np.int32)
+    packed = (wide[..., 0] << 16) | (wide[..., 1] << 8) | wide[..., 2]
+    pixels = _colors(packed)
+    refuse_many(path, len(pixels), "colours")
+    return _Seen(True, pixels, _colors(packed[between(rgb)]), {})
 
 
-def _counted(values: np.ndarray, counts: np.ndarray) -> dict[Code, int]:
-    return {int(value): int(count) for value, count in zip(values, counts, strict=True)}
+def _counted(values: np.ndarray) -> dict[Code, int]:
+    found, counts = np.unique(values, return_counts=True)
+    return dict(zip(found.tolist(), counts.tolist(), strict=True))
+
+
+def _colors(packed: np.ndarray) -> dict[Code, int]:
+    found, counts = np.unique(packed, return_counts=True)
+    colors = zip((found >> 16).tolist(), (found >> 8 & 255).tolist(), (found & 255).tolist(), strict=True)
+    return dict(zip(colors, counts.tolist(), strict=True))
 
 
 def _palette(file: Image.Image) -> dict[int, tuple[int, int, int]]:
