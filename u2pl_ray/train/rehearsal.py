@@ -25,7 +25,8 @@ def rehearse(config: Config, side: int | None = None) -> None:
     """Take one optimizer step of the warm-up and one after it, as one worker would, on random pixels on the CPU.
 
     A worker has one image where it has one in the training with the most workers, else two. With gradient accumulation
-    it has three for an odd number, in parts of at most three: a part is of one image if one of the training's is. The
+    it has three for an odd number, in parts of at most three: a part is of one image if one of the training's is. Where
+    GPU workers share BatchNorm's statistics it has two, and parts of two, as no worker computes them from its own. The
     crops are small; what fails on them is tried once more at the training's own crop before it is refused. Global
     generators are left as they were. Pretrained weights are not read: see `models.pretrained`.
 
@@ -70,9 +71,12 @@ def _try(config: Config, side: int) -> tuple[Exception, bool] | None:
     size = config.train.micro_batch_size
     networks: list[Any] = [student, teacher]
     if size is not None:
-        networks = [MicroBatches(network, student.draws, min(size, 3)) for network in networks]
+        least = 2 if _synchronized(config, config.worker_counts[-1]) else 1
+        networks = [MicroBatches(network, student.draws, min(max(size, least), 3)) for network in networks]
     # Nothing depends on more images than a pair, which is what mixing needs; one is what BatchNorm cannot take.
     labeled, unlabeled = (min(2, count) if size is None or count < 2 else 2 + count % 2 for count in _images(config))
+    if _synchronized(config, config.worker_counts[0]):
+        labeled = unlabeled = 2
     semi_supervised = config.method.semi_supervised
     stages = [True] * (config.method.warmup_epochs > 0 or not semi_supervised) + [False] * semi_supervised
     for step, warming_up in enumerate(stages):
@@ -93,6 +97,13 @@ def _images(config: Config) -> tuple[int, int]:
     """Count a worker's labeled and unlabeled images, when there are the most workers."""
     workers = config.worker_counts[0]
     return config.train.batch_size // workers, config.train.unlabeled_batch_size // workers
+
+
+def _synchronized(config: Config, workers: int) -> bool:
+    """Whether so many workers compute BatchNorm's statistics together: on GPUs (auto: if this machine has one)."""
+    device = config.resources.device
+    gpu = torch.cuda.is_available() if device == "auto" else device == "cuda"
+    return gpu and workers > 1 and config.model.normalization == "batch"
 
 
 def _random_batch(labeled: int, unlabeled: int, shape: tuple[int, int], classes: int) -> Batch:
@@ -123,10 +134,11 @@ def _explain(error: Exception, warming_up: bool, config: Config) -> str:
     """Say in one line which settings do not go together."""
     labeled, _ = _images(config)
     if "more than 1 value per channel" in str(error):
+        shared = config.worker_counts[0] > 1 and config.resources.device == "auto"
         return (
             f"train.batch_size={config.train.batch_size} over workers={config.worker_counts[0]}: a step has {labeled} "
             "labeled image a worker, too few for the statistics of BatchNorm; use a larger train.batch_size, fewer "
-            "workers, or model.normalization=group"
+            f"workers, {'resources.device=cuda if they have GPUs, ' * shared}or model.normalization=group"
         )
     kind = "a step of the warm-up" if warming_up else f"a step of method.name={config.method.name}"
     return (
