@@ -3,6 +3,7 @@ import torch
 
 from tests.train.conftest import tiny
 from u2pl_ray.config.errors import UserError
+from u2pl_ray.config.evaluation import EvaluationConfig
 from u2pl_ray.config.schema import Config, ModelConfig
 from u2pl_ray.train.rehearsal import rehearse
 
@@ -77,8 +78,10 @@ def test_another_failure_names_the_model() -> None:
 
 
 @pytest.mark.slow
-def test_what_fails_on_small_crops_alone_is_accepted() -> None:
-    rehearse(windows(224))
+def test_what_fails_on_small_crops_alone_is_accepted_and_evaluated_by_windows() -> None:
+    with pytest.raises(UserError, match=r"evaluation\.window=null: tu-swin.*Input.*; set evaluation\.window=224,"):
+        rehearse(windows(224))
+    rehearse(windows(224).model_copy(update={"evaluation": EvaluationConfig(window=224)}))
 
 
 def test_adamw_and_a_frozen_encoder() -> None:
