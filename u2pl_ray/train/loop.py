@@ -162,9 +162,8 @@ class Worker:
         finished = time.monotonic()
         metrics["perf/workers"] = self.session.world_size
         metrics["perf/step_seconds"] = (trained - started) / self.steps
-        metrics["perf/images_per_second"] = (
-            (config.train.batch_size + config.train.unlabeled_batch_size) * self.steps / (trained - started)
-        )
+        images = config.train.batch_size + unlabeled * config.train.unlabeled_batch_size
+        metrics["perf/images_per_second"] = images * self.steps / (trained - started)
         metrics["perf/evaluation_seconds"] = finished - trained
         metrics["perf/data_wait"] = waiting.seconds() / (trained - started)
         if self.device.type == "cuda":
