@@ -16,16 +16,21 @@ def test_class_counts() -> None:
     assert class_counts(labels, 5).tolist() == [1, 0, 3, 0, 1]
 
 
+def test_class_counts_of_a_large_batch() -> None:
+    """More pixels than float32 can count one by one, as 64 crops of 768 x 768 have."""
+    assert class_counts(torch.zeros(2**24 + 5, dtype=torch.uint8), 2).tolist() == [2**24 + 5, 0]
+
+
 @pytest.mark.parametrize("power", [0.25, 0.5, 1.0])
 def test_class_weights_have_a_mean_of_1_over_the_pixels(power: float) -> None:
-    counts = torch.tensor([1000.0, 10.0, 0.0, 100.0])
+    counts = torch.tensor([1000, 10, 0, 100])
     weights = class_weights(counts, power)
     assert (weights * counts).sum().item() == pytest.approx(counts.sum().item(), rel=1e-5)
     assert (weights[1] / weights[0]).item() == pytest.approx(100**power, rel=1e-5)
 
 
 def test_class_weights_of_nothing_are_finite() -> None:
-    assert class_weights(torch.zeros(3), 1.0).isfinite().all()
+    assert class_weights(torch.zeros(3, dtype=torch.int64), 1.0).isfinite().all()
 
 
 class TestAlignment:

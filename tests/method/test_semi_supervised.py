@@ -51,6 +51,22 @@ def masked(logits: Tensor, labels: Tensor, confidence: Tensor) -> Tensor:
     return (each * (confidence >= TAU)).mean()
 
 
+@pytest.mark.parametrize(("name", "passes"), [("pseudo_label", 1), ("u2pl", 2)])
+def test_without_mixing_the_teacher_sees_the_unlabeled_images_once(name: str, passes: int) -> None:
+    """u2pl's second pass is over the labeled images. Mixing that never happens gives the same images in new tensors."""
+    losses, _, student, teacher = step(name, mixing={"kind": "none"})
+    assert len(teacher.seen) == passes
+    expected, _, other, again = step(name, mixing={"kind": "cutmix", "probability": 0})
+    assert len(again.seen) == passes + 1
+    for each, value in vars(losses).items():
+        assert torch.equal(value, getattr(expected, each)), each
+    for end in (losses, expected):
+        end.total.backward()
+    for mine, theirs in zip(student.parameters(), other.parameters(), strict=True):
+        assert (mine.grad is None) == (theirs.grad is None)
+        assert mine.grad is None or theirs.grad is None or torch.equal(mine.grad, theirs.grad)
+
+
 def test_fixmatch() -> None:
     losses, stats, student, teacher = step("fixmatch", reliability={"confidence": TAU})
     images, labels, confidence = restated_view("", 0)

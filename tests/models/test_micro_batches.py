@@ -7,6 +7,7 @@ import torch
 
 from u2pl_ray.config.schema import ModelConfig
 from u2pl_ray.models.micro_batches import MicroBatches, _places, parts
+from u2pl_ray.models.normalization import synchronize
 from u2pl_ray.models.segmentor import Segmentor
 
 CONFIG: dict[str, Any] = {
@@ -56,9 +57,13 @@ def test_without_gradients_too() -> None:
     assert outputs.auxiliary is None
 
 
-def test_batch_statistics_follow_each_part_once() -> None:
+@pytest.mark.parametrize("synchronised", [False, True])
+def test_batch_statistics_follow_each_part_once(synchronised: bool) -> None:
+    """SyncBatchNorm of one process computes what BatchNorm does, and checks the same of its counter as on GPUs."""
     plain = {"dropout": 0.0, "options": {**CONFIG["options"], "decoder_aspp_dropout": 0.0}}
     model, again = network(**plain), network(**plain)
+    if synchronised:
+        model = synchronize(model)
     gradients(model, 4, 8)
     again.draws.start(3, 4)
     for part in (slice(0, None, 2), slice(1, None, 2)):

@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import huggingface_hub.constants
@@ -8,7 +9,7 @@ import torchvision  # type: ignore[import-untyped]
 from u2pl_ray.config.errors import UserError
 from u2pl_ray.config.schema import Config
 from u2pl_ray.models.pretrained import check_weights
-from u2pl_ray.models.segmentor import check_model
+from u2pl_ray.models.segmentor import Segmentor, check_model
 
 LITE: dict[str, object] = {"architecture": "FPN", "encoder": "tu-tf_efficientnet_lite0", "encoder_weights": "package"}
 HALF: dict[str, object] = {"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]}
@@ -29,6 +30,16 @@ def test_other_colours_than_the_weights_know_are_said() -> None:
 
 def test_the_weights_own_colours_are_well() -> None:
     assert check_weights(config(LITE, HALF)) == []
+
+
+def test_group_norm_throws_away_what_batch_norm_has_learned(tmp_path: Path) -> None:
+    (warning,) = check_weights(config({**LITE, "normalization": "group"}, HALF))
+    assert re.match(r"model.normalization=group: .*model.encoder_weights=package are thrown away", warning)
+    assert check_weights(config({**LITE, "normalization": "frozen"}, HALF)) == []
+    plain: dict[str, object] = {"architecture": "FPN", "encoder": "tu-convnext_atto", "normalization": "group"}
+    trained = Segmentor(config(plain).model, 2).encoder  # has LayerNorm, which stays
+    torch.save(trained.state_dict(), tmp_path / "convnext.pth")
+    assert check_weights(config({**plain, "encoder_weights": str(tmp_path / "convnext.pth")})) == []
 
 
 def test_a_file_of_another_network_is_refused_before_the_start(tmp_path: Path) -> None:

@@ -65,6 +65,8 @@ def test_every_method_trains_and_reports_what_the_design_lists(name: str) -> Non
     assert reports[0]["train/loss/unsupervised"] == 0.0  # the warm-up epoch
     assert (last["train/loss/unsupervised"] > 0.0) == traits.semi_supervised
     assert (last["train/loss/contrastive"] > 0.0) == traits.contrasts
+    images = [report["perf/images_per_second"] * report["perf/step_seconds"] for report in reports]  # of a step
+    assert images == pytest.approx([4, 12, 12] if traits.semi_supervised else [4, 4, 4])
 
 
 def test_the_oracle_is_supervised_on_all_images(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@ import torch
 
 from tests.train.conftest import tiny
 from u2pl_ray.config.errors import UserError
+from u2pl_ray.config.evaluation import EvaluationConfig
 from u2pl_ray.config.schema import Config, ModelConfig
 from u2pl_ray.train.rehearsal import rehearse
 
@@ -40,6 +41,21 @@ def test_batchnorm_of_one_image_is_refused(overrides: tuple[str, ...]) -> None:
     rehearse(tiny(*overrides, "model.normalization=group"))
 
 
+@pytest.mark.parametrize("parts", ["null", "1"])
+def test_gpu_workers_of_one_image_share_their_statistics(parts: str) -> None:
+    two = ("workers=2", "train.batch_size=2", "train.unlabeled_batch_size=4", f"train.micro_batch_size={parts}")
+    rehearse(tiny(*two, "resources.device=cuda"))
+    with pytest.raises(UserError, match="too few for the statistics of BatchNorm"):
+        rehearse(tiny(*two, "resources.device=cpu"))
+    with pytest.raises(UserError, match="too few for the statistics of BatchNorm"):
+        rehearse(tiny(*ONE, "resources.device=cuda", f"train.micro_batch_size={parts}"))
+
+
+def test_parts_of_one_image_are_refused_where_one_worker_may_be_left() -> None:
+    with pytest.raises(UserError, match=r"train\.micro_batch_size=1: a part"):
+        rehearse(tiny("workers=1..2", "train.micro_batch_size=1", "resources.device=cuda"))
+
+
 def test_one_image_without_a_warm_up_is_accepted() -> None:
     """Labeled and unlabeled images go through the student together."""
     rehearse(tiny(*ONE, "method.warmup_epochs=0", "data.crop=64"))
@@ -62,8 +78,10 @@ def test_another_failure_names_the_model() -> None:
 
 
 @pytest.mark.slow
-def test_what_fails_on_small_crops_alone_is_accepted() -> None:
-    rehearse(windows(224))
+def test_what_fails_on_small_crops_alone_is_accepted_and_evaluated_by_windows() -> None:
+    with pytest.raises(UserError, match=r"evaluation\.window=null: tu-swin.*Input.*; set evaluation\.window=224,"):
+        rehearse(windows(224))
+    rehearse(windows(224).model_copy(update={"evaluation": EvaluationConfig(window=224)}))
 
 
 def test_adamw_and_a_frozen_encoder() -> None:

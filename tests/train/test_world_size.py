@@ -12,7 +12,7 @@ import torch.distributed as dist
 
 from tests.method.workers import launch
 from tests.train.conftest import tiny, without_timing
-from u2pl_ray.config.schema import Config
+from u2pl_ray.config.schema import Config, ModelConfig
 from u2pl_ray.train.loop import Worker
 from u2pl_ray.train.session import LocalSession
 
@@ -29,9 +29,10 @@ CLOSE: dict[str, Any] = {"rel": 2e-3, "abs": 1e-5}
 """After two epochs; a pixel whose entropy is at the threshold may fall to either side by rounding."""
 
 
-def train_on(world_size: int, *overrides: str) -> list[dict[str, Any]]:
+def train_on(world_size: int, *overrides: str, model: ModelConfig | None = None) -> list[dict[str, Any]]:
     """What each worker ends with: `metrics` of every epoch, `state` of the training."""
     config = tiny(*overrides, f"workers={world_size}")
+    config = config.model_copy(update={"model": model or config.model})
     return launch(world_size, _train, config.model_dump_json(), os.environ["U2PL_RAY_CACHE"])
 
 
@@ -96,3 +97,15 @@ def test_three_workers_with_accumulation_have_the_gradient_of_one_without() -> N
         for number, state in alone["state"]["optimizer"]["state"].items():
             gradient, got = state["momentum_buffer"], end["state"]["optimizer"]["state"][number]["momentum_buffer"]
             assert (got - gradient).abs().max() <= 1e-4 * gradient.abs().max() + 1e-7
+
+
+def test_workers_share_a_network_of_which_not_every_part_is_used() -> None:
+    """PSPNet looks at three of its encoder's five stages; the others get no gradient, which workers must not await."""
+    model = ModelConfig(architecture="PSPNet", encoder="resnet18", normalization="group", representation_dim=8)
+    settings = ["method.name=supervised", "train.epochs=1"]
+    (alone,) = train_on(1, *settings, model=model)
+    for end in train_on(2, *settings, model=model):
+        assert end["metrics"][0]["train/loss/total"] == pytest.approx(alone["metrics"][0]["train/loss/total"], **CLOSE)
+        for name, weight in alone["state"]["student"].items():
+            torch.testing.assert_close(end["state"]["student"][name], weight, rtol=1e-2, atol=3e-4)
+        assert end["state"]["optimizer"]["state"].keys() == alone["state"]["optimizer"]["state"].keys()

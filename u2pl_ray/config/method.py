@@ -15,11 +15,12 @@ class AlphaConfig(Section):
     """Schedule of alpha, the fraction of pixels called unreliable."""
 
     start: Fraction = 0.2
-    """Alpha after the warm-up."""
+    """Alpha at epoch 0. The schedule is over all epochs: those of the warm-up count, so what is used first is nearer
+    to the end."""
     end: Fraction = 0.0
-    """Alpha at the end of the training."""
+    """What alpha tends to: the last epoch is one step short of it."""
     kind: Literal["linear", "constant", "cosine", "polynomial"] = "linear"
-    """How alpha goes from start to end over the epochs after the warm-up; constant stays at start."""
+    """How alpha goes from start to end over the epochs of the training, as in the paper; constant stays at start."""
     power: Positive = 1.0
     """Exponent of the polynomial kind: below 1 stays near start for longer, above 1 falls at once."""
 

@@ -68,18 +68,19 @@ class Alignment:
 
 
 def class_counts(labels: Tensor, num_classes: int) -> Tensor:
-    """Count the pixels of each class, 255 aside: [C] float32. Static shapes, no waiting for the device."""
-    counts = torch.zeros(IGNORE + 1, device=labels.device)
+    """Count the pixels of each class, 255 aside: [C] int64. Static shapes, no waiting for the device."""
     flat = labels.flatten().long()
-    return counts.scatter_add_(0, flat, torch.ones_like(flat, dtype=counts.dtype))[:num_classes]
+    counts = torch.zeros(IGNORE + 1, dtype=torch.int64, device=labels.device)  # float32 counts no further than 2 ** 24
+    return counts.scatter_add_(0, flat, torch.ones_like(flat))[:num_classes]
 
 
 def class_weights(reliable: Tensor, power: float) -> Tensor:
     """Weigh classes by (reliable pixels of the class) ** -power, with a mean of 1 over these pixels: [C] float32.
 
     Args:
-        reliable: [C], reliable pixels of the global batch by pseudo-label.
+        reliable: [C] int64, reliable pixels of the global batch by pseudo-label.
         power: 0: all 1; 1: every class that is there weighs the same in all.
     """
+    reliable = reliable.float()
     weights = reliable.clamp_min(1) ** -power
     return weights * (reliable.sum() / (weights * reliable).sum().clamp_min(1e-30))

@@ -127,7 +127,8 @@ class PseudoLabel(Supervised):
             collectives=self.collectives,
         )
         if self.judged_on == "mixed":
-            view.predicted = teacher(view.images)
+            if view.predicted is None:
+                view.predicted = teacher(view.images)
             view.entropies, view.confident = judge(
                 self._aligned(view.predicted.logits), view.pseudo_labels, self.confidence
             )
@@ -186,7 +187,7 @@ class PseudoLabel(Supervised):
         pseudo_labels = per_pixel(most_likely, logits, batch.labels.shape[-2:])
         if batch.unlabeled_valid is not None:
             pseudo_labels = ignore(pseudo_labels, ~batch.unlabeled_valid)
-        view = View(batch.unlabeled_images, pseudo_labels, batch.unlabeled_labels)
+        view = View(batch.unlabeled_images, pseudo_labels, batch.unlabeled_labels, predicted=weak)
         if self.judged_on == "weak" or self.perturbs:
             view.entropies, view.confident = judge(logits, pseudo_labels, self.confidence)
         return view

@@ -71,7 +71,8 @@ def mixed(view: View, config: MixingConfig, *, seed: int, step: int, stream: str
         collectives=collectives,
         stream=stream,
     )
-    result = View(images, pseudo_labels, truth)
+    seen = view.predicted if images is view.images else None
+    result = View(images, pseudo_labels, truth, predicted=seen)
     if judged:
         result.entropies = judged[0].masked_fill(pseudo_labels == IGNORE, torch.nan)
         result.confident = judged[1] if len(judged) > 1 else None

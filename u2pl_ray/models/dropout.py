@@ -27,6 +27,7 @@ class Draws:
         step: global optimizer step.
         groups: images of this worker in each part of a batch (labeled, unlabeled, ...), in order. A part is the same
             slice of the global part on every worker; empty: the whole batch is one part.
+        recomputed: some layers run again in the backward pass (activation checkpointing).
     """
 
     seed: int = 0
@@ -34,14 +35,18 @@ class Draws:
     world_size: int = 1
     step: int = 0
     groups: tuple[int, ...] = ()
+    recomputed: bool = False
     calls: dict[str, int] = field(default_factory=dict)
     """How often each layer has drawn in this step, less one."""
     _only: tuple[slice, int] | None = None
+    _tickets: dict[int, tuple[int, tuple[slice, int] | None]] = field(default_factory=dict)
+    """Of this step's draws: which call of its layer each one was, and for which part."""
 
     def start(self, step: int, *groups: int) -> None:
         """Begin a step whose forward passes see batches that are made of `groups`, the last one any number of times."""
         self.step, self.groups = step, groups
         self.calls.clear()
+        self._tickets.clear()
 
     @contextmanager
     def only(self, chosen: slice, images: int, calls: dict[str, int]) -> Iterator[None]:
@@ -68,15 +73,29 @@ class Draws:
             like: [images, ...], what is dropped from.
             shape: of the draw for one image.
         """
-        call = self.calls[layer] = self.calls.get(layer, -1) + 1
+        call, only = self._place(layer)
         parts = []
-        for part, images in enumerate(self._parts(len(like) if self._only is None else self._only[1])):
+        for part, images in enumerate(self._parts(len(like) if only is None else only[1])):
             draws = generator(like.device, self.seed, self.step, f"dropout/{layer}/{call}/{part}")
             whole = torch.empty(images * self.world_size, *shape, device=like.device)
             whole.bernoulli_(probability, generator=draws)
             parts.append(whole[self.rank * images : (self.rank + 1) * images])
         keep = parts[0] if len(parts) == 1 else torch.cat(parts)
-        return keep if self._only is None else keep[self._only[0]]
+        return keep if only is None else keep[only[0]]
+
+    def _place(self, layer: str) -> tuple[int, tuple[slice, int] | None]:
+        """Say which of the layer's calls in this step this is, and which part of the batch it sees.
+
+        A call that only repeats another one has that one's place. Checkpointing restores torch's global generator
+        before it runs a layer again, so a number drawn from there is the same both times, and at no other call.
+        """
+        ticket = int(torch.randint(2**62, ())) if self.recomputed else None
+        if ticket is not None and ticket in self._tickets:
+            return self._tickets[ticket]
+        call = self.calls[layer] = self.calls.get(layer, -1) + 1
+        if ticket is not None:
+            self._tickets[ticket] = call, self._only
+        return call, self._only
 
     def _parts(self, images: int) -> list[int]:
         parts: list[int] = []

@@ -72,7 +72,9 @@ class MicroBatches(nn.Module):
         layers = [layer for layer in self.network.modules() if isinstance(layer, nn.modules.batchnorm._BatchNorm)]
         before = [(layer.momentum, layer.num_batches_tracked) for layer in layers]
         for layer in layers:
-            layer.momentum, layer.num_batches_tracked = 0.0, None
+            layer.momentum = 0.0
+            if layer.num_batches_tracked is not None:  # SyncBatchNorm insists on a counter: give it one to throw away
+                layer.num_batches_tracked = layer.num_batches_tracked.clone()
         try:
             yield
         finally:

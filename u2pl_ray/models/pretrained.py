@@ -1,6 +1,8 @@
 """Check pretrained weights before a training starts, on the machine that starts it."""
 
-from u2pl_ray.config.schema import Config
+from torch import nn
+
+from u2pl_ray.config.schema import Config, ModelConfig
 from u2pl_ray.models.lite import MEAN, STD
 from u2pl_ray.models.segmentor import Segmentor
 from u2pl_ray.models.weights import PACKAGE, check_name, is_name
@@ -18,7 +20,8 @@ def check_weights(config: Config) -> list[str]:
         config: its `model` and `data` sections are looked at.
 
     Returns:
-        Warnings, a line each: `data.mean` and `data.std` are not what the weights were trained with.
+        Warnings, a line each: `data.mean` and `data.std` are not what the weights were trained with, or a part of them
+        is thrown away.
 
     Raises:
         UserError: no such weights, weights of another network, or a download that fails; names the setting.
@@ -26,10 +29,27 @@ def check_weights(config: Config) -> list[str]:
     if config.model.encoder_weights is None:
         return []
     check_name(config.model)
-    Segmentor(config.model, num_classes=2, representation=False, channels=config.data.channels)
+    as_trained = config.model.model_copy(update={"normalization": "batch"})
+    network = Segmentor(as_trained, num_classes=2, representation=False, channels=config.data.channels)
+    return [*_lost(config.model, network.encoder), *_other_colours(config)]
+
+
+def _lost(config: ModelConfig, encoder: nn.Module) -> list[str]:
+    """Warn of GroupNorm in place of BatchNorm, which `models.normalization` starts at scale 1 and shift 0."""
+    if config.normalization != "group" or not any(isinstance(layer, nn.BatchNorm2d) for layer in encoder.modules()):
+        return []
+    return [
+        f"model.normalization=group: the scale and shift of {config.encoder}'s BatchNorm layers in "
+        f"model.encoder_weights={config.encoder_weights} are thrown away, and its features are no longer the "
+        "pretrained ones; batch or frozen keeps them"
+    ]
+
+
+def _other_colours(config: Config) -> list[str]:
+    """Warn of colours that are not normalised as those that the weights were trained on."""
     if config.data.channels != 3 or config.data.value_range is not None:
         return []  # what they were trained with says nothing about other sensors
-    expected = _expected(config.model.encoder, config.model.encoder_weights)
+    expected = _expected(config.model.encoder, str(config.model.encoder_weights))
     if expected is None or expected == (config.data.mean, config.data.std):
         return []
     mean, std = (str(list(values)).replace(" ", "") for values in expected)

@@ -107,7 +107,7 @@ class Segmentor(nn.Module):
             _checkpoint_activations(self.encoder, config)
         if config.freeze_encoder:
             self.encoder.requires_grad_(False)
-        self.draws = Draws(seed)
+        self.draws = Draws(seed, recomputed=config.activation_checkpointing)
         name_dropout(self, self.draws)
 
     def forward(self, images: Tensor, perturbed: int = 0) -> Outputs:

@@ -20,6 +20,7 @@ from u2pl_ray.method.types import Batch, Losses, Stats
 from u2pl_ray.models.normalization import synchronize
 from u2pl_ray.models.segmentor import Segmentor
 from u2pl_ray.models.teacher import Teacher
+from u2pl_ray.models.unused import freeze_unused
 from u2pl_ray.rng import derived_seed
 from u2pl_ray.system.scratch import scratch
 from u2pl_ray.train import checkpoint as checkpoints
@@ -71,6 +72,8 @@ class Worker:
             student = synchronize(student)
         if config.train.channels_last:
             student = student.to(memory_format=torch.channels_last)
+        if session.world_size > 1:
+            freeze_unused(student, config.data.channels, config.data.crop)
         self.student: nn.Module = student
         self.teacher = Teacher(student)
         self.objective = build_objective(
@@ -159,9 +162,8 @@ class Worker:
         finished = time.monotonic()
         metrics["perf/workers"] = self.session.world_size
         metrics["perf/step_seconds"] = (trained - started) / self.steps
-        metrics["perf/images_per_second"] = (
-            (config.train.batch_size + config.train.unlabeled_batch_size) * self.steps / (trained - started)
-        )
+        images = config.train.batch_size + unlabeled * config.train.unlabeled_batch_size
+        metrics["perf/images_per_second"] = images * self.steps / (trained - started)
         metrics["perf/evaluation_seconds"] = finished - trained
         metrics["perf/data_wait"] = waiting.seconds() / (trained - started)
         if self.device.type == "cuda":

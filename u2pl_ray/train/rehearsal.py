@@ -3,7 +3,7 @@
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from u2pl_ray.config.errors import UserError
 from u2pl_ray.config.schema import IGNORE, Config
@@ -18,16 +18,20 @@ from u2pl_ray.train.optimizer import build_optimizer
 _SIDE = 2 * STRIDE
 """Of the rehearsed crops, in pixels, unless `data.crop` is smaller."""
 
+_EVALUATION = "evaluation"
+
 _FAILURES = (ValueError, RuntimeError, IndexError, AssertionError)
 
 
 def rehearse(config: Config, side: int | None = None) -> None:
-    """Take one optimizer step of the warm-up and one after it, as one worker would, on random pixels on the CPU.
+    """Take a step of the warm-up and one after it, as one worker would, and evaluate, on random pixels on the CPU.
 
     A worker has one image where it has one in the training with the most workers, else two. With gradient accumulation
-    it has three for an odd number, in parts of at most three: a part is of one image if one of the training's is. The
+    it has three for an odd number, in parts of at most three: a part is of one image if one of the training's is. Where
+    GPU workers share BatchNorm's statistics it has two, and parts of two, as no worker computes them from its own. The
     crops are small; what fails on them is tried once more at the training's own crop before it is refused. Global
-    generators are left as they were. Pretrained weights are not read: see `models.pretrained`.
+    generators are left as they were. Pretrained weights are not read: see `models.pretrained`. The image that is
+    evaluated is larger than the crops; where that fails, the window is tried.
 
     Args:
         config: resolved (`data.registry.resolve`), so that the classes are known.
@@ -35,7 +39,7 @@ def rehearse(config: Config, side: int | None = None) -> None:
 
     Raises:
         UserError: naming the keys: a layer needs more than a worker has (BatchNorm of one image), or the network and
-            the method do not go together.
+            the method do not go together, or the network takes no image of another size than the crop's.
     """
     side = side or min(_SIDE, config.data.crop)
     with torch.random.fork_rng(devices=[]):
@@ -51,8 +55,8 @@ def rehearse(config: Config, side: int | None = None) -> None:
         raise UserError(_explain(*failure, config))
 
 
-def _try(config: Config, side: int) -> tuple[Exception, bool] | None:
-    """Build everything and take the steps; what failed, if anything, and whether it was the warm-up's step."""
+def _try(config: Config, side: int) -> tuple[Exception, str] | None:
+    """Build everything, take the steps and evaluate; what failed, if anything, and at what."""
     model = config.model.model_copy(update={"encoder_weights": None})
     classes, device = len(config.data.classes), torch.device("cpu")
     student = Segmentor(model, classes, config.method.contrasts, config.seed, config.data.channels).train()
@@ -70,9 +74,12 @@ def _try(config: Config, side: int) -> tuple[Exception, bool] | None:
     size = config.train.micro_batch_size
     networks: list[Any] = [student, teacher]
     if size is not None:
-        networks = [MicroBatches(network, student.draws, min(size, 3)) for network in networks]
+        least = 2 if _synchronized(config, config.worker_counts[-1]) else 1
+        networks = [MicroBatches(network, student.draws, min(max(size, least), 3)) for network in networks]
     # Nothing depends on more images than a pair, which is what mixing needs; one is what BatchNorm cannot take.
     labeled, unlabeled = (min(2, count) if size is None or count < 2 else 2 + count % 2 for count in _images(config))
+    if _synchronized(config, config.worker_counts[0]):
+        labeled = unlabeled = 2
     semi_supervised = config.method.semi_supervised
     stages = [True] * (config.method.warmup_epochs > 0 or not semi_supervised) + [False] * semi_supervised
     for step, warming_up in enumerate(stages):
@@ -85,14 +92,38 @@ def _try(config: Config, side: int) -> tuple[Exception, bool] | None:
             losses.total.backward()
             optimizer.step()
         except _FAILURES as error:
-            return error, warming_up
-    return None
+            return error, "a step of the warm-up" if warming_up else f"a step of method.name={config.method.name}"
+    return _evaluate(teacher, config, side)
+
+
+def _evaluate(network: nn.Module, config: Config, side: int) -> tuple[Exception, str] | None:
+    """Show the network an image of no crop's size, or else of the window's, as validation will."""
+    window = config.evaluation.window
+    sizes = [(side + STRIDE, side + 2 * STRIDE)]
+    if window is not None:
+        sizes.append((window, window))
+    failure = None
+    for size in sizes:
+        try:
+            with torch.no_grad():
+                network(torch.randn(1, config.data.channels, *size))
+            return None
+        except _FAILURES as error:
+            failure = error, _EVALUATION
+    return failure
 
 
 def _images(config: Config) -> tuple[int, int]:
     """Count a worker's labeled and unlabeled images, when there are the most workers."""
     workers = config.worker_counts[0]
     return config.train.batch_size // workers, config.train.unlabeled_batch_size // workers
+
+
+def _synchronized(config: Config, workers: int) -> bool:
+    """Whether so many workers compute BatchNorm's statistics together: on GPUs (auto: if this machine has one)."""
+    device = config.resources.device
+    gpu = torch.cuda.is_available() if device == "auto" else device == "cuda"
+    return gpu and workers > 1 and config.model.normalization == "batch"
 
 
 def _random_batch(labeled: int, unlabeled: int, shape: tuple[int, int], classes: int) -> Batch:
@@ -119,17 +150,24 @@ def _explain_parts(error: Exception, size: int) -> str:
     return f"train.micro_batch_size={size}: a step in parts fails: {str(error).splitlines()[0]}; set it to null"
 
 
-def _explain(error: Exception, warming_up: bool, config: Config) -> str:
+def _explain(error: Exception, stage: str, config: Config) -> str:
     """Say in one line which settings do not go together."""
     labeled, _ = _images(config)
     if "more than 1 value per channel" in str(error):
+        shared = config.worker_counts[0] > 1 and config.resources.device == "auto"
         return (
             f"train.batch_size={config.train.batch_size} over workers={config.worker_counts[0]}: a step has {labeled} "
             "labeled image a worker, too few for the statistics of BatchNorm; use a larger train.batch_size, fewer "
-            "workers, or model.normalization=group"
+            f"workers, {'resources.device=cuda if they have GPUs, ' * shared}or model.normalization=group"
         )
-    kind = "a step of the warm-up" if warming_up else f"a step of method.name={config.method.name}"
+    reason = (str(error) or type(error).__name__).splitlines()[0]
+    if stage == _EVALUATION:
+        window = "null" if config.evaluation.window is None else config.evaluation.window
+        return (
+            f"evaluation.window={window}: {config.model.encoder} trains on crops, but cannot be evaluated on what is "
+            f"larger ({reason}); set evaluation.window={config.data.crop}, or use another model.encoder"
+        )
     return (
-        f"model: {kind} fails with {config.model.architecture}, {config.model.encoder} and "
-        f"options {config.model.options}: {str(error).splitlines()[0]}"
+        f"model: {stage} fails with {config.model.architecture}, {config.model.encoder} and "
+        f"options {config.model.options}: {reason}"
     )
