@@ -138,5 +138,5 @@ def test_what_cannot_be_compared_is_refused(tmp_path: Path, searched: Experiment
     with pytest.raises(UserError, match="--seeds 0"):
         plan_worth(searched, seeds=0)
     fresh = plan_search(base, parse_space(SPACE, "s"), name="b", trials=4, storage_path=tmp_path).create()
-    with pytest.raises(UserError, match="no trial has a value yet"):
+    with pytest.raises(UserError, match="no trial has succeeded yet"):
         plan_worth(fresh, seeds=1)

@@ -111,8 +111,8 @@ def _of_one_seed(analysis: Analysis) -> Answer:
         ended = [record for record in analysis.records if record.state.finished]
         if not ended:
             return Answer("No trial has reported a value yet.")
-        several = f"None of {len(ended)} trials reported a value"
-        which = several if len(ended) > 1 else "The training failed before it reported a value"
+        several = f"None of {len(ended)} trials succeeded"
+        which = several if len(ended) > 1 else "The training failed"
         return Answer(f"{which}. {'; '.join(why_failed(ended))}")
     how = f" with {settings(best.params)}" if best.params else ""
     who = "The training" if analysis.experiment.single else f"Trial {best.id}"

@@ -29,7 +29,6 @@ from u2pl_ray.config.schema import Config
 from u2pl_ray.search.listeners.formatting import few, number, short_names
 from u2pl_ray.search.space.paper_setting import unlike_paper
 from u2pl_ray.search.storage import layout
-from u2pl_ray.search.study.trial_record import State
 from u2pl_ray.system.atomic import write_whole
 
 
@@ -100,7 +99,7 @@ def _experiment(analysis: Analysis) -> dict[str, Any]:
         "images": _images(analysis),
         "legend": list(legend(analysis)),
         "reliable_if": experiment.config.method.reliable_if,
-        "failures": [record for record in analysis.everything if record.state in (State.FAILED, State.INFEASIBLE)],
+        "failures": [record for record in analysis.everything if record.failed],
         "trials": _table(analysis),
         "best": best,
         "paper": paper,

@@ -61,7 +61,7 @@ def print_summary(experiment: Experiment, summary: Summary, console: Console | N
     elif summary.best is not None:
         console.print(f"next: {evaluate_command(experiment)}")
     else:
-        console.print("no trial reported a result:")
+        console.print("no trial succeeded:")
         for reason in why_failed(summary.trials):
             console.print(f"  {reason}")
         if any(trial.reason in RETRYABLE for trial in summary.trials):
@@ -111,7 +111,7 @@ def best_of(experiment: Experiment) -> dict[str, Any]:
     """Return the best trial as plain data: id, state, epochs, params, metrics, checkpoint, answer (with replicates).
 
     Raises:
-        UserError: no trial has a value yet.
+        UserError: no trial has a value yet, or all failed.
     """
     status = experiment.status()
     if status["best"] is None:
@@ -124,10 +124,10 @@ def best_of(experiment: Experiment) -> dict[str, Any]:
 
 
 def no_result(experiment: Experiment) -> str:
-    """Say why no trial has a value: what the failures were, or that none has come so far."""
+    """Say why no trial is the best: what the failures were, or that none has reported a value so far."""
     reasons = why_failed(experiment.study().records())
     if reasons:
-        return f"no trial reported a result: {'; '.join(reasons)}"
+        return f"no trial succeeded: {'; '.join(reasons)}"
     return f"no trial has reported a result yet; see `u2pl-ray status {experiment.argument}`"
 
 
