@@ -119,22 +119,22 @@ def _of_one_seed(analysis: Analysis) -> Answer:
     first = f"{who} reached {metric} {number(best.latest)} after {many(best.epochs, 'epoch')}{how}"
     if len(analysis.records) == 1:
         return Answer(f"{first}.", _plus_minus(best) + "One training with one seed.")
-    among = sum(record.latest is not None for record in analysis.records)
+    among = len(analysis.ranked())
     if among > 1:
         first += f", the best of {among} trials"
         one_seed = f"Each setting was trained once, with one seed, and the best of {among} is flattered by luck."
     else:
         first += f", the only one of {len(analysis.records)} trials with a value"
         one_seed = "One training with one seed."
-    if paper is None or paper.latest is None or best.latest is None:
+    if paper is None or paper.result is None or best.result is None:
         return Answer(f"{first}.", _plus_minus(best) + one_seed)
     if paper.id == best.id:
         return Answer(f"{first}: the paper's own setting.", _plus_minus(best) + one_seed)
-    ahead = (best.latest - paper.latest) * (1 if analysis.metric.maximize else -1)
+    ahead = (best.result - paper.result) * (1 if analysis.metric.maximize else -1)
     distance = f"{abs(ahead):.4f}"
     side = "ahead of" if ahead >= 0 else "behind"
     versus = f"{first}, {'level with' if float(distance) == 0 else f'{distance} {side}'} the paper's setting"
-    versus += f" ({paper.id}: {number(paper.latest)}"
+    versus += f" ({paper.id}: {number(paper.result)}"
     versus += f", stopped after {many(paper.epochs, 'epoch')})" if paper.epochs < best.epochs else ")"
     return Answer(f"{versus}.", f"{_against_scatter(abs(ahead), best, paper)} {one_seed}")
 

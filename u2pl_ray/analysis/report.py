@@ -90,7 +90,7 @@ def _experiment(analysis: Analysis) -> dict[str, Any]:
         "seeds": on_seeds,
         "findings": read(analysis),
         "unlabeled": against_supervised(analysis),
-        "versus": _versus(analysis) if best and paper and best.id != paper.id else None,
+        "versus": _versus(analysis) if best and paper and best.id != paper.id and not paper.failed else None,
         "sections": [
             {"id": name, "title": title, "panels": [_panel(panel) for panel in fill_rows(panels)]}
             for name, title, panels in sections
@@ -190,7 +190,7 @@ def _images(analysis: Analysis) -> list[dict[str, Any]]:
 
 def _table(analysis: Analysis) -> dict[str, Any]:
     ranked = analysis.ranked()
-    rest = [record for record in analysis.records if record.latest is None]
+    rest = [record for record in analysis.records if record not in ranked]
     paths = list(analysis.experiment.space.parameters)
     shorts = short_names(paths)
     return {

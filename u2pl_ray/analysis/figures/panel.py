@@ -70,7 +70,7 @@ def picks(analysis: Analysis) -> list[Pick]:
     if not leaders:
         return []
     sign = -1 if analysis.metric.maximize else 1
-    ranked = [leaders[0], *sorted(leaders[1:], key=lambda record: sign * (record.latest or 0.0))]
+    ranked = [leaders[0], *sorted(leaders[1:], key=lambda record: sign * (record.result or 0.0))]
     places = {"best": 0, "median": len(ranked) // 2, "worst": len(ranked) - 1}
     colours = {"best": BEST, "median": MEDIAN, "worst": WORST}
     chosen: dict[str, Pick] = {}
