@@ -68,7 +68,7 @@ def test_a_training_that_diverges_in_the_confirmation_counts_against_its_setting
     ("file", "content", "why"),
     [
         ("study.journal", None, "the study is gone"),
-        ("study.journal", '{"op_code": 0\n{}\n', "Expecting"),
+        ("study.journal", '{"op_code": 0\n{}\n', "study.journal: damaged; u2pl-ray resume a-confirm"),
         ("experiment.json", '{"format": 99}', "written by another version"),
     ],
 )

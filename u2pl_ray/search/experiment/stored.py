@@ -120,9 +120,10 @@ class StoredExperiment:
         return self._open_study()
 
     def _open_study(self, anew: bool = False) -> TrialStudy:
-        opened = TrialStudy.create if anew else TrialStudy.open
         location = self.options.study_url or self.folder / layout.STUDY
-        study = opened(location, self.name, self.space, *self.options.choices(self.config.train.epochs))
+        what = location, self.name, self.space, *self.options.choices(self.config.train.epochs)
+        resume = f"u2pl-ray resume {self.argument}"
+        study = TrialStudy.create(*what) if anew else TrialStudy.open(*what, resume=resume)
         study.earlier = prior_trials.read(self.folder, self.space)
         return study
 
