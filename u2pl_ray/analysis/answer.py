@@ -41,13 +41,17 @@ class Answer:
 
 
 def confirmed(analysis: Analysis) -> dict[str, Any] | None:
-    """Compare the best trials with the paper's setting on several seeds, see `confirmation`; None if it never ran."""
+    """Compare the best trials with the paper's setting on several seeds, see `confirmation`.
+
+    Returns:
+        None if it never ran, or cannot be read: then the search's judgement has warned of it, see `Confirmation`.
+    """
     experiment = analysis.experiment
     if experiment.options.confirms:
         return confirmation(experiment)
     try:
         return confirmation(Experiment.open(experiment.confirmation, experiment.place.storage))
-    except UserError:
+    except (UserError, ValueError, KeyError):
         return None
 
 
