@@ -134,6 +134,25 @@ def test_a_search_on_a_share_of_the_labels_and_a_training_that_broke(searched: E
     assert told["worth"]["pairs"] == 1
 
 
+def test_trainings_that_diverged_are_counted_and_end_the_claim(searched: Experiment) -> None:
+    experiment = plan_worth(searched, seeds=2).create()
+    driver = Driver(experiment.study(), experiment.config, experiment.options.trials, experiment.folder / "trials")
+    diverged = driver.next()
+    assert diverged is not None
+    driver.report(diverged.trial, {"training_iteration": 1, "val/miou": 0.9})
+    driver.finish(diverged.trial, Outcome(State.FAILED, "nan", "the training loss is nan"))
+    (lost,) = worth(experiment)["sentences"]
+    name = f"u2pl, {experiment.options.images[0]} labeled"
+    assert lost == f"Trainings diverged (1 of {name}) and have no score, so nothing is said in labeled images."
+    train(experiment, value=miou)
+    told = worth(experiment)
+    assert [(row["diverged"], len(row["values"])) for row in told["trainings"]] == [(1, 1), (0, 2), (0, 2), (0, 2)]
+    assert told["sentences"][-1] == lost
+    assert "are worth" not in " ".join(told["sentences"])
+    print_worth(experiment, Console(file=(page := io.StringIO()), width=160))
+    assert lost in page.getvalue()
+
+
 def test_what_cannot_be_compared_is_refused(tmp_path: Path, searched: Experiment, base: Config) -> None:
     with pytest.raises(UserError, match="--seeds 0"):
         plan_worth(searched, seeds=0)

@@ -102,13 +102,14 @@ def _slope(supervised: Mapping[int, Mapping[int, float]]) -> float:
     return above / below if below else 0.0
 
 
-def sentences(worth: Worth, unlabeled: int, metric: Metric) -> list[str]:
+def sentences(worth: Worth, unlabeled: int, metric: Metric, diverged: Mapping[str, int] | None = None) -> list[str]:
     """Put it into words.
 
     Args:
         worth: what was found.
         unlabeled: how many unlabeled images there are.
         metric: the score; differences are told in its own sign, below 0 is better where it is minimized.
+        diverged: trainings that diverged, by what they trained. They have no score, so the others flatter it.
     """
     sign = 1 if metric.maximize else -1
     interval = ""
@@ -120,6 +121,8 @@ def sentences(worth: Worth, unlabeled: int, metric: Metric) -> list[str]:
         f"supervised training on the same {worth.labeled} labeled ones, in pairs by seed ({worth.pairs}).",
         f"Twice the labels bring supervised training {sign * worth.slope:+.4f}.",
     ]
+    if diverged:
+        return [*lines, _lost(diverged)]
     if not worth.told:
         return [*lines, "More labels do not help it here, so nothing can be said in labeled images."]
     span = ""
@@ -137,6 +140,11 @@ def sentences(worth: Worth, unlabeled: int, metric: Metric) -> list[str]:
     return lines
 
 
+def _lost(diverged: Mapping[str, int]) -> str:
+    told = "; ".join(f"{count} of {name}" for name, count in diverged.items())
+    return f"Trainings diverged ({told}) and have no score, so nothing is said in labeled images."
+
+
 def _images(worth: Worth, ahead: float) -> str:
     return f"{worth.equivalent(ahead):.0f}"
 
@@ -145,35 +153,48 @@ def worth(experiment: Experiment) -> dict[str, Any]:
     """Compare the trainings of an experiment that `search.experiment.worth` planned, from those that are complete.
 
     Returns:
-        experiment, of, objective, trainings (method, labeled, unlabeled: images; values by seed), worth (see `Worth`;
-        None while too little is done), sentences.
+        experiment, of, objective, trainings (method, labeled, unlabeled: images; values by seed; diverged), worth (see
+        `Worth`; None while too little is done), sentences.
     """
     listed, unlabeled = experiment.options.images
     method: dict[int, float] = {}
     supervised: dict[int, dict[int, float]] = {}
     trainings: dict[str, dict[str, Any]] = {}
     for record in experiment.study().records():
-        if record.state != State.COMPLETED or record.value is None:
+        if not record.diverged and (record.state != State.COMPLETED or record.value is None):
             continue
         # By settings, not by note: what is trained again after a failure has a note of its own.
         params, seed = record.params, record.params["seed"]
         images = part_size(params[SHARE], listed)
         alone = params[METHOD] == SUPERVISED
-        (supervised.setdefault(images, {}) if alone else method)[seed] = record.value
         name = f"{params[METHOD]}, {images} labeled"
         row = trainings.setdefault(
-            name, {"method": params[METHOD], "labeled": images, "unlabeled": 0 if alone else unlabeled, "values": {}}
+            name,
+            {
+                "method": params[METHOD],
+                "labeled": images,
+                "unlabeled": 0 if alone else unlabeled,
+                "values": {},
+                "diverged": 0,
+            },
         )
-        row["values"][seed] = record.value
+        row["diverged"] += record.diverged
+        if record.value is not None:
+            row["values"][seed] = record.value
+            (supervised.setdefault(images, {}) if alone else method)[seed] = record.value
     metric = experiment.space.metric
     found = measure(method, supervised, metric.maximize)
+    diverged = {name: row["diverged"] for name, row in trainings.items() if row["diverged"]}
+    told = [_lost(diverged)] if diverged else []
+    if found is not None:
+        told = sentences(found, unlabeled, metric, diverged)
     return {
         "experiment": experiment.name,
         "of": experiment.options.worth_of,
         "objective": metric.name,
         "trainings": list(trainings.values()),
         "worth": None if found is None else asdict(found),
-        "sentences": [] if found is None else sentences(found, unlabeled, metric),
+        "sentences": told,
     }
 
 
@@ -195,7 +216,7 @@ def print_worth(experiment: Experiment, console: Console) -> None:
     told = worth(experiment)
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("training", no_wrap=True)
-    for head in ("labeled", "unlabeled", "seeds", told["objective"], "spread"):
+    for head in ("labeled", "unlabeled", "seeds", told["objective"], "spread", "diverged"):
         table.add_column(head, justify="right", no_wrap=True)
     for row in told["trainings"]:
         values = list(row["values"].values())
@@ -204,8 +225,9 @@ def print_worth(experiment: Experiment, console: Console) -> None:
             str(row["labeled"]),
             str(row["unlabeled"]),
             str(len(values)),
-            number(mean(values)),
+            number(mean(values)) if values else "",
             f"{stdev(values):.4f}" if len(values) > 1 else "",
+            str(row["diverged"] or ""),
         )
     console.print(table)
     for line in told["sentences"] or ["Too few trainings are complete to say anything."]:

@@ -8,7 +8,7 @@ from typing import Any
 from u2pl_ray.analysis.load import Analysis
 from u2pl_ray.config.metrics import spoken
 from u2pl_ray.search.experiment.verdict import against
-from u2pl_ray.search.listeners.formatting import number
+from u2pl_ray.search.listeners.formatting import many, number
 from u2pl_ray.search.study.comparison import compare
 from u2pl_ray.search.study.trial_record import State
 
@@ -89,14 +89,17 @@ def did_they_help(analysis: Analysis) -> str:
     """Say in a sentence what the unlabeled images brought; an empty string without a supervised training."""
     if (comparison := compare(analysis.judgement, SUPERVISED)) is not None:
         told = against(comparison, "supervised training", analysis.metric)
-        return f"With unlabeled images: {told}.{_oracle(analysis)}"
+        lost = comparison.diverged or comparison.theirs_diverged  # then the means are of those that are left
+        return f"With unlabeled images: {told}.{'' if lost else _oracle(analysis)}"
     rows = against_supervised(analysis)
     searched = [row for row in rows if row.trial]
     if not searched:
         return ""
     told = " and ".join(_told(row) for row in searched)
     versus = f"supervised training has {spoken(analysis.metric.name)} {number(rows[0].value)}"
-    return f"With unlabeled images: {versus}, {told}; one training each, so luck may explain it."
+    diverged = sum(analysis.judgement.diverged_with_baselines.values())
+    left_out = f" {many(diverged, 'training')} on new seeds diverged." if diverged else ""
+    return f"With unlabeled images: {versus}, {told}; one training each, so luck may explain it.{left_out}"
 
 
 def _oracle(analysis: Analysis) -> str:

@@ -134,9 +134,14 @@ class Judgement:
     @cached_property
     def diverged(self) -> dict[str, int]:
         """Return by setting how many of its trainings on new seeds diverged; settings without any are left out."""
+        others = set(self.baselines.values())
+        return {label: count for label, count in self.diverged_with_baselines.items() if label not in others}
+
+    @cached_property
+    def diverged_with_baselines(self) -> Mapping[str, int]:
+        """Return `diverged`, with the baselines' trainings on new seeds too."""
         own = [self.labels[it.number] for it in self.records if it.replicate and it.diverged]
-        others = [label for label, it in self.matched if it.diverged]
-        return dict(Counter(it for it in (*own, *others) if it not in self.baselines.values()))
+        return Counter([*own, *(label for label, it in self.matched if it.diverged)])
 
     @property
     def _useful(self) -> list[TrialRecord]:
