@@ -4,13 +4,12 @@ import math
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from itertools import pairwise
-from statistics import mean
 from typing import Any
 
 from u2pl_ray.analysis.confirmation import confirmation, diverged_words
 from u2pl_ray.analysis.label_worth import worth
 from u2pl_ray.analysis.load import Analysis
+from u2pl_ray.analysis.scatter import scatter
 from u2pl_ray.analysis.tables import evaluate_command
 from u2pl_ray.analysis.unlabeled import did_they_help
 from u2pl_ray.config.errors import UserError
@@ -22,9 +21,6 @@ from u2pl_ray.search.listeners.formatting import many, number, settings, why_fai
 from u2pl_ray.search.storage import layout
 from u2pl_ray.search.study.trial_record import State, TrialRecord, state_word
 from u2pl_ray.system.stores import is_uri
-
-_LEAST = 4
-"""Smallest number of epochs for a scatter."""
 
 
 @dataclass(frozen=True)
@@ -141,19 +137,6 @@ def _of_one_seed(analysis: Analysis) -> Answer:
     versus += f" ({paper.id}: {number(paper.result)}"
     versus += f", stopped after {many(paper.epochs, 'epoch')})" if paper.epochs < best.epochs else ")"
     return Answer(f"{versus}.", f"{_against_scatter(abs(ahead), best, paper)} {one_seed}")
-
-
-def scatter(record: TrialRecord) -> float | None:
-    """Estimate the standard deviation of the metric between epochs in a trial's second half, without its trend.
-
-    With d[i] = v[i+1] - v[i]: sqrt(mean((d[i] - mean(d))^2) / 2). None for fewer than four epochs.
-    """
-    values = [value for _, value in sorted(record.values.items())]
-    half = values[len(values) // 2 :]
-    if len(values) < _LEAST or len(half) < 3:
-        return None
-    steps = [after - before for before, after in pairwise(half)]
-    return (mean((step - mean(steps)) ** 2 for step in steps) / 2) ** 0.5
 
 
 def _not_beaten(analysis: Analysis) -> str:
