@@ -108,7 +108,9 @@ def _report(experiment: Experiment) -> str:
 
 
 def best_of(experiment: Experiment) -> dict[str, Any]:
-    """Return the best trial as plain data: id, state, epochs, params, metrics, checkpoint, answer (with replicates).
+    """Return the best trial as plain data: id, state, epochs, params, metrics, value, checkpoint.
+
+    With replicates `answer` too. `value` is the objective by the study, which has it without the trial's files.
 
     Raises:
         UserError: no trial has a value yet, or all failed.
@@ -118,9 +120,11 @@ def best_of(experiment: Experiment) -> dict[str, Any]:
         raise UserError(f"{experiment.name}: {no_result(experiment)}")
     trial: dict[str, Any] = next(trial for trial in status["trials"] if trial["id"] == status["best"])
     checkpoint = experiment.checkpoint(trial["id"])
-    judgement = experiment.judgement(experiment.study())
+    study = experiment.study()
+    judgement = experiment.judgement(study)
     told = {"answer": verdict(judgement)} if judgement.repeated else {}
-    return {"name": experiment.name, **trial, "checkpoint": checkpoint, **told}
+    value = study.record(int(trial["id"])).latest
+    return {"name": experiment.name, **trial, "value": value, "checkpoint": checkpoint, **told}
 
 
 def no_result(experiment: Experiment) -> str:
@@ -144,7 +148,7 @@ def print_best(experiment: Experiment, console: Console | None = None) -> None:
     state = best["state"].lower()
     console.print(
         f"trial {best['id']} ({state}, {many(best['epochs'], 'epoch')}): "
-        f"{names.spoken(objective)} {number(best['metrics'][objective])}"
+        f"{names.spoken(objective)} {number(best['value'])}"
     )
     if best.get("answer"):
         console.print(best["answer"])
