@@ -12,7 +12,8 @@ from u2pl_ray.analysis.answer import answer
 from u2pl_ray.analysis.figures.settings import common_epoch, comparable
 from u2pl_ray.analysis.figures.trainings import training_panels
 from u2pl_ray.analysis.load import Analysis, analyse
-from u2pl_ray.analysis.report import render
+from u2pl_ray.analysis.report import render, write_report
+from u2pl_ray.config.errors import UserError
 from u2pl_ray.search.driver.assignment import Outcome
 from u2pl_ray.search.driver.driver import Driver
 from u2pl_ray.search.study.trial_record import State
@@ -59,6 +60,18 @@ def test_it_is_not_counted_among_those_that_the_best_is_better_than(analysis: An
     assert "the best of 4 is flattered by luck" in told.doubt
     rows = re.findall(r'<td class="mono">(\d{4})', render([analysis]))
     assert rows == ["0002", "0004", "0003", "0001", "0000", "0002"]  # the failures; all trials, the failed one last
+
+
+def test_a_report_replaces_a_report_and_no_other_file(analysis: Analysis, tmp_path: Path) -> None:
+    target = tmp_path / "mine.html"
+    target.write_text("<html>my thesis</html>")
+    with pytest.raises(UserError, match=r"-o .*mine\.html: exists and is no report"):
+        write_report([analysis], target)
+    assert target.read_text() == "<html>my thesis</html>"
+    target.unlink()
+    for _ in range(2):
+        write_report([analysis], target)
+    assert "u2pl-ray report" in target.read_text("utf-8")[:4096]
 
 
 def test_the_paper_s_setting_that_failed_is_compared_with_nothing(tmp_path: Path) -> None:

@@ -31,6 +31,8 @@ from u2pl_ray.search.space.paper_setting import unlike_paper
 from u2pl_ray.search.storage import layout
 from u2pl_ray.system.atomic import write_whole
 
+_MARK = b'<meta name="generator" content="u2pl-ray report">'
+
 
 def write_report(analyses: Sequence[Analysis], output: Path | None = None) -> str:
     """Write the report, completely or not at all; return its path or URI.
@@ -40,10 +42,12 @@ def write_report(analyses: Sequence[Analysis], output: Path | None = None) -> st
         output: the file; default: report.html in the first experiment's folder.
 
     Raises:
-        UserError: the file cannot be written.
+        UserError: the file cannot be written, or is something else than a report.
     """
     if output is None:
         analyses[0].experiment.check_writable(layout.REPORT)
+    elif output.is_file() and not _is_report(output):
+        raise UserError(f"-o {output}: exists and is no report; choose another file, or remove it first")
     target = analyses[0].experiment.folder / layout.REPORT if output is None else output
     try:
         write_whole(target, render(analyses))
@@ -53,6 +57,14 @@ def write_report(analyses: Sequence[Analysis], output: Path | None = None) -> st
         analyses[0].experiment.place.publish()
         return analyses[0].experiment.place.below(target.name)
     return str(target.absolute())
+
+
+def _is_report(file: Path) -> bool:
+    """Tell whether a file begins as a report does."""
+    try:
+        return _MARK in file.read_bytes()[:4096]
+    except OSError:
+        return False
 
 
 def render(analyses: Sequence[Analysis]) -> str:
