@@ -18,6 +18,7 @@ from u2pl_ray.config.schema import Config
 from u2pl_ray.search.driver.assignment import Outcome
 from u2pl_ray.search.driver.driver import Driver
 from u2pl_ray.search.experiment import plan
+from u2pl_ray.search.experiment.confirm import plan_confirmation
 from u2pl_ray.search.experiment.experiment import Experiment
 from u2pl_ray.search.experiment.plan import plan_search
 from u2pl_ray.search.experiment.worth import plan_worth
@@ -159,3 +160,12 @@ def test_what_cannot_be_compared_is_refused(tmp_path: Path, searched: Experiment
     fresh = plan_search(base, parse_space(SPACE, "s"), name="b", trials=4, storage_path=tmp_path).create()
     with pytest.raises(UserError, match="no trial has succeeded yet"):
         plan_worth(fresh, seeds=1)
+
+
+def test_the_next_command_names_the_storage(tmp_path: Path, base: Config) -> None:
+    fresh = plan_search(base, parse_space(SPACE, "s"), name="c", trials=4, storage_path=tmp_path).create()
+    told = f"see `u2pl-ray status c --storage-path {tmp_path}`"
+    with pytest.raises(UserError, match=told):
+        plan_worth(fresh, seeds=1)
+    with pytest.raises(UserError, match=told):
+        plan_confirmation(fresh, top=1, seeds=1)
