@@ -21,6 +21,8 @@ from u2pl_ray.search.storage import layout
 from u2pl_ray.search.study.trial_record import RETRYABLE
 from u2pl_ray.system.stores import is_uri
 
+_TOP = 20
+"""Trials in the table at the end of a search."""
 logger = logging.getLogger(__name__)
 
 
@@ -35,7 +37,9 @@ def print_summary(experiment: Experiment, summary: Summary, console: Console | N
     console = console or plain_console()
     console.print()
     objective, maximize = experiment.space.metric.name, experiment.space.metric.maximize
-    console.print(results_table(summary.trials, summary.best, objective, maximize=maximize, running=False))
+    console.print(results_table(summary.trials, summary.best, objective, _TOP, maximize=maximize, running=False))
+    if len(summary.trials) > _TOP:
+        console.print(f"and {len(summary.trials) - _TOP} more: u2pl-ray status {experiment.argument}")
     if experiment.space.further:
         print_front(experiment, experiment.study().front(), console)
     elif summary.best is not None:

@@ -193,9 +193,11 @@ def _parallel(
     ends = [value for number, value in values.items() if number in complete]
     least, span = min(ends, default=low), (max(ends, default=high) - min(ends, default=low)) or 1.0
     lines = [trace for trace in figure.data if trace.mode == "lines"]
+    left = dict(values)
     for trace in lines:
         height = trace.y[0]  # from the smallest value at 0 to the largest at 1
-        number = min(values, key=lambda it: abs(values[it] - (low + height * (high - low))))
+        number = min(left, key=lambda it: abs(left[it] - (low + height * (high - low))))
+        del left[number]  # of several with the same value each has its own line
         style = {"line": {"color": QUIET, "width": 1}, "opacity": 0.5}
         if number in complete:
             good = (values[number] - least) / span
