@@ -20,3 +20,13 @@ def test_a_stopped_trial_above_the_best_is_grey_and_thin(sign: int) -> None:
     best = tuple(int(BEST[place : place + 2], 16) for place in (1, 3, 5))
     assert lines["0002"].color == f"rgb{best}"
     assert lines["0000"].color not in (lines["0002"].color, QUIET)
+
+
+def test_each_of_several_trials_with_one_value_has_its_own_line() -> None:
+    study = optuna.create_study(direction="maximize")
+    kind: dict[str, optuna.distributions.BaseDistribution] = {"x": optuna.distributions.FloatDistribution(0.0, 1.0)}
+    for x, value in ((0.0, 0.5), (1.0, 0.7), (0.5, 0.5), (0.75, 0.5)):
+        study.add_trial(optuna.trial.create_trial(params={"x": x}, distributions=kind, value=value))
+    figure = _parallel(study, ["x"], "val/miou", True, complete={0, 1, 2, 3})
+    places = {trace.hovertemplate[:4]: float(trace.y[1]) for trace in figure.data}
+    assert places == pytest.approx({"0000": 0.0, "0001": 1.0, "0002": 0.5, "0003": 0.75})

@@ -138,7 +138,7 @@ def test_a_search_of_one_trial_so_far(browser: Browser, begun: Experiment, tmp_p
 def test_a_search_whose_trials_all_failed(browser: Browser, diverged: Experiment, tmp_path: Path) -> None:
     reader = read(browser, page(diverged, tmp_path), 1280)
     text = reader.page.inner_text("main")
-    assert "None of 2 trials reported a value" in text
+    assert "None of 2 trials succeeded" in text
     assert text.count("the training loss is nan in epoch 1") == 3  # in the answer, and beside each of the trials
 
 

@@ -11,7 +11,7 @@ from u2pl_ray.analysis.answer import answer
 from u2pl_ray.analysis.load import Analysis, analyse
 from u2pl_ray.analysis.report import write_report
 from u2pl_ray.analysis.status import as_data
-from u2pl_ray.analysis.unlabeled import against_supervised, did_they_help, gap_closed
+from u2pl_ray.analysis.unlabeled import NO_GAP, against_supervised, did_they_help, gap_closed
 from u2pl_ray.search.driver.driver import Driver
 
 
@@ -36,9 +36,22 @@ def test_share_of_the_gap(
     assert closed == (None if share is None else pytest.approx(share))
 
 
-def searched(storage: Path, values: dict[str, float], *baselines: str) -> Analysis:
+def test_a_gap_within_the_noise_has_no_share() -> None:
+    assert gap_closed(0.55, 0.5, 0.501, noise=0.002) is None
+    assert gap_closed(0.55, 0.501, 0.5, maximize=False, noise=0.002) is None
+    assert gap_closed(0.501, 0.5, 0.51, noise=0.002) == pytest.approx(0.1)
+
+
+def test_an_oracle_ahead_by_no_more_than_noise_is_said(tmp_path: Path) -> None:
+    """Both baselines' curves scatter by much more than the oracle is ahead."""
+    analysis = searched(tmp_path, {"u2pl": 0.7, "supervised": 0.6, "oracle": 0.601}, "supervised", "oracle", wave=0.02)
+    assert all(row.closed is None for row in against_supervised(analysis))
+    assert did_they_help(analysis).endswith(f"luck may explain it; {NO_GAP}.")
+
+
+def searched(storage: Path, values: dict[str, float], *baselines: str, wave: float = 0.0) -> Analysis:
     """A search of two trials; every training reports its method's value, the second trial a tenth less."""
-    experiment = create(storage, tiny("train.epochs=2"), SPACE, trials=2, baselines=baselines)
+    experiment = create(storage, tiny("train.epochs=6"), SPACE, trials=2, baselines=baselines)
     driver = Driver(experiment.study(), experiment.config, 2, experiment.folder / "trials")
     u2pl = 0
     while (assignment := driver.next()) is not None:
@@ -46,8 +59,8 @@ def searched(storage: Path, values: dict[str, float], *baselines: str) -> Analys
         if assignment.config.method.name == "u2pl":
             value -= 0.1 * u2pl
             u2pl += 1
-        for epoch in (1, 2):
-            driver.report(assignment.trial, {"training_iteration": epoch, "val/miou": value})
+        for epoch in range(1, 7):
+            driver.report(assignment.trial, {"training_iteration": epoch, "val/miou": value + wave * (epoch % 3 == 1)})
     return analyse(experiment)
 
 

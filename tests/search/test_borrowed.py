@@ -6,8 +6,9 @@ import pytest
 
 from tests.search.fake_training import miou
 from tests.search.small_search import TEMPERATURE, searched, train
-from u2pl_ray.analysis.answer import answer
+from u2pl_ray.analysis.answer import answer, confirmed
 from u2pl_ray.analysis.load import analyse
+from u2pl_ray.analysis.report import render
 from u2pl_ray.config import overrides
 from u2pl_ray.config.schema import Config
 from u2pl_ray.search.driver.assignment import Outcome
@@ -68,7 +69,7 @@ def test_a_training_that_diverges_in_the_confirmation_counts_against_its_setting
     ("file", "content", "why"),
     [
         ("study.journal", None, "the study is gone"),
-        ("study.journal", '{"op_code": 0\n{}\n', "Expecting"),
+        ("study.journal", '{"op_code": 0\n{}\n', "study.journal: damaged; u2pl-ray resume a-confirm"),
         ("experiment.json", '{"format": 99}', "written by another version"),
     ],
 )
@@ -87,6 +88,9 @@ def test_a_damaged_confirmation_is_left_out_and_said_once(
     (said,) = caplog.messages
     assert said.startswith("a-confirm does not count for the answer of a: ")
     assert why in said
+    analysis = analyse(Experiment.open("a", tmp_path))
+    assert confirmed(analysis) is None
+    assert "trial" in render([analysis])
 
 
 def test_a_confirmation_of_other_settings_does_not_count(tmp_path: Path, base: Config) -> None:

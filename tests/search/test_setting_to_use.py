@@ -12,6 +12,7 @@ from rich.console import Console
 
 from tests.search.fake_training import miou
 from tests.search.small_search import SPACE, TEMPERATURE, train, train_with
+from u2pl_ray.analysis.figures.panel import picks
 from u2pl_ray.analysis.load import analyse
 from u2pl_ray.analysis.tables import best_of, print_best
 from u2pl_ray.cli import main
@@ -70,6 +71,10 @@ def test_best_prints_the_answer(kept: Experiment) -> None:
     assert first.startswith("trial 0000 (completed")
     assert answer.startswith("Keep the paper's setting (0000)")
     assert json.loads(json.dumps(best_of(kept)))["answer"] == answer
+
+
+def test_the_report_shows_it_as_the_best(kept: Experiment) -> None:
+    assert [pick.label for pick in picks(analyse(kept))] == ["best 0000"]  # 0001 has the better value
 
 
 def test_a_saved_view_pins_it(kept: Experiment, monkeypatch: pytest.MonkeyPatch) -> None:

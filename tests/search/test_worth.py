@@ -18,6 +18,7 @@ from u2pl_ray.config.schema import Config
 from u2pl_ray.search.driver.assignment import Outcome
 from u2pl_ray.search.driver.driver import Driver
 from u2pl_ray.search.experiment import plan
+from u2pl_ray.search.experiment.confirm import plan_confirmation
 from u2pl_ray.search.experiment.experiment import Experiment
 from u2pl_ray.search.experiment.plan import plan_search
 from u2pl_ray.search.experiment.worth import plan_worth
@@ -134,9 +135,37 @@ def test_a_search_on_a_share_of_the_labels_and_a_training_that_broke(searched: E
     assert told["worth"]["pairs"] == 1
 
 
+def test_trainings_that_diverged_are_counted_and_end_the_claim(searched: Experiment) -> None:
+    experiment = plan_worth(searched, seeds=2).create()
+    driver = Driver(experiment.study(), experiment.config, experiment.options.trials, experiment.folder / "trials")
+    diverged = driver.next()
+    assert diverged is not None
+    driver.report(diverged.trial, {"training_iteration": 1, "val/miou": 0.9})
+    driver.finish(diverged.trial, Outcome(State.FAILED, "nan", "the training loss is nan"))
+    (lost,) = worth(experiment)["sentences"]
+    name = f"u2pl, {experiment.options.images[0]} labeled"
+    assert lost == f"Trainings diverged (1 of {name}) and have no score, so nothing is said in labeled images."
+    train(experiment, value=miou)
+    told = worth(experiment)
+    assert [(row["diverged"], len(row["values"])) for row in told["trainings"]] == [(1, 1), (0, 2), (0, 2), (0, 2)]
+    assert told["sentences"][-1] == lost
+    assert "are worth" not in " ".join(told["sentences"])
+    print_worth(experiment, Console(file=(page := io.StringIO()), width=160))
+    assert lost in page.getvalue()
+
+
 def test_what_cannot_be_compared_is_refused(tmp_path: Path, searched: Experiment, base: Config) -> None:
     with pytest.raises(UserError, match="--seeds 0"):
         plan_worth(searched, seeds=0)
     fresh = plan_search(base, parse_space(SPACE, "s"), name="b", trials=4, storage_path=tmp_path).create()
-    with pytest.raises(UserError, match="no trial has a value yet"):
+    with pytest.raises(UserError, match="no trial has succeeded yet"):
         plan_worth(fresh, seeds=1)
+
+
+def test_the_next_command_names_the_storage(tmp_path: Path, base: Config) -> None:
+    fresh = plan_search(base, parse_space(SPACE, "s"), name="c", trials=4, storage_path=tmp_path).create()
+    told = f"see `u2pl-ray status c --storage-path {tmp_path}`"
+    with pytest.raises(UserError, match=told):
+        plan_worth(fresh, seeds=1)
+    with pytest.raises(UserError, match=told):
+        plan_confirmation(fresh, top=1, seeds=1)

@@ -4,13 +4,12 @@ import math
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from itertools import pairwise
-from statistics import mean
 from typing import Any
 
 from u2pl_ray.analysis.confirmation import confirmation, diverged_words
 from u2pl_ray.analysis.label_worth import worth
 from u2pl_ray.analysis.load import Analysis
+from u2pl_ray.analysis.scatter import scatter
 from u2pl_ray.analysis.tables import evaluate_command
 from u2pl_ray.analysis.unlabeled import did_they_help
 from u2pl_ray.config.errors import UserError
@@ -22,9 +21,6 @@ from u2pl_ray.search.listeners.formatting import many, number, settings, why_fai
 from u2pl_ray.search.storage import layout
 from u2pl_ray.search.study.trial_record import State, TrialRecord, state_word
 from u2pl_ray.system.stores import is_uri
-
-_LEAST = 4
-"""Smallest number of epochs for a scatter."""
 
 
 @dataclass(frozen=True)
@@ -41,13 +37,17 @@ class Answer:
 
 
 def confirmed(analysis: Analysis) -> dict[str, Any] | None:
-    """Compare the best trials with the paper's setting on several seeds, see `confirmation`; None if it never ran."""
+    """Compare the best trials with the paper's setting on several seeds, see `confirmation`.
+
+    Returns:
+        None if it never ran, or cannot be read: then the search's judgement has warned of it, see `Confirmation`.
+    """
     experiment = analysis.experiment
     if experiment.options.confirms:
         return confirmation(experiment)
     try:
         return confirmation(Experiment.open(experiment.confirmation, experiment.place.storage))
-    except UserError:
+    except (UserError, ValueError, KeyError):
         return None
 
 
@@ -111,45 +111,32 @@ def _of_one_seed(analysis: Analysis) -> Answer:
         ended = [record for record in analysis.records if record.state.finished]
         if not ended:
             return Answer("No trial has reported a value yet.")
-        several = f"None of {len(ended)} trials reported a value"
-        which = several if len(ended) > 1 else "The training failed before it reported a value"
+        several = f"None of {len(ended)} trials succeeded"
+        which = several if len(ended) > 1 else "The training failed"
         return Answer(f"{which}. {'; '.join(why_failed(ended))}")
     how = f" with {settings(best.params)}" if best.params else ""
     who = "The training" if analysis.experiment.single else f"Trial {best.id}"
     first = f"{who} reached {metric} {number(best.latest)} after {many(best.epochs, 'epoch')}{how}"
     if len(analysis.records) == 1:
         return Answer(f"{first}.", _plus_minus(best) + "One training with one seed.")
-    among = sum(record.latest is not None for record in analysis.records)
+    among = len(analysis.ranked())
     if among > 1:
         first += f", the best of {among} trials"
         one_seed = f"Each setting was trained once, with one seed, and the best of {among} is flattered by luck."
     else:
         first += f", the only one of {len(analysis.records)} trials with a value"
         one_seed = "One training with one seed."
-    if paper is None or paper.latest is None or best.latest is None:
+    if paper is None or paper.result is None or best.result is None:
         return Answer(f"{first}.", _plus_minus(best) + one_seed)
     if paper.id == best.id:
         return Answer(f"{first}: the paper's own setting.", _plus_minus(best) + one_seed)
-    ahead = (best.latest - paper.latest) * (1 if analysis.metric.maximize else -1)
+    ahead = (best.result - paper.result) * (1 if analysis.metric.maximize else -1)
     distance = f"{abs(ahead):.4f}"
     side = "ahead of" if ahead >= 0 else "behind"
     versus = f"{first}, {'level with' if float(distance) == 0 else f'{distance} {side}'} the paper's setting"
-    versus += f" ({paper.id}: {number(paper.latest)}"
+    versus += f" ({paper.id}: {number(paper.result)}"
     versus += f", stopped after {many(paper.epochs, 'epoch')})" if paper.epochs < best.epochs else ")"
     return Answer(f"{versus}.", f"{_against_scatter(abs(ahead), best, paper)} {one_seed}")
-
-
-def scatter(record: TrialRecord) -> float | None:
-    """Estimate the standard deviation of the metric between epochs in a trial's second half, without its trend.
-
-    With d[i] = v[i+1] - v[i]: sqrt(mean((d[i] - mean(d))^2) / 2). None for fewer than four epochs.
-    """
-    values = [value for _, value in sorted(record.values.items())]
-    half = values[len(values) // 2 :]
-    if len(values) < _LEAST or len(half) < 3:
-        return None
-    steps = [after - before for before, after in pairwise(half)]
-    return (mean((step - mean(steps)) ** 2 for step in steps) / 2) ** 0.5
 
 
 def _not_beaten(analysis: Analysis) -> str:

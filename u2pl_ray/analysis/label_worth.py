@@ -33,6 +33,8 @@ class Worth:
     Attributes:
         labeled: images with labels that the method had.
         slope: what twice the labels bring supervised training, in the score's unit (positive: better).
+        slope_low: lower end of the slope's interval, None with too few trainings for one.
+        least: the fewest labels that supervised training was run on.
         pairs: seeds on which the method and supervised training on the same labels are complete.
         ahead: the method's score above that of supervised training on the same labels, the mean over seeds.
         low: lower end of its interval, None below two seeds.
@@ -41,6 +43,8 @@ class Worth:
 
     labeled: int
     slope: float
+    slope_low: float | None
+    least: int
     pairs: int
     ahead: float
     low: float | None
@@ -48,8 +52,8 @@ class Worth:
 
     @property
     def told(self) -> bool:
-        """Whether more labels help supervised training at all, without which nothing can be said."""
-        return self.slope > 0
+        """Whether more labels help supervised training by more than noise, without which nothing can be said."""
+        return self.slope_low is not None and self.slope_low > 0
 
     def equivalent(self, ahead: float) -> float:
         """Return how many labeled images supervised training needs to be `ahead` of itself on `labeled`."""
@@ -62,8 +66,8 @@ def measure(
     """Compare a method with supervised training on all labels and on parts of them.
 
     Supervised training is taken to gain `slope` with every doubling of its labels (the least squares line of its scores
-    over log2 of the labels, each seed with its own level), as scores of segmentation do over such ranges. The interval
-    is that of the mean paired difference (Student's t); the slope's own error is not in it.
+    over log2 of the labels, each seed with its own level), as scores of segmentation do over such ranges. Both
+    intervals, of the mean paired difference and of the slope, are Student's t; the slope's is not part of the other.
 
     Args:
         method: score by seed, on all labels.
@@ -81,34 +85,49 @@ def measure(
     if not seeds:
         return None
     differences = sign * np.array([method[seed] - supervised[labeled][seed] for seed in seeds])
-    slope = sign * _slope(supervised)
+    slope, error = _slope(supervised)
+    slope *= sign
     low = high = None
     if len(seeds) > 1:
         from scipy import stats
 
         half = float(stats.sem(differences) * stats.t.ppf(0.5 + CONFIDENCE / 2, len(seeds) - 1))
         low, high = float(differences.mean()) - half, float(differences.mean()) + half
-    return Worth(labeled, slope, len(seeds), float(differences.mean()), low, high)
+    slope_low = None if error is None else slope - error
+    return Worth(labeled, slope, slope_low, min(supervised), len(seeds), float(differences.mean()), low, high)
 
 
-def _slope(supervised: Mapping[int, Mapping[int, float]]) -> float:
-    """Return the common slope of each seed's line over log2 of the labels."""
-    above, below = 0.0, 0.0
-    for seed in {seed for values in supervised.values() for seed in values}:
-        points = np.array([(math.log2(count), values[seed]) for count, values in supervised.items() if seed in values])
-        centred = points - points.mean(0)
-        above += float((centred[:, 0] * centred[:, 1]).sum())
-        below += float((centred[:, 0] ** 2).sum())
-    return above / below if below else 0.0
+def _slope(supervised: Mapping[int, Mapping[int, float]]) -> tuple[float, float | None]:
+    """Return the common slope of each seed's line over log2 of the labels, and half its interval's width.
+
+    With n points of s seeds, the error is estimated with n - s - 1 degrees of freedom; None if there are none.
+    """
+    seeds = {seed for values in supervised.values() for seed in values}
+    of_seed = [
+        np.array([(math.log2(count), values[seed]) for count, values in supervised.items() if seed in values])
+        for seed in seeds
+    ]
+    x, y = np.concatenate([points - points.mean(0) for points in of_seed]).T
+    if not np.any(x):
+        return 0.0, None
+    slope = float(x @ y / (x @ x))
+    degrees = len(x) - len(seeds) - 1
+    if degrees < 1:
+        return slope, None
+    from scipy import stats
+
+    error = math.sqrt(float(((y - slope * x) ** 2).sum()) / degrees / float(x @ x))
+    return slope, error * float(stats.t.ppf(0.5 + CONFIDENCE / 2, degrees))
 
 
-def sentences(worth: Worth, unlabeled: int, metric: Metric) -> list[str]:
+def sentences(worth: Worth, unlabeled: int, metric: Metric, diverged: Mapping[str, int] | None = None) -> list[str]:
     """Put it into words.
 
     Args:
         worth: what was found.
         unlabeled: how many unlabeled images there are.
         metric: the score; differences are told in its own sign, below 0 is better where it is minimized.
+        diverged: trainings that diverged, by what they trained. They have no score, so the others flatter it.
     """
     sign = 1 if metric.maximize else -1
     interval = ""
@@ -120,60 +139,103 @@ def sentences(worth: Worth, unlabeled: int, metric: Metric) -> list[str]:
         f"supervised training on the same {worth.labeled} labeled ones, in pairs by seed ({worth.pairs}).",
         f"Twice the labels bring supervised training {sign * worth.slope:+.4f}.",
     ]
+    if diverged:
+        return [*lines, _lost(diverged)]
     if not worth.told:
-        return [*lines, "More labels do not help it here, so nothing can be said in labeled images."]
+        return [*lines, f"{_no_slope(worth)}, so nothing can be said in labeled images."]
+    most = worth.labeled + min(worth.labeled, unlabeled)
     span = ""
     if worth.low is not None and worth.high is not None:
-        span = f" ({_images(worth, worth.low)} .. {_images(worth, worth.high)})"
-    value = worth.equivalent(worth.ahead) - worth.labeled
+        span = f" ({_images(worth, worth.low, most)} .. {_images(worth, worth.high, most)})"
+    told = _images(worth, worth.ahead, most)
+    gain = _images(worth, worth.ahead, most, worth.labeled)
+    about = "about " if told[0].isdigit() else ""
     lines.append(
-        f"That is what supervised training would score with about {_images(worth, worth.ahead)}{span} labeled images: "
-        f"the unlabeled ones are worth about {value:+.0f} labeled ones."
+        f"That is what supervised training would score with {about}{told}{span} labeled images: "
+        f"the unlabeled ones are worth {about}{gain} labeled ones."
     )
     if worth.low is not None and worth.high is not None and worth.low <= 0 <= worth.high:
         lines.append("The interval holds 0: they may be worth nothing.")
-    if worth.equivalent(worth.ahead) > 2 * worth.labeled:
-        lines.append("More than twice the labels were never trained on: beyond that it is a guess.")
+    if worth.equivalent(worth.ahead if worth.high is None else worth.high) > worth.labeled:
+        lines.append(f"Above {worth.labeled} labeled images nothing was trained; the line is followed to {most}.")
     return lines
 
 
-def _images(worth: Worth, ahead: float) -> str:
-    return f"{worth.equivalent(ahead):.0f}"
+def _lost(diverged: Mapping[str, int]) -> str:
+    told = "; ".join(f"{count} of {name}" for name, count in diverged.items())
+    return f"Trainings diverged ({told}) and have no score, so nothing is said in labeled images."
+
+
+def _no_slope(worth: Worth) -> str:
+    if worth.slope_low is None:
+        return "With so few trainings it is not known how much of that is noise"
+    return "That is not more than noise" if worth.slope > 0 else "More labels do not help it here"
+
+
+def _images(worth: Worth, ahead: float, most: int, less: int = 0) -> str:
+    """Return how many labeled images supervised training needs, as far as the line may be followed.
+
+    Args:
+        worth: what was found.
+        ahead: how far it is to be ahead of itself.
+        most: where the line ends: twice the labels, or all images if those are fewer.
+        less: images to subtract; the result then has a sign.
+    """
+    sign = "+" if less else ""
+    count = round(worth.equivalent(ahead))
+    if count > most:
+        return f"more than {most - less:{sign}}"
+    if count < worth.least:
+        return f"fewer than {worth.least - less:{sign}}"
+    return f"{count - less:{sign}}"
 
 
 def worth(experiment: Experiment) -> dict[str, Any]:
     """Compare the trainings of an experiment that `search.experiment.worth` planned, from those that are complete.
 
     Returns:
-        experiment, of, objective, trainings (method, labeled, unlabeled: images; values by seed), worth (see `Worth`;
-        None while too little is done), sentences.
+        experiment, of, objective, trainings (method, labeled, unlabeled: images; values by seed; diverged), worth (see
+        `Worth`; None while too little is done), sentences.
     """
     listed, unlabeled = experiment.options.images
     method: dict[int, float] = {}
     supervised: dict[int, dict[int, float]] = {}
     trainings: dict[str, dict[str, Any]] = {}
     for record in experiment.study().records():
-        if record.state != State.COMPLETED or record.value is None:
+        if not record.diverged and (record.state != State.COMPLETED or record.value is None):
             continue
         # By settings, not by note: what is trained again after a failure has a note of its own.
         params, seed = record.params, record.params["seed"]
         images = part_size(params[SHARE], listed)
         alone = params[METHOD] == SUPERVISED
-        (supervised.setdefault(images, {}) if alone else method)[seed] = record.value
         name = f"{params[METHOD]}, {images} labeled"
         row = trainings.setdefault(
-            name, {"method": params[METHOD], "labeled": images, "unlabeled": 0 if alone else unlabeled, "values": {}}
+            name,
+            {
+                "method": params[METHOD],
+                "labeled": images,
+                "unlabeled": 0 if alone else unlabeled,
+                "values": {},
+                "diverged": 0,
+            },
         )
-        row["values"][seed] = record.value
+        row["diverged"] += record.diverged
+        if record.value is not None:
+            row["values"][seed] = record.value
+            (supervised.setdefault(images, {}) if alone else method)[seed] = record.value
     metric = experiment.space.metric
     found = measure(method, supervised, metric.maximize)
+    diverged = {name: row["diverged"] for name, row in trainings.items() if row["diverged"]}
+    told = [_lost(diverged)] if diverged else []
+    if found is not None:
+        told = sentences(found, unlabeled, metric, diverged)
     return {
         "experiment": experiment.name,
         "of": experiment.options.worth_of,
         "objective": metric.name,
         "trainings": list(trainings.values()),
         "worth": None if found is None else asdict(found),
-        "sentences": [] if found is None else sentences(found, unlabeled, metric),
+        "sentences": told,
     }
 
 
@@ -195,7 +257,7 @@ def print_worth(experiment: Experiment, console: Console) -> None:
     told = worth(experiment)
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("training", no_wrap=True)
-    for head in ("labeled", "unlabeled", "seeds", told["objective"], "spread"):
+    for head in ("labeled", "unlabeled", "seeds", told["objective"], "spread", "diverged"):
         table.add_column(head, justify="right", no_wrap=True)
     for row in told["trainings"]:
         values = list(row["values"].values())
@@ -204,8 +266,9 @@ def print_worth(experiment: Experiment, console: Console) -> None:
             str(row["labeled"]),
             str(row["unlabeled"]),
             str(len(values)),
-            number(mean(values)),
+            number(mean(values)) if values else "",
             f"{stdev(values):.4f}" if len(values) > 1 else "",
+            str(row["diverged"] or ""),
         )
     console.print(table)
     for line in told["sentences"] or ["Too few trainings are complete to say anything."]:

@@ -49,7 +49,7 @@ def _row(name: str, storage_path: str | Path | None) -> dict[str, Any]:
 
 
 def print_listing(rows: Sequence[dict[str, Any]], storage: str, console: Console | None = None) -> None:
-    """Print them as a table."""
+    """Print them as a table, and below it why those that are damaged cannot be read."""
     console = console or plain_console()
     if not rows:
         console.print(f"no experiments in {storage}; start with u2pl-ray search quickstart --space quickstart")
@@ -59,7 +59,7 @@ def print_listing(rows: Sequence[dict[str, Any]], storage: str, console: Console
         table.add_column(head, justify="right" if head in ("trials", "age") else "left", no_wrap=True)
     for row in rows:
         if row["state"] == "damaged":
-            table.add_row(Text(row["name"]), Text(row["state"], "red"), "", Text(row["reason"]), "")
+            table.add_row(Text(row["name"]), Text(row["state"], "red"), "", "", "")
             continue
         of = "" if row["trials"] is None else f" of {row['trials']}"
         leader = "-" if row["best"] is None else f"{row['objective']} {number(row['best'])} ({row['trial']})"
@@ -68,6 +68,9 @@ def print_listing(rows: Sequence[dict[str, Any]], storage: str, console: Console
             Text(row["name"]), Text(row["state"], style), f"{row['done']}{of}", Text(leader), _age(row["created"])
         )
     console.print(table)
+    for row in rows:
+        if row["state"] == "damaged":  # below the table: a long reason would squeeze its other columns
+            console.print(Text(f"{row['name']}: {row['reason']}"), soft_wrap=True)
 
 
 def _age(created: str) -> str:

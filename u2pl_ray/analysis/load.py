@@ -108,10 +108,10 @@ class Analysis:
         return self.experiment.trial_folder(trial)
 
     def ranked(self) -> list[TrialRecord]:
-        """Return the trials with a value, best first; completed ones before all others."""
+        """Return the trials with a value that did not fail, best first; completed ones before all others."""
         sign = -1 if self.metric.maximize else 1
-        valued = [record for record in self.records if record.latest is not None]
-        return sorted(valued, key=lambda record: (record.state != State.COMPLETED, sign * (record.latest or 0.0)))
+        valued = [record for record in self.records if record.result is not None]
+        return sorted(valued, key=lambda record: (record.state != State.COMPLETED, sign * (record.result or 0.0)))
 
     @cached_property
     def trials(self) -> "pd.DataFrame":

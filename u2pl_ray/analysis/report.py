@@ -29,8 +29,9 @@ from u2pl_ray.config.schema import Config
 from u2pl_ray.search.listeners.formatting import few, number, short_names
 from u2pl_ray.search.space.paper_setting import unlike_paper
 from u2pl_ray.search.storage import layout
-from u2pl_ray.search.study.trial_record import State
 from u2pl_ray.system.atomic import write_whole
+
+_MARK = b'<meta name="generator" content="u2pl-ray report">'
 
 
 def write_report(analyses: Sequence[Analysis], output: Path | None = None) -> str:
@@ -41,10 +42,12 @@ def write_report(analyses: Sequence[Analysis], output: Path | None = None) -> st
         output: the file; default: report.html in the first experiment's folder.
 
     Raises:
-        UserError: the file cannot be written.
+        UserError: the file cannot be written, or is something else than a report.
     """
     if output is None:
         analyses[0].experiment.check_writable(layout.REPORT)
+    elif output.is_file() and not _is_report(output):
+        raise UserError(f"-o {output}: exists and is no report; choose another file, or remove it first")
     target = analyses[0].experiment.folder / layout.REPORT if output is None else output
     try:
         write_whole(target, render(analyses))
@@ -54,6 +57,14 @@ def write_report(analyses: Sequence[Analysis], output: Path | None = None) -> st
         analyses[0].experiment.place.publish()
         return analyses[0].experiment.place.below(target.name)
     return str(target.absolute())
+
+
+def _is_report(file: Path) -> bool:
+    """Tell whether a file begins as a report does."""
+    try:
+        return _MARK in file.read_bytes()[:4096]
+    except OSError:
+        return False
 
 
 def render(analyses: Sequence[Analysis]) -> str:
@@ -91,7 +102,7 @@ def _experiment(analysis: Analysis) -> dict[str, Any]:
         "seeds": on_seeds,
         "findings": read(analysis),
         "unlabeled": against_supervised(analysis),
-        "versus": _versus(analysis) if best and paper and best.id != paper.id else None,
+        "versus": _versus(analysis) if best and paper and best.id != paper.id and not paper.failed else None,
         "sections": [
             {"id": name, "title": title, "panels": [_panel(panel) for panel in fill_rows(panels)]}
             for name, title, panels in sections
@@ -100,7 +111,7 @@ def _experiment(analysis: Analysis) -> dict[str, Any]:
         "images": _images(analysis),
         "legend": list(legend(analysis)),
         "reliable_if": experiment.config.method.reliable_if,
-        "failures": [record for record in analysis.everything if record.state in (State.FAILED, State.INFEASIBLE)],
+        "failures": [record for record in analysis.everything if record.failed],
         "trials": _table(analysis),
         "best": best,
         "paper": paper,
@@ -191,7 +202,7 @@ def _images(analysis: Analysis) -> list[dict[str, Any]]:
 
 def _table(analysis: Analysis) -> dict[str, Any]:
     ranked = analysis.ranked()
-    rest = [record for record in analysis.records if record.latest is None]
+    rest = [record for record in analysis.records if record not in ranked]
     paths = list(analysis.experiment.space.parameters)
     shorts = short_names(paths)
     return {

@@ -21,6 +21,8 @@ from u2pl_ray.search.storage import layout
 from u2pl_ray.search.study.trial_record import RETRYABLE
 from u2pl_ray.system.stores import is_uri
 
+_TOP = 20
+"""Trials in the table at the end of a search."""
 logger = logging.getLogger(__name__)
 
 
@@ -35,7 +37,9 @@ def print_summary(experiment: Experiment, summary: Summary, console: Console | N
     console = console or plain_console()
     console.print()
     objective, maximize = experiment.space.metric.name, experiment.space.metric.maximize
-    console.print(results_table(summary.trials, summary.best, objective, maximize=maximize, running=False))
+    console.print(results_table(summary.trials, summary.best, objective, _TOP, maximize=maximize, running=False))
+    if len(summary.trials) > _TOP:
+        console.print(f"and {len(summary.trials) - _TOP} more: u2pl-ray status {experiment.argument}")
     if experiment.space.further:
         print_front(experiment, experiment.study().front(), console)
     elif summary.best is not None:
@@ -61,7 +65,7 @@ def print_summary(experiment: Experiment, summary: Summary, console: Console | N
     elif summary.best is not None:
         console.print(f"next: {evaluate_command(experiment)}")
     else:
-        console.print("no trial reported a result:")
+        console.print("no trial succeeded:")
         for reason in why_failed(summary.trials):
             console.print(f"  {reason}")
         if any(trial.reason in RETRYABLE for trial in summary.trials):
@@ -108,26 +112,30 @@ def _report(experiment: Experiment) -> str:
 
 
 def best_of(experiment: Experiment) -> dict[str, Any]:
-    """Return the best trial as plain data: id, state, epochs, params, metrics, checkpoint, answer (with replicates).
+    """Return the best trial as plain data: id, state, epochs, params, metrics, value, checkpoint.
+
+    With replicates `answer` too. `value` is the objective by the study, which has it without the trial's files.
 
     Raises:
-        UserError: no trial has a value yet.
+        UserError: no trial has a value yet, or all failed.
     """
     status = experiment.status()
     if status["best"] is None:
         raise UserError(f"{experiment.name}: {no_result(experiment)}")
     trial: dict[str, Any] = next(trial for trial in status["trials"] if trial["id"] == status["best"])
     checkpoint = experiment.checkpoint(trial["id"])
-    judgement = experiment.judgement(experiment.study())
+    study = experiment.study()
+    judgement = experiment.judgement(study)
     told = {"answer": verdict(judgement)} if judgement.repeated else {}
-    return {"name": experiment.name, **trial, "checkpoint": checkpoint, **told}
+    value = study.record(int(trial["id"])).latest
+    return {"name": experiment.name, **trial, "value": value, "checkpoint": checkpoint, **told}
 
 
 def no_result(experiment: Experiment) -> str:
-    """Say why no trial has a value: what the failures were, or that none has come so far."""
+    """Say why no trial is the best: what the failures were, or that none has reported a value so far."""
     reasons = why_failed(experiment.study().records())
     if reasons:
-        return f"no trial reported a result: {'; '.join(reasons)}"
+        return f"no trial succeeded: {'; '.join(reasons)}"
     return f"no trial has reported a result yet; see `u2pl-ray status {experiment.argument}`"
 
 
@@ -144,7 +152,7 @@ def print_best(experiment: Experiment, console: Console | None = None) -> None:
     state = best["state"].lower()
     console.print(
         f"trial {best['id']} ({state}, {many(best['epochs'], 'epoch')}): "
-        f"{names.spoken(objective)} {number(best['metrics'][objective])}"
+        f"{names.spoken(objective)} {number(best['value'])}"
     )
     if best.get("answer"):
         console.print(best["answer"])

@@ -1,30 +1,38 @@
 """Say whether the unlabeled images helped: against supervised training, and the oracle that knows all labels."""
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from statistics import mean
 from typing import Any
 
 from u2pl_ray.analysis.load import Analysis
+from u2pl_ray.analysis.scatter import scatter
 from u2pl_ray.config.metrics import spoken
 from u2pl_ray.search.experiment.verdict import against
-from u2pl_ray.search.listeners.formatting import number
+from u2pl_ray.search.listeners.formatting import many, number
 from u2pl_ray.search.study.comparison import compare
 from u2pl_ray.search.study.trial_record import State
 
 SUPERVISED, ORACLE = "supervised", "oracle"
 
 
-def gap_closed(value: float, supervised: float, oracle: float | None, maximize: bool = True) -> float | None:
-    """Return (value - supervised) / (oracle - supervised); None without an oracle that is better than supervised.
+NO_GAP = "the oracle is not ahead of supervised training by more than noise"
+
+
+def gap_closed(
+    value: float, supervised: float, oracle: float | None, maximize: bool = True, noise: float = 0.0
+) -> float | None:
+    """Return (value - supervised) / (oracle - supervised); None without an oracle that is ahead by more than noise.
 
     Args:
         value: of the method.
         supervised: of training on the labeled images alone.
         oracle: of training on the labels of the unlabeled images too.
         maximize: whether larger is better.
+        noise: standard deviation of oracle - supervised that chance alone gives.
     """
-    if oracle is None or (oracle <= supervised if maximize else oracle >= supervised):
+    if oracle is None or (oracle - supervised if maximize else supervised - oracle) <= noise:
         return None
     return (value - supervised) / (oracle - supervised)
 
@@ -56,12 +64,13 @@ def against_supervised(analysis: Analysis) -> list[Row]:
     Returns:
         Supervised first, then the paper's setting, the best, other baselines; an empty list without supervised.
     """
-    done = {record.note: record.value for record in analysis.baselines if record.state == State.COMPLETED}
-    values = {name: value for name, value in done.items() if value is not None}
+    done = {record.note: record for record in analysis.baselines if record.state == State.COMPLETED}
+    values = {name: record.value for name, record in done.items() if record.value is not None}
     supervised, oracle = values.pop(SUPERVISED, None), values.get(ORACLE)
     if supervised is None:
         return []
     maximize = analysis.metric.maximize
+    noise = math.hypot(*(scatter(done[name]) or 0.0 for name in (SUPERVISED, ORACLE) if name in done))
     shown = [(SUPERVISED, "", supervised), *_searched(analysis), *((name, "", value) for name, value in values.items())]
     return [
         Row(
@@ -69,7 +78,7 @@ def against_supervised(analysis: Analysis) -> list[Row]:
             trial,
             value,
             value - supervised if maximize else supervised - value,
-            gap_closed(value, supervised, oracle, maximize),
+            gap_closed(value, supervised, oracle, maximize, noise),
         )
         for label, trial, value in shown
     ]
@@ -89,14 +98,18 @@ def did_they_help(analysis: Analysis) -> str:
     """Say in a sentence what the unlabeled images brought; an empty string without a supervised training."""
     if (comparison := compare(analysis.judgement, SUPERVISED)) is not None:
         told = against(comparison, "supervised training", analysis.metric)
-        return f"With unlabeled images: {told}.{_oracle(analysis)}"
+        lost = comparison.diverged or comparison.theirs_diverged  # then the means are of those that are left
+        return f"With unlabeled images: {told}.{'' if lost else _oracle(analysis)}"
     rows = against_supervised(analysis)
     searched = [row for row in rows if row.trial]
     if not searched:
         return ""
     told = " and ".join(_told(row) for row in searched)
     versus = f"supervised training has {spoken(analysis.metric.name)} {number(rows[0].value)}"
-    return f"With unlabeled images: {versus}, {told}; one training each, so luck may explain it."
+    diverged = sum(analysis.judgement.diverged_with_baselines.values())
+    left_out = f" {many(diverged, 'training')} on new seeds diverged." if diverged else ""
+    no_gap = f"; {NO_GAP}" if any(row.label == ORACLE for row in rows) and rows[0].closed is None else ""
+    return f"With unlabeled images: {versus}, {told}; one training each, so luck may explain it{no_gap}.{left_out}"
 
 
 def _oracle(analysis: Analysis) -> str:
@@ -107,8 +120,13 @@ def _oracle(analysis: Analysis) -> str:
     value, supervised, oracle = (
         mean(value for _, value, _ in seeds[label]) for label in (use, baselines[SUPERVISED], baselines[ORACLE])
     )
-    closed = gap_closed(value, supervised, oracle, analysis.metric.maximize)
-    return "" if closed is None else f" It closes {closed:.0%} of the gap to the oracle, by the means of all trainings."
+    posterior = analysis.judgement.posterior
+    seed_sd = 0.0 if posterior is None else posterior.seed_sd
+    noise = seed_sd * math.sqrt(sum(1 / len(seeds[baselines[name]]) for name in (SUPERVISED, ORACLE)))
+    closed = gap_closed(value, supervised, oracle, analysis.metric.maximize, noise)
+    if closed is None:
+        return f" {NO_GAP.capitalize()}."
+    return f" It closes {closed:.0%} of the gap to the oracle, by the means of all trainings."
 
 
 def _told(row: Row) -> str:

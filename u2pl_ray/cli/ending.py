@@ -1,6 +1,5 @@
 """Verbs that end an experiment: its run, or its files."""
 
-import shlex
 import shutil
 import sys
 import time
@@ -40,7 +39,7 @@ def stop(name: Name, storage_path: Storage = None) -> None:
             )
         time.sleep(_POLL)
     if place.holds(layout.EXPERIMENT):
-        say(f"stopped; next: u2pl-ray resume {shlex.quote(name)}")
+        say(f"stopped; next: u2pl-ray resume {Experiment.open(name, storage_path).argument}")
     else:
         say("stopped before anything of it was written: start it again with the same command")
 
@@ -61,7 +60,7 @@ def delete(
     if is_uri(location):
         raise UserError(f"{location}: only experiments in folders are deleted; use your object store's own command")
     if experiment.place.running():
-        raise UserError(f"{experiment.name}: is running; stop it first: u2pl-ray stop {shlex.quote(name)}")
+        raise UserError(f"{experiment.name}: is running; stop it first: u2pl-ray stop {experiment.argument}")
     if experiment.options.study_url:
         raise UserError(
             f"{experiment.name}: its study is in a database, and other drivers may run it: delete both there"

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from u2pl_ray.config.schema import Config
     from u2pl_ray.search.experiment.experiment import Experiment, Summary
     from u2pl_ray.search.space.space import Space
+    from u2pl_ray.search.study.study import TrialStudy
 
 
 def check_ready(experiment: "Experiment") -> None:
@@ -101,10 +102,9 @@ def resume_experiment(
 ) -> None:
     """Go on with an experiment after looking whether it can: print the plan, then run; see `run_experiment`."""
     from u2pl_ray.search.experiment.plan import Plan
-    from u2pl_ray.search.storage import layout
     from u2pl_ray.search.study.trial_record import State
 
-    study = experiment.study() if (experiment.folder / layout.STUDY).exists() or experiment.options.study_url else None
+    study = _readable_study(experiment)
     failed = study is not None and any(record.state == State.FAILED for record in study.all_records())
     if study is None or failed or not experiment.is_finished(study):
         check_ready(experiment)
@@ -115,6 +115,16 @@ def resume_experiment(
         more = "" if experiment.single else f"; u2pl-ray extend {experiment.argument} adds to it"
         say(f"{experiment.name} is finished: nothing is left to run{more}")
     run_experiment(experiment, force, retry_errored, quiet)
+
+
+def _readable_study(experiment: "Experiment") -> "TrialStudy | None":
+    """Return the study; None if its journal is gone or damaged, which running the experiment restores."""
+    try:
+        return experiment.study()
+    except UserError:
+        if experiment.options.study_url:
+            raise
+        return None
 
 
 def print_plan(lines: list[str]) -> None:

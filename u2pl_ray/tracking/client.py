@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from u2pl_ray.config.errors import UserError
 from u2pl_ray.system.atomic import write_whole
 from u2pl_ray.tracking.payload import class_names, row_again
 from u2pl_ray.tracking.reader import read_run, run_files
@@ -95,7 +96,22 @@ class Client:
 
         Returns:
             Whether the session is online: wanted, and with a key.
+
+        Raises:
+            UserError: the client refuses the key or another setting of its environment. Its own words may hold the key.
         """
+        from wandb.errors import AuthenticationError
+
+        try:
+            return self._connect(mode)
+        except AuthenticationError:
+            raise UserError(
+                "WANDB_API_KEY: is no key of W&B; copy it again, or remove it and run `wandb login`"
+            ) from None
+        except ValueError:  # of pydantic, over the settings from the environment
+            raise UserError("WANDB_MODE or another WANDB_ variable: W&B refuses its value; remove it") from None
+
+    def _connect(self, mode: str) -> bool:
         clean_environment(os.environ)
         import wandb
         from wandb.sdk import wandb_setup

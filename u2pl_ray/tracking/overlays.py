@@ -1,5 +1,6 @@
 """Turn a trial's image files into W&B images with segmentation masks that can be switched on and off."""
 
+import glob
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -48,7 +49,7 @@ def overlays(folder: Path, classes: Sequence[str]) -> dict[str, list[Any]]:
     found: dict[str, list[Any]] = {}
     for picture in sorted(folder.glob("*.image.*"), key=lambda path: (path.name.split(".")[0], _number(path))):
         stem = picture.name.rpartition(".image.")[0]
-        maps = {path.name.split(".")[-2]: path for path in sorted(folder.glob(f"{stem}.*.png"))}
+        maps = {path.name.split(".")[-2]: path for path in sorted(folder.glob(f"{glob.escape(stem)}.*.png"))}
         split, _, image_id = stem.split(".", 2)
         try:
             found.setdefault(split, []).append(image_with_maps(picture, image_id, maps, classes))

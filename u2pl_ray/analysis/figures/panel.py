@@ -63,21 +63,23 @@ class Pick:
 def picks(analysis: Analysis) -> list[Pick]:
     """Return the best, median and worst of the trials with a value, in this order; fewer if there are fewer trials.
 
-    The best is the search's own, as complete as can be; the others go by their latest values, whether a trial was
-    stopped or not, so that none is better than what comes before it.
+    The best is the one to use, as everywhere. Median and worst go by their latest values, whether a trial was stopped
+    or not; by those the best need not come first.
     """
-    leaders = analysis.ranked()
-    if not leaders:
+    ranked = analysis.ranked()
+    if not ranked:
         return []
     sign = -1 if analysis.metric.maximize else 1
-    ranked = [leaders[0], *sorted(leaders[1:], key=lambda record: sign * (record.latest or 0.0))]
-    places = {"best": 0, "median": len(ranked) // 2, "worst": len(ranked) - 1}
+    by_value = sorted(ranked, key=lambda record: sign * (record.result or 0.0))
+    leader = next(
+        (record for record in ranked if analysis.best is not None and record.id == analysis.best.id), ranked[0]
+    )
+    roles = {"best": leader, "worst": by_value[-1], "median": by_value[len(by_value) // 2]}
     colours = {"best": BEST, "median": MEDIAN, "worst": WORST}
     chosen: dict[str, Pick] = {}
-    for role in ("best", "worst", "median"):
-        record = ranked[places[role]]
+    for role, record in roles.items():
         chosen.setdefault(record.id, Pick(role, record, colours[role]))
-    return sorted(chosen.values(), key=lambda pick: places[pick.role])
+    return sorted(chosen.values(), key=lambda pick: list(colours).index(pick.role))
 
 
 def series(analysis: Analysis, trial: str, metric: str) -> tuple[list[int], list[float]]:

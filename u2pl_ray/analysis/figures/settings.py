@@ -23,6 +23,8 @@ _LEAST = 4
 def comparable(analysis: Analysis, epoch: int | None = None) -> optuna.Study:
     """Copy the study in memory for plots: short names, same numbers, each trial with a value as complete.
 
+    One that failed after it had reported values is pruned, so that plots of curves have it and no other.
+
     Args:
         analysis: the experiment.
         epoch: take the values after this epoch; default: the latest of each trial, so that a stopped one has the value
@@ -31,11 +33,12 @@ def comparable(analysis: Analysis, epoch: int | None = None) -> optuna.Study:
     names = short_names(analysis.experiment.space.parameters)
     copy = optuna.create_study(study_name=analysis.name, direction=analysis.metric.goal)
     for record, trial in zip(analysis.everything, analysis.study.study.get_trials(deepcopy=False), strict=False):
-        value = record.latest if epoch is None else record.values.get(epoch)
-        valued = value is not None and math.isfinite(value) and record.companion is None
+        value = record.result if epoch is None else record.values.get(epoch)
+        shown = record.companion is None and bool(record.values)
+        valued = shown and not record.failed and value is not None and math.isfinite(value)
         copy.add_trial(
             optuna.trial.create_trial(
-                state=TrialState.COMPLETE if valued else TrialState.FAIL,
+                state=TrialState.COMPLETE if valued else TrialState.PRUNED if shown else TrialState.FAIL,
                 value=value if valued else None,
                 params={names[path]: setting for path, setting in trial.params.items() if path in names},
                 distributions={names[path]: kind for path, kind in trial.distributions.items() if path in names},
@@ -58,8 +61,8 @@ def importances(study: optuna.Study) -> dict[str, float]:
 
 
 def common_epoch(analysis: Analysis) -> int | None:
-    """Return the last epoch that all trials with a value have reached."""
-    return min((record.epochs for record in analysis.records if record.latest is not None), default=None)
+    """Return the last epoch that all trials with a value, but failed ones, have reached."""
+    return min((record.epochs for record in analysis.ranked()), default=None)
 
 
 def settings_panels(analysis: Analysis) -> list[Panel]:
@@ -95,8 +98,8 @@ def settings_panels(analysis: Analysis) -> list[Panel]:
     panels += [
         Panel(
             f"{name} alone",
-            f"{metric} of every trial against {name}; darker dots are later trials, the ringed one is the best "
-            "(stopped trials do not count for that).",
+            f"{metric} of every trial that did not fail against {name}; darker dots are later trials, the ringed one "
+            "is the best (stopped trials do not count for that).",
             _slice(study, name, metric, None if analysis.best is None else analysis.best.number),
             300,
         )
@@ -105,7 +108,7 @@ def settings_panels(analysis: Analysis) -> list[Panel]:
     panels.append(
         Panel(
             "History",
-            f"{metric} of every trial in the order they were proposed, and the best so far.",
+            f"{metric} of every trial that did not fail, in the order they were proposed, and the best so far.",
             polish(plots.plot_optimization_history(study, target_name=metric)),
         )
     )
@@ -150,7 +153,7 @@ def _importance(analysis: Analysis, study: optuna.Study, shares: dict[str, float
     )
     if count < 10 * len(shares):
         caption += "; with so few a hint, not a finding"
-    if early and any(record.epochs != epoch for record in analysis.records if record.latest is not None):
+    if early and any(record.epochs != epoch for record in analysis.ranked()):
         figure.data[0].name = "latest value"
         names = list(figure.data[0].y)
         figure.add_bar(
@@ -190,9 +193,11 @@ def _parallel(
     ends = [value for number, value in values.items() if number in complete]
     least, span = min(ends, default=low), (max(ends, default=high) - min(ends, default=low)) or 1.0
     lines = [trace for trace in figure.data if trace.mode == "lines"]
+    left = dict(values)
     for trace in lines:
         height = trace.y[0]  # from the smallest value at 0 to the largest at 1
-        number = min(values, key=lambda it: abs(values[it] - (low + height * (high - low))))
+        number = min(left, key=lambda it: abs(left[it] - (low + height * (high - low))))
+        del left[number]  # of several with the same value each has its own line
         style = {"line": {"color": QUIET, "width": 1}, "opacity": 0.5}
         if number in complete:
             good = (values[number] - least) / span

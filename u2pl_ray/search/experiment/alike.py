@@ -43,8 +43,7 @@ def trainings_like(
 def _useful(record: TrialRecord) -> bool:
     """Tell whether it is a training from the start, with values, of the search's own method."""
     baseline = record.companion is not None and "method.name" in record.companion.changes
-    ended_well = record.state not in (State.FAILED, State.INFEASIBLE)
-    return bool(record.values) and ended_well and record.fork is None and not baseline
+    return bool(record.values) and not record.failed and record.fork is None and not baseline
 
 
 def _alike(

@@ -75,7 +75,7 @@ def _settings(experiment: Experiment, top: int) -> dict[str, dict[str, Any]]:
     completed = [record for record in records if record.state == State.COMPLETED and record.params != paper]
     if not completed:
         raise UserError(
-            f"{experiment.name}: no trial but the paper's is complete; see `u2pl-ray status {experiment.name}`"
+            f"{experiment.name}: no trial but the paper's is complete; see `u2pl-ray status {experiment.argument}`"
         )
     completed.sort(key=lambda record: record.value or 0.0, reverse=experiment.space.metric.maximize)
     leaders: dict[str, dict[str, Any]] = {}

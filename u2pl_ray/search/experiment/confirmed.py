@@ -59,7 +59,7 @@ class Confirmation:
             if self._opened.options.confirms != search.name:
                 return []
             records = self._opened.study().all_records()
-        except (UserError, ValueError, KeyError) as error:  # a line of its journal may be of no use to Optuna
+        except (UserError, ValueError, KeyError) as error:  # its description may lack a key
             self._left_out = True
             logger.warning("%s does not count for the answer of %s: %s", self._name, search.name, error)
             return []

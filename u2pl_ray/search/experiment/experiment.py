@@ -29,7 +29,7 @@ class Summary:
 
     Attributes:
         trials: all trials and their companions, in the order of their creation.
-        best: the best one, None if none reported a value.
+        best: the best one, None if none has a value and did not fail.
         finished: whether no trial is left within the budget; else `resume` continues.
         noticed: whether to start it again: it was stopped on notice, or the storage did not answer.
         reason: why it ended before the last trial, if it did.

@@ -221,7 +221,7 @@ def _rerange(experiment: Experiment, study: TrialStudy, space: Space) -> list[st
                 if not space.parameters[path].holds(value):
                     raise UserError(
                         f"{space.source}: trial {record.id} is queued with {path}={value}, outside "
-                        f"{space.parameters[path].extent()}: let it start first (u2pl-ray resume {experiment.name})"
+                        f"{space.parameters[path].extent()}: let it start first (u2pl-ray resume {experiment.argument})"
                     )
     count = sum(bool(paths) for paths in outside.values())
     changed = [

@@ -27,7 +27,7 @@ from u2pl_ray.search.study.allowance import Allowance
 from u2pl_ray.search.study.borrowed import BorrowedTraining
 from u2pl_ray.search.study.judgement import Judgement
 from u2pl_ray.search.study.study import TrialStudy
-from u2pl_ray.search.study.trial_record import State, TrialRecord, state_word
+from u2pl_ray.search.study.trial_record import TrialRecord, state_word
 from u2pl_ray.search.trials.epoch_log import read_epochs
 from u2pl_ray.search.trials.forks import Forks
 from u2pl_ray.system.atomic import write_whole
@@ -120,9 +120,10 @@ class StoredExperiment:
         return self._open_study()
 
     def _open_study(self, anew: bool = False) -> TrialStudy:
-        opened = TrialStudy.create if anew else TrialStudy.open
         location = self.options.study_url or self.folder / layout.STUDY
-        study = opened(location, self.name, self.space, *self.options.choices(self.config.train.epochs))
+        what = location, self.name, self.space, *self.options.choices(self.config.train.epochs)
+        resume = f"u2pl-ray resume {self.argument}"
+        study = TrialStudy.create(*what) if anew else TrialStudy.open(*what, resume=resume)
         study.earlier = prior_trials.read(self.folder, self.space)
         return study
 
@@ -163,9 +164,10 @@ class StoredExperiment:
         study = study or self.study()
         judgement = judgement or self.judgement(study)
         best = self.best(study, judgement)
-        if best is None:
-            return None
         target = self.folder / layout.BEST
+        if best is None:
+            target.unlink(missing_ok=True)  # of a trial that has failed since
+            return None
         write_whole(target, self.export(best, judgement))
         return target
 
@@ -253,6 +255,6 @@ class StoredExperiment:
         }
         if record.companion is not None:
             status["companion"] = record.companion.as_data()
-        if record.state in (State.FAILED, State.INFEASIBLE):
+        if record.failed:
             status |= {"reason": record.reason, "detail": record.detail}
         return status

@@ -72,7 +72,22 @@ def against(comparison: Comparison, method: str, metric: Metric) -> str:
     if probability < 0.5:
         word, probability = "worse", 1 - probability
     enough = "" if probability >= comparison.threshold else f", where {share(comparison.threshold)} are needed"
+    if lost := lost_words(comparison.diverged, comparison.setting, comparison.theirs_diverged, method):
+        seeds += f", by the trainings that are left: {lost}, so neither is called better"
     return f"{comparison.setting} is {word} than {method} with {share(probability)}{enough}: {amount}, {seeds}"
+
+
+def lost_words(diverged: int, setting: str, theirs: int, method: str) -> str:
+    """Return how many trainings on new seeds diverged, in a clause; empty if none did.
+
+    Args:
+        diverged: of the setting's.
+        setting: its name.
+        theirs: of the other method's.
+        method: its name.
+    """
+    told = [f"{count} of {who}" for count, who in ((diverged, setting), (theirs, method)) if count]
+    return f"{' and '.join(told)} diverged on new seeds" if told else ""
 
 
 def _amount(told: "Answer | Comparison", metric: Metric) -> str:

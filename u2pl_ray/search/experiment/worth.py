@@ -55,7 +55,7 @@ def plan_worth(
     study = experiment.study()
     best = experiment.best(study, experiment.judgement(study))
     if best is None:
-        raise UserError(f"{experiment.name}: no trial has a value yet; see `u2pl-ray status {experiment.name}`")
+        raise UserError(f"{experiment.name}: no trial has succeeded yet; see `u2pl-ray status {experiment.argument}`")
     params: dict[str, Any] = {path: value for path, value in best.params.items() if path != "seed"}
     whole = experiment.space.configure(experiment.config, params)
     metric = experiment.space.metric.name

@@ -135,7 +135,7 @@ def results_table(
     maximize: bool = True,
     running: bool = True,
 ) -> Table:
-    """Build the table of trials: the best, then completed ones, then others, by value; those without one last.
+    """Build the table of trials: the best, completed ones, others, failed ones, each by value; those without one last.
 
     Args:
         trials: all of them.
@@ -147,10 +147,10 @@ def results_table(
     """
     leader = None if best is None else best.id
 
-    def rank(trial: TrialRecord) -> tuple[bool, bool, bool, float]:
+    def rank(trial: TrialRecord) -> tuple[bool, bool, bool, bool, float]:
         value = trial.latest
         down = 0.0 if value is None else -value if maximize else value
-        return trial.id != leader, value is None, trial.state != State.COMPLETED, down
+        return trial.id != leader, value is None, trial.state != State.COMPLETED, trial.failed, down
 
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for head in ("trial", "state", "epochs", objective):

@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
-from u2pl_ray.search.study.trial_record import State, TrialRecord
+from u2pl_ray.search.study.trial_record import TrialRecord
 
 _SHOWN = 3
 """Failures of different kinds, and trials of one kind, that are named."""
@@ -60,7 +60,7 @@ def why_failed(trials: Sequence[TrialRecord]) -> list[str]:
     """Return the reasons of trials that failed: `0001, 0004 (nan): the training loss is nan`, the commonest first."""
     found: dict[tuple[str, str], list[str]] = {}
     for trial in trials:
-        if trial.state in (State.FAILED, State.INFEASIBLE):
+        if trial.failed:
             found.setdefault((trial.reason, trial.detail), []).append(trial.id)
     kinds = sorted(found.items(), key=lambda kind: -len(kind[1]))
     lines = []

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from u2pl_ray.search.study.trial_record import State, TrialRecord
+from u2pl_ray.search.study.trial_record import TrialRecord
 
 EXPLORED = "explored"
 """User attribute of a study: by `Allowance.limits`, the trainings that a budget of hours was found to be worth."""
@@ -94,8 +94,7 @@ class Allowance:
 
     def _cost(self, record: TrialRecord) -> float:
         """Return the epochs that it trained itself; at least one for a start that failed, so that a search ends."""
-        failed = record.state in (State.FAILED, State.INFEASIBLE)
-        if failed and record.replicate:
+        if record.failed and record.replicate:
             return self.epochs
-        least = 1 if failed and record.reason != "invalid" else 0
+        least = 1 if record.failed and record.reason != "invalid" else 0
         return max(least, record.epochs - record.inherited)

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from u2pl_ray.config.errors import UserError
 from u2pl_ray.search.storage import layout
 
 
@@ -43,14 +44,22 @@ def write(folder: Path, trainings: Sequence[BorrowedTraining]) -> None:
 
 
 def read(folder: Path) -> list[BorrowedTraining]:
-    """Read the trainings of earlier experiments; none if there is no such file."""
+    """Read the trainings of earlier experiments; none if there is no such file.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    file = folder / layout.EARLIER_TRAININGS
     try:
-        rows = json.loads((folder / layout.EARLIER_TRAININGS).read_text("utf-8"))
+        rows = json.loads(file.read_text("utf-8"))
+        return [
+            BorrowedTraining(**{**row, "values": {int(epoch): it for epoch, it in row["values"].items()}})
+            for row in rows
+        ]
     except FileNotFoundError:
         return []
-    return [
-        BorrowedTraining(**{**row, "values": {int(epoch): it for epoch, it in row["values"].items()}}) for row in rows
-    ]
+    except (ValueError, KeyError, TypeError):
+        raise UserError(f"{file}: damaged, and there is no copy of it; restore it from a backup") from None
 
 
 def matched(

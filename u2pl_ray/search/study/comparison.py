@@ -18,6 +18,8 @@ class Comparison:
         probability: P(the setting is better).
         threshold: the probability needed to say so.
         difference, low, high: posterior mean and central 95 % interval; positive where the setting is better.
+        diverged: the setting's trainings on new seeds that diverged, which have no value to compare.
+        theirs_diverged: the other method's.
     """
 
     setting: str
@@ -27,11 +29,13 @@ class Comparison:
     difference: float
     low: float
     high: float
+    diverged: int = 0
+    theirs_diverged: int = 0
 
     @property
     def better(self) -> bool:
-        """Return whether the setting may be called better."""
-        return self.probability >= self.threshold
+        """Return whether the setting may be called better: surely enough, and without a training that diverged."""
+        return self.probability >= self.threshold and not (self.diverged or self.theirs_diverged)
 
 
 def compare(judgement: Judgement, method: str, setting: str | None = None) -> Comparison | None:
@@ -66,7 +70,8 @@ def compare(judgement: Judgement, method: str, setting: str | None = None) -> Co
     scale = posterior.seed_sd * math.sqrt(2 / len(common))
     half = scale * float(stats.t.ppf(0.975, posterior.degrees))
     probability = float(stats.t.cdf(gap / scale, posterior.degrees))
-    return Comparison(chosen, len(common), probability, threshold(judgement.look), gap, gap - half, gap + half)
+    lost = (judgement.diverged_with_baselines.get(name, 0) for name in (chosen, label))
+    return Comparison(chosen, len(common), probability, threshold(judgement.look), gap, gap - half, gap + half, *lost)
 
 
 def _new(judgement: Judgement, label: str) -> dict[int, float]:

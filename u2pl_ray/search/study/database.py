@@ -92,6 +92,6 @@ def _parse(url: str) -> URL:
         parsed = make_url(url)
     except ArgumentError:
         raise UserError("--study-url: write it like postgresql://user@host/database") from None
-    if parsed.password is not None or "password" in parsed.query:
+    if parsed.password is not None or {"password", "sslpassword"} & parsed.query.keys():
         raise UserError("--study-url: leave the password out: put it into PGPASSWORD or ~/.pgpass, it is never stored")
     return parsed.set(drivername=_DRIVERS.get(parsed.drivername, parsed.drivername))

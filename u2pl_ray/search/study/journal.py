@@ -6,9 +6,11 @@ import os
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.storages.journal._file import get_lock_file
 
+from u2pl_ray.config.errors import UserError
 from u2pl_ray.system.atomic import write_whole
 
 logger = logging.getLogger(__name__)
@@ -50,6 +52,27 @@ class Journal(JournalFileBackend):
         logger.warning("%s: dropped a last entry that was written only in part", self._file_path)
         file.truncate(end)
         return file.seek(end)
+
+
+def open_journal(path: Path, resume: str) -> JournalStorage:
+    """Open the journal file of an existing study.
+
+    Args:
+        path: the file.
+        resume: the command that restores it, for messages.
+
+    Raises:
+        UserError: it is gone or damaged.
+    """
+    if not path.exists():
+        raise UserError(f"{path}: the study is gone; {resume} makes it anew from the trials' own files")
+    try:
+        storage = JournalStorage(Journal(path))
+    except (ValueError, KeyError, TypeError, AssertionError):  # Optuna trusts each line to be one of its own
+        storage = None
+    if storage is None or not storage.get_all_studies():
+        raise UserError(f"{path}: damaged; {resume} restores it")
+    return storage
 
 
 def mend_journal(journal: Path) -> str:

@@ -83,7 +83,8 @@ class Judgement:
         """Return the setting of each trial and replicate by its number; other methods are settings of their own."""
         found: dict[int, str] = {}
         first: dict[str, str] = {}
-        for record in sorted(self.records, key=_failed):  # a trial that failed names a setting only if none else has it
+        # A trial that failed names a setting only if none else has it.
+        for record in sorted(self.records, key=lambda it: it.failed):
             if record.replicate:
                 continue
             key = repr((sorted(_without_seed(record.params).items()), _method(record)))
@@ -133,9 +134,14 @@ class Judgement:
     @cached_property
     def diverged(self) -> dict[str, int]:
         """Return by setting how many of its trainings on new seeds diverged; settings without any are left out."""
+        others = set(self.baselines.values())
+        return {label: count for label, count in self.diverged_with_baselines.items() if label not in others}
+
+    @cached_property
+    def diverged_with_baselines(self) -> Mapping[str, int]:
+        """Return `diverged`, with the baselines' trainings on new seeds too."""
         own = [self.labels[it.number] for it in self.records if it.replicate and it.diverged]
-        others = [label for label, it in self.matched if it.diverged]
-        return dict(Counter(it for it in (*own, *others) if it not in self.baselines.values()))
+        return Counter([*own, *(label for label, it in self.matched if it.diverged)])
 
     @property
     def _useful(self) -> list[TrialRecord]:
@@ -143,7 +149,7 @@ class Judgement:
         return [
             it
             for it in self.records
-            if not _failed(it) and it.number not in again and it.fork is None and self.labels[it.number] not in others
+            if not it.failed and it.number not in again and it.fork is None and self.labels[it.number] not in others
         ]
 
     def _run(self, label: str, seed: int, by_epoch: Mapping[int, float]) -> "Run | None":
@@ -223,10 +229,6 @@ class Judgement:
         if self.answer is None or self.answer.verdict != Verdict.BETTER:
             return self.reference if self.answer is not None else None
         return self.answer.leader
-
-
-def _failed(record: TrialRecord) -> bool:
-    return record.state in (State.FAILED, State.INFEASIBLE)
 
 
 def _without_seed(params: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from u2pl_ray.config.errors import UserError
 from u2pl_ray.search.space.space import Space
 from u2pl_ray.search.storage import layout
 from u2pl_ray.search.study import borrowed
@@ -47,13 +48,20 @@ def read(folder: Path, space: Space) -> list[FrozenTrial]:
     Args:
         folder: the experiment's; without warm_start.json there are none.
         space: trials outside it are left out.
+
+    Raises:
+        UserError: the file is damaged.
     """
+    file = folder / layout.WARM_START
     try:
-        rows = json.loads((folder / layout.WARM_START).read_text("utf-8"))
+        rows = json.loads(file.read_text("utf-8"))
+        holds = [all(space.parameters[path].holds(value) for path, value in row["params"].items()) for row in rows]
+        fitting = [row for row, fits in zip(rows, holds, strict=True) if fits]
+        return [_frozen(row, space, -1 - index) for index, row in enumerate(fitting)]
     except FileNotFoundError:
         return []
-    fitting = [row for row in rows if all(space.parameters[path].holds(value) for path, value in row["params"].items())]
-    return [_frozen(row, space, -1 - index) for index, row in enumerate(fitting)]
+    except (ValueError, KeyError, TypeError):
+        raise UserError(f"{file}: damaged, and there is no copy of it; restore it from a backup") from None
 
 
 def _frozen(row: Mapping[str, Any], space: Space, number: int) -> FrozenTrial:

@@ -21,6 +21,7 @@ from u2pl_ray.search.study.borrowed import BorrowedTraining
 from u2pl_ray.search.study.companion import COMPANION, Companion
 from u2pl_ray.search.study.competing import competing
 from u2pl_ray.search.study.database import exclusively, open_storage
+from u2pl_ray.search.study.journal import open_journal
 from u2pl_ray.search.study.proposal import propose
 from u2pl_ray.search.study.trial_file import TrialFile
 from u2pl_ray.search.study.trial_record import FORK, Fork, TrialRecord, trial_id
@@ -77,7 +78,13 @@ class TrialStudy(StudyView):
 
     @classmethod
     def open(
-        cls, location: Path | str, name: str, space: Space, sampler: SamplerChoice, pruner: BasePruner
+        cls,
+        location: Path | str,
+        name: str,
+        space: Space,
+        sampler: SamplerChoice,
+        pruner: BasePruner,
+        resume: str = "u2pl-ray resume",
     ) -> "TrialStudy":
         """Open an existing study.
 
@@ -87,16 +94,14 @@ class TrialStudy(StudyView):
             space: the parameters and objectives.
             sampler: proposes settings.
             pruner: stops trials early.
+            resume: the command that restores a journal, for messages.
 
         Raises:
-            UserError: there is none.
+            UserError: there is none, or it is damaged.
         """
-        if isinstance(location, Path) and not location.exists():
-            raise UserError(
-                f"{location}: the study is gone; `u2pl-ray resume` makes it anew from the trials' own files"
-            )
+        storage = open_storage(location) if isinstance(location, str) else open_journal(location, resume)
         try:
-            study = optuna.load_study(study_name=name, storage=open_storage(location), pruner=pruner)
+            study = optuna.load_study(study_name=name, storage=storage, pruner=pruner)
         except KeyError:
             raise UserError(f"{location}: holds no study {name!r}") from None
         return cls(study, space, sampler, pruner)

@@ -1,5 +1,6 @@
 """Plain records of a study's trials."""
 
+import math
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
@@ -91,9 +92,23 @@ class TrialRecord:
         return self.state == State.FAILED and self.reason == "nan"
 
     @property
+    def failed(self) -> bool:
+        """Return whether it failed or is infeasible."""
+        return self.state in (State.FAILED, State.INFEASIBLE)
+
+    @property
     def latest(self) -> float | None:
         """Return the objective at the end, or else at the latest epoch; None before the first epoch."""
         return self.value if self.value is not None else self.values.get(self.epochs)
+
+    @property
+    def result(self) -> float | None:
+        """Return the latest objective if it may be compared with other trials': it is finite, and this one not failed.
+
+        What a training reported before it diverged is no merit of its settings.
+        """
+        latest = self.latest
+        return None if self.failed or latest is None or not math.isfinite(latest) else latest
 
 
 PAPER = "paper"

@@ -1,7 +1,5 @@
 """Read a study: its trials as plain records, the best, and the front. Nothing here writes."""
 
-import math
-
 import optuna
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
@@ -55,11 +53,14 @@ class StudyView:
         return [self._record(trial) for trial in self._trials()]
 
     def best(self) -> TrialRecord | None:
-        """Return the best completed trial; if none is complete, the best that reported a value; None if none did."""
-        records = [record for record in self.records() if record.latest is not None and math.isfinite(record.latest)]
+        """Return the best completed trial; if none is complete, the best stopped or running one; else None.
+
+        Never one that failed, whatever it reported before.
+        """
+        records = [record for record in self.records() if record.result is not None]
         pool = [record for record in records if record.state == State.COMPLETED] or records
         sign = 1 if self.space.metric.maximize else -1
-        return max(pool, key=lambda record: sign * (record.latest or 0.0), default=None)
+        return max(pool, key=lambda record: sign * (record.result or 0.0), default=None)
 
     def front(self) -> list[TrialRecord]:
         """Return the Pareto front of the completed trials, sorted by the first objective, best first."""

@@ -22,8 +22,8 @@ def discard_checkpoints(
         records: all trials of the study.
         maximize: whether larger values are better.
         trials: path or URI of the experiment's `trials/`.
-        keep: number of finished trials that keep theirs; completed ones rank before stopped and failed ones. Baselines,
-            and trials that were repeated on new seeds, keep theirs besides; replicates do not.
+        keep: number of finished trials that keep theirs; completed ones rank before stopped ones, those before failed
+            ones. Baselines, and trials that were repeated on new seeds, keep theirs besides; replicates do not.
         spare: ids of trials whose checkpoints are still needed.
     """
     sign = 1 if maximize else -1
@@ -37,11 +37,12 @@ def discard_checkpoints(
         and (record.companion is None or record.companion.kind != Kind.BASELINE)
     ]
 
-    def rank(record: TrialRecord) -> tuple[bool, bool, bool, float]:
+    def rank(record: TrialRecord) -> tuple[bool, bool, bool, bool, float]:
         value = record.latest
         return (
             record.companion is None,
             record.state == State.COMPLETED,
+            not record.failed,
             value is not None,
             0.0 if value is None else sign * value,
         )
