@@ -7,7 +7,8 @@ Each cell (policy, case, budget, trainings at once) is repeated on `--worlds` wo
 time; each 20 are a line of `benchmarks/results/noise_table.jsonl`. What is there already is not simulated again, so a
 run that was ended by `--minutes` goes on when it is started again. World numbers start at 100,000: no figure in the
 package was chosen by looking at these (`--first 0` for such looking, into another file). The groups `recorded` and
-`recorded-baseline` replay real trainings instead, see recorded.py.
+`recorded-baseline` replay real trainings instead, see recorded.py; give them a file of their own, as they change with
+what was recorded.
 """
 
 import argparse

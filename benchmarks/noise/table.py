@@ -90,7 +90,7 @@ def describe(case: Row) -> str:
     """Return a case in words."""
     words = ["flat"] if case["snr"] == 0 else [case["structure"]]
     words += [f"snr {case['snr']:g}"] if case["snr"] else []
-    words += ["against a middling setting"] if case["snr"] is None and case["paper"] is not None else []
+    words += ["against a poor setting"] if case["snr"] is None and case["paper"] is not None else []
     words += ["paper's setting best"] if case["paper"] == 1 else []
     return ", ".join(words + ([case["luck"]] if case["luck"] != "normal" else []))
 
