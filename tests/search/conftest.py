@@ -73,6 +73,12 @@ def bucket() -> Iterator[str]:
 
 
 @pytest.fixture
+def storage(bucket: str, request: pytest.FixtureRequest) -> str:
+    """A folder of the bucket, each test its own."""
+    return f"{bucket}/{request.node.name.replace('[', '-').replace(']', '')}"
+
+
+@pytest.fixture
 def two_cpus(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two CPUs, as Ray would say, without Ray."""
     from u2pl_ray.search.experiment import plan

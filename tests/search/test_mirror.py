@@ -1,50 +1,25 @@
 """Experiments on a real S3 server, without Ray."""
 
 import json
-import threading
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from fake_training import miou
-from outage import line_to_store
 
-from u2pl_ray.analysis.load import analyse
-from u2pl_ray.analysis.report import write_report
-from u2pl_ray.cli.checkpoints import _publish
-from u2pl_ray.config.errors import LostError, UserError
+from tests.search.stored import a_plan, lease
+from u2pl_ray.config.errors import UserError
 from u2pl_ray.config.schema import Config
-from u2pl_ray.search.cluster.capacity import Fit
-from u2pl_ray.search.driver.assignment import Outcome
 from u2pl_ray.search.driver.driver import Driver
-from u2pl_ray.search.execution import failures, trial_actor
 from u2pl_ray.search.experiment import plan
 from u2pl_ray.search.experiment.experiment import Experiment
 from u2pl_ray.search.experiment.extend import extend
-from u2pl_ray.search.experiment.options import TRAINER, Options
-from u2pl_ray.search.experiment.plan import Plan
-from u2pl_ray.search.samplers.registry import SamplerChoice
-from u2pl_ray.search.schedulers.registry import SchedulerChoice
 from u2pl_ray.search.space.space import Space
 from u2pl_ray.search.storage import lease_marks, mirror
-from u2pl_ray.search.storage.lease import Lease
-from u2pl_ray.search.storage.lease_marks import ObjectMark
 from u2pl_ray.search.storage.mirror import Mirror
 from u2pl_ray.search.storage.object_store import Objects
-from u2pl_ray.search.storage.place import Folder, experiments, find, locate, writable
+from u2pl_ray.search.storage.place import Folder, experiments, find, writable
 from u2pl_ray.search.study.trial_record import State
-
-
-@pytest.fixture
-def storage(bucket: str, request: pytest.FixtureRequest) -> str:
-    return f"{bucket}/{request.node.name.replace('[', '-').replace(']', '')}"
-
-
-def a_plan(storage: str, base: Config, space: Space) -> Plan:
-    """As `plan_search` would make it, without a cluster."""
-    options = Options(3, SamplerChoice("random", 0, {}), SchedulerChoice("none", {}), None, TRAINER)
-    return Plan("a", locate("a", storage), base, space, options, Fit(1, False, ""), {})
 
 
 def test_it_is_there_from_anywhere(storage: str, base: Config, space: Space) -> None:
@@ -159,10 +134,6 @@ def test_one_driver_at_a_time(storage: str, base: Config, space: Space) -> None:
         pass
 
 
-def lease(storage: str, beat: float, stale: float) -> Lease:
-    return Lease(ObjectMark(Objects(storage)), "search", beat, stale)
-
-
 def move_to_another_machine(storage: str) -> None:
     """Make the lease another machine's."""
     objects = Objects(storage)
@@ -206,73 +177,6 @@ def test_a_storage_that_cannot_be_used_is_refused(bucket: str, uri: str, words: 
     assert "secret@" not in str(refusal.value)
 
 
-def test_an_outage_is_waited_for(storage: str, base: Config, space: Space, monkeypatch: pytest.MonkeyPatch) -> None:
-    made = a_plan(storage, base, space).create()
-    monkeypatch.setattr(mirror, "_PATIENCE", (0.0, 0.0, 0.0))
-    place = made.place
-    assert isinstance(place, Mirror)
-    calls, write = [], place._objects.write
-
-    def failing(name: str, content: bytes) -> None:
-        calls.append(name)
-        if len(calls) < 3:
-            raise OSError("503 SlowDown")
-        write(name, content)
-
-    monkeypatch.setattr(place._objects, "write", failing)
-    extend(made, 1)
-    assert calls == ["start/experiment.json"] * 3 + ["experiment.json"]
-    assert Experiment.open("a", storage).options.trials == 4
-
-
-def test_a_real_outage_is_waited_for_and_costs_no_lease(storage: str, base: Config, space: Space) -> None:
-    """The line to the store is cut for longer than pyarrow tries by itself."""
-    with line_to_store() as line:
-        made = a_plan(storage, base, space).create()
-        driver = Driver(made.study(), base, 1, made.folder / "trials", None, made.place.commit)
-        with made.place.session(), lease(f"{storage}/b", 0.2, 30.0) as beating:
-            line.cut()
-            threading.Timer(8.0, line.mend).start()
-            began = time.monotonic()
-            assert driver.next() is not None
-            assert time.monotonic() - began > 7.0
-            driver.report("0000", {"training_iteration": 1, "val/miou": 0.5})
-            time.sleep(0.5)
-            assert not beating.lost
-    found = Experiment.open("a", storage)
-    assert found.study().record(0).values == {1: 0.5}
-    assert [row["training_iteration"] for row in found.epochs("0000")] == [1]
-
-
-def test_a_store_that_is_gone_is_said_in_a_line(storage: str, base: Config, space: Space) -> None:
-    with line_to_store() as line:
-        made = a_plan(storage, base, space).create()
-        line.cut()
-        refusal = r"a: its driver\.lease cannot be taken \(.*NETWORK_CONNECTION"
-        with pytest.raises(UserError, match=refusal), made.place.session():
-            pass
-
-
-def test_a_confirmation_out_of_reach_is_not_taken_for_none(storage: str, base: Config, space: Space) -> None:
-    """Without it the answer would be another one. It is fetched once."""
-    with line_to_store() as line:
-        search = a_plan(storage, base, space).create()
-        assert search.borrowed_trainings() == []
-        confirming = a_plan(storage, base, space)
-        place, options = locate("a-confirm", storage), replace(confirming.options, confirms="a")
-        confirmation = replace(confirming, name="a-confirm", place=place, options=options).create()
-        record = confirmation.study().start_new()
-        confirmation.study().report(record.number, 1, 0.5)
-        confirmation.place.commit()
-        line.cut()
-        with pytest.raises(UserError, match="a-confirm: "):
-            search.borrowed_trainings()
-        line.mend()
-        assert len(search.borrowed_trainings()) == 1
-        line.cut()
-        assert len(search.borrowed_trainings()) == 1
-
-
 def test_a_path_is_a_folder(tmp_path: Path) -> None:
     for name in (str(tmp_path / "a"), f"file://{tmp_path}/a"):
         place = find(name)
@@ -283,48 +187,3 @@ def test_a_path_is_a_folder(tmp_path: Path) -> None:
 def test_planning_asks_the_store(bucket: str, base: Config, space: Space) -> None:
     with pytest.raises(UserError, match="there is no such bucket"):
         plan.plan_search(base, space, name="a", trials=1, storage_path="s3://no-such-bucket/x")
-
-
-def test_results_are_not_lost_beside_a_search_or_an_outage(
-    storage: str, base: Config, space: Space, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    a_plan(storage, base, space).create()
-    driver, other = Experiment.open("a", storage), Experiment.open("a", storage)
-    with driver.held():
-        with pytest.raises(UserError, match=r"a/results\.json: can't be written while the search runs; give --output"):
-            other.check_writable("results.json")
-        with pytest.raises(UserError, match="while the search runs"):
-            _publish(other, "results.json")
-        with pytest.raises(UserError, match=r"report\.html: can't be written while the search runs"):
-            write_report([analyse(other)], None)
-    (other.folder / "results.json").write_text("{}")
-    assert _publish(other, "results.json") == f"{storage}/a/results.json"
-    assert Objects(f"{storage}/a").read("results.json") == b"{}"
-    (other.folder / "results.json").write_text("{} ")
-    monkeypatch.setattr(mirror, "_PATIENCE", (0.0,))
-    with line_to_store() as line:
-        late = Experiment.open("a", storage)
-        (late.folder / "results.json").write_text("{} ")
-        line.cut()
-        with pytest.raises(LostError, match="was not stored"):
-            _publish(late, "results.json")
-
-
-def test_a_training_that_cannot_reach_the_store_is_started_again(
-    storage: str, base: Config, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    said: list[str] = []
-    monkeypatch.setattr(trial_actor, "say", lambda line, of="": said.append(line))
-    monkeypatch.setattr(failures, "_OUTAGE_SECONDS", 0.2)
-    with line_to_store() as line:
-        line.cut()
-        threading.Timer(8.0, line.mend).start()
-        training = trial_actor.Training(
-            *(lambda group: None, lambda: None, "fake_training:build_stored"),
-            config=base, storage_path=f"{storage}/0000", name="train", reported_epochs=0,
-        )  # fmt: skip
-        told = [training.next() for _ in range(base.train.epochs + 1)]
-        assert training.stop()
-    assert [row["training_iteration"] for row in told[:-1] if isinstance(row, dict)] == list(range(1, 10))
-    assert told[-1] == Outcome(State.COMPLETED)
-    assert set(said) == {"0000 cannot reach the storage; it goes on after epoch 0"}
