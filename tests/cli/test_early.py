@@ -133,6 +133,8 @@ def test_a_finished_search_says_so_and_what_is_next(run: Run, kept: Path, looks:
     assert "Trial 000" in said
     for command in ("extend done", "confirm done", "report done", "method.name=supervised --name done-supervised"):
         assert f"u2pl-ray {command}" in said or command in said
+    assert "--watch" not in said  # it is not held any more when this is printed, so it does not count as running
+    assert 'class="finished">finished' in (kept / "done" / "report.html").read_text("utf-8")
     assert looks == []
 
 

@@ -64,6 +64,7 @@ def test_data_that_moved_is_named_anew_and_the_change_recorded(
     from u2pl_ray.cli import continuing
 
     monkeypatch.setattr(continuing, "resume_experiment", lambda experiment, *rest: None)  # it would train
+    monkeypatch.setattr(continuing, "tell_end", lambda experiment, ended: None)
     moved = voc.root.rename(voc.root.with_name("moved"))
     code, said, _ = run("resume", "mine", f"data.root={moved}")
     assert code == 0

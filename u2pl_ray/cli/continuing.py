@@ -11,7 +11,7 @@ import typer
 from u2pl_ray.cli import exit_codes
 from u2pl_ray.cli.arguments import AsJson, Force, MaxConcurrent, Name, Patience, Quiet, Storage
 from u2pl_ray.cli.common import check_data
-from u2pl_ray.cli.running import check_ready, print_plan, resume_experiment, run_experiment
+from u2pl_ray.cli.running import check_ready, print_plan, resume_experiment, run_experiment, tell_end
 from u2pl_ray.config.errors import UserError
 
 if TYPE_CHECKING:
@@ -53,7 +53,8 @@ def resume(
             check_ready(experiment)
             for line in record_change(experiment):
                 print(f"changed: {line}")
-        resume_experiment(experiment, force, retry_errored, quiet)
+        ended = resume_experiment(experiment, force, retry_errored, quiet)
+    tell_end(experiment, ended)
 
 
 def extend(
@@ -99,7 +100,8 @@ def extend(
         )
         for note in notes:
             print(note)
-        resume_experiment(experiment, force, quiet=quiet)
+        ended = resume_experiment(experiment, force, quiet=quiet)
+    tell_end(experiment, ended)
 
 
 def confirm(
@@ -138,7 +140,9 @@ def confirm(
         more = int(_more("--trainings", trainings, whole=True))
         with search.held():
             check_ready(search)
-            resume_experiment(add_replicates(search, more), quiet=quiet)
+            search = add_replicates(search, more)
+            ended = resume_experiment(search, quiet=quiet)
+        tell_end(search, ended)
         return
 
     def plan(reserve: "Callable[[Place], None]") -> "Plan":

@@ -79,7 +79,7 @@ def run_again(experiment: "Experiment", config: "Config", space: "Space | None",
     if experiment.is_finished(study) and any(record.state.value in ("COMPLETED", "STOPPED") for record in records):
         print(f"{experiment.name}: is finished; see `u2pl-ray best {experiment.argument}`")
         return
-    resume_experiment(experiment, quiet=quiet)
+    tell_end(experiment, resume_experiment(experiment, quiet=quiet))
 
 
 def same_space(stored: str, asked: str) -> bool:
@@ -99,8 +99,12 @@ def same_space(stored: str, asked: str) -> bool:
 
 def resume_experiment(
     experiment: "Experiment", force: bool = False, retry_errored: bool = False, quiet: bool = False
-) -> None:
-    """Go on with an experiment after looking whether it can: print the plan, then run; see `run_experiment`."""
+) -> "Summary":
+    """Go on with an experiment after looking whether it can: print the plan, then run, as `run_experiment` does.
+
+    Returns:
+        For `tell_end`, once the experiment is not held any more.
+    """
     from u2pl_ray.search.experiment.plan import Plan
     from u2pl_ray.search.study.trial_record import State
 
@@ -114,7 +118,7 @@ def resume_experiment(
         experiment.check_free()
         more = "" if experiment.single else f"; u2pl-ray extend {experiment.argument} adds to it"
         say(f"{experiment.name} is finished: nothing is left to run{more}")
-    run_experiment(experiment, force, retry_errored, quiet)
+    return _run(experiment, force, retry_errored, quiet)
 
 
 def _readable_study(experiment: "Experiment") -> "TrialStudy | None":
@@ -133,25 +137,22 @@ def print_plan(lines: list[str]) -> None:
         say(line)
 
 
-def run_experiment(
-    experiment: "Experiment", force: bool = False, retry_errored: bool = False, quiet: bool = False
-) -> None:
-    """Run what is left of an experiment, with console and W&B, and print how it ended.
+def run_experiment(experiment: "Experiment", quiet: bool = False) -> None:
+    """Run an experiment, with console and W&B, and print how it ended.
 
     Args:
         experiment: to run.
-        force, retry_errored: see `Experiment.run`.
         quiet: print how it ended, and what goes wrong, alone.
 
     Raises:
         typer.Exit: with an exit code other than 0, see `exit_codes`.
     """
+    tell_end(experiment, _run(experiment, False, False, quiet))
+
+
+def _run(experiment: "Experiment", force: bool, retry_errored: bool, quiet: bool) -> "Summary":
     from u2pl_ray.analysis.alarms import AlarmListener
-    from u2pl_ray.analysis.confirmation import print_confirmation, write_confirmation
-    from u2pl_ray.analysis.label_worth import print_worth, write_worth
-    from u2pl_ray.analysis.tables import print_summary
     from u2pl_ray.search.listeners.console import ConsoleListener, plain_console
-    from u2pl_ray.search.listeners.formatting import why_failed
     from u2pl_ray.search.listeners.wandb import WandbListener, sweep_of
     from u2pl_ray.tracking.sink import WandbSink
 
@@ -179,7 +180,26 @@ def run_experiment(
     )
     listeners = [*([] if quiet else [told]), AlarmListener(warn), WandbListener(sink, console.print)]
     with heed_notice():  # again: Ray, which may have started meanwhile, has handlers of its own
-        summary: Summary = experiment.run(listeners, force, retry_errored)
+        return experiment.run(listeners, force, retry_errored)
+
+
+def tell_end(experiment: "Experiment", summary: "Summary") -> None:
+    """Print how an experiment ended. While it is held it counts as running, also in the report that is written here.
+
+    Args:
+        experiment: that ran; not held any more.
+        summary: result of running it.
+
+    Raises:
+        typer.Exit: with an exit code other than 0, see `exit_codes`.
+    """
+    from u2pl_ray.analysis.confirmation import print_confirmation, write_confirmation
+    from u2pl_ray.analysis.label_worth import print_worth, write_worth
+    from u2pl_ray.analysis.tables import print_summary
+    from u2pl_ray.search.listeners.console import plain_console
+    from u2pl_ray.search.listeners.formatting import why_failed
+
+    console = plain_console()
     told_of = {"confirms": (print_confirmation, write_confirmation), "worth_of": (print_worth, write_worth)}
     kinds = [tell for option, tell in told_of.items() if getattr(experiment.options, option)]
     if not kinds:
