@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 
 from tests.cli.conftest import Run
 from tests.train.conftest import tiny
-from u2pl_ray.analysis.evaluations import add_result, read_results, split_sha256
+from u2pl_ray.analysis.evaluations import read_results, split_sha256
 from u2pl_ray.config.errors import UserError
 from u2pl_ray.config.schema import ModelConfig
 from u2pl_ray.data.overlay import with_legend
@@ -94,14 +94,6 @@ def test_a_file_that_is_no_results_is_left_alone(run: Run, checkpoint: Path, tmp
         assert "results.json" in complaint
         assert "--output" in complaint
         assert (tmp_path / "results.json").read_text() == content
-
-
-def test_another_figure_of_the_same_is_another_entry(tmp_path: Path) -> None:
-    file = tmp_path / "deep" / "r.json"
-    assert add_result(file, {"created": "1", "metrics": {"a": 0.5}, "classes": ("x",)})
-    assert not add_result(file, {"created": "2", "metrics": {"a": 0.5}, "classes": ("x",)})
-    assert add_result(file, {"created": "3", "metrics": {"a": 0.25}, "classes": ("x",)})
-    assert [entry["created"] for entry in read_results(file)] == ["1", "3"]
 
 
 def test_the_table_shows_every_network_and_class(run: Run, checkpoint: Path) -> None:
@@ -261,12 +253,6 @@ def test_predictions_by_windows(run: Run, checkpoint: Path, tmp_path: Path) -> N
     assert (found[0] != found[2]).any()
     assert run("predict", checkpoint, tmp_path / "a.png", "--stride", "16")[0] == 2
     assert run("predict", checkpoint, tmp_path / "a.png", "--scales", "1,x")[0] == 2
-
-
-def test_paths_below_home_name_no_account(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HOME", "/home/alice")
-    paths = ["/home/alice/data", "/home/alice", "/home/alicent/data", "data", "s3://bucket/home/alice"]
-    assert [under_home(path) for path in paths] == ["~/data", "~", *paths[2:]]
 
 
 def test_other_classes_are_refused(checkpoint: Path, run: Run) -> None:

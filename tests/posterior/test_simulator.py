@@ -55,11 +55,12 @@ def table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lines]:
     ]
     (tmp_path / "table.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), "utf-8")
     monkeypatch.setattr(recorded, "TABLE", tmp_path / "table.jsonl")
-    for cached in (recorded.table, recorded.points):
-        cached.cache_clear()
+    cached = recorded.table, recorded.points
+    for function in cached:
+        function.cache_clear()
     yield lines
-    for cached in (recorded.table, recorded.points):
-        cached.cache_clear()
+    for function in cached:
+        function.cache_clear()
 
 
 def test_recorded_trainings_are_replayed_each_once(table: Lines) -> None:
