@@ -3,7 +3,6 @@
 import os
 import signal
 import sys
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,6 @@ from tests.search.small_search import never_killed, story
 from u2pl_ray.config import overrides
 from u2pl_ray.config.errors import UserError
 from u2pl_ray.config.schema import Config
-from u2pl_ray.search.execution.progress import hear_progress, say
 from u2pl_ray.search.experiment.experiment import Experiment
 from u2pl_ray.search.experiment.extend import extend
 from u2pl_ray.search.experiment.plan import plan_search
@@ -243,19 +241,6 @@ def test_two_drivers_are_one_too_many(tmp_path: Path, base: Config, space: Space
     ):
         made.run()
     assert made.status()["trials"][0]["state"] == "PENDING"
-
-
-def test_a_trial_that_has_ended_is_not_said_to_go_on() -> None:
-    """Its workers are freed a moment before it hears of its end, which looks like a loss to it."""
-    told: list[str] = []
-    with hear_progress(told.append, lambda waits, life: None, live=lambda trial: trial == "0001"):
-        for trial in ("0002", "0001"):
-            say(f"{trial} lost a process; it goes on", of=trial)
-        say("0002 worker 1 is slow")
-        until = time.monotonic() + 60
-        while len(told) < 2 and time.monotonic() < until:
-            time.sleep(0.1)
-    assert told == ["0001 lost a process; it goes on", "0002 worker 1 is slow"]
 
 
 @pytest.mark.slow

@@ -21,11 +21,12 @@ class Progress:
 
     def __init__(self) -> None:
         self._lines: list[tuple[str, str]] = []
+        self._arrived = 0
         self._waits: dict[tuple[str, str], tuple[str, float, float]] = {}
         self._ended: dict[str, str] = {}
 
     def say(self, line: str, of: str = "") -> None:
-        """Store a line until `heard` fetches it.
+        """Store a line until `heard` is told that it has arrived.
 
         Args:
             line: what is said.
@@ -59,12 +60,20 @@ class Progress:
         """Return why a worker of the trial ended itself since the last call; an empty string if none did."""
         return self._ended.pop(trial, "")
 
-    def heard(self) -> tuple[list[tuple[str, str]], list[WaitingProcess], dict[str, float]]:
-        """Return the lines since the last call, the waits of some seconds, and when each trial was last heard of.
+    def heard(self, arrived: int) -> tuple[int, list[tuple[str, str]], list[WaitingProcess], dict[str, float]]:
+        """Return the lines that have not arrived, the waits of some seconds, and when each trial was last heard of.
 
-        A line comes with what `say` was given as `of`.
+        An answer that comes too late for its caller loses nothing: its lines come again with the next one.
+
+        Args:
+            arrived: the first number of the last answer that arrived; 0 before there was one.
+
+        Returns:
+            The number of lines so far, counting those of this answer; the lines, each with what `say` was given as
+            `of`; the waits; the times by trial.
         """
-        lines, self._lines = self._lines, []
+        del self._lines[: max(0, arrived - self._arrived)]
+        self._arrived = max(self._arrived, arrived)
         now = time.time()
         self._waits = {key: told for key, told in self._waits.items() if now - told[2] < 2 * LIFE}
         waits = [
@@ -75,7 +84,7 @@ class Progress:
         life: dict[str, float] = {}
         for (trial, _), (_, _, told) in self._waits.items():
             life[trial] = max(told, life.get(trial, 0.0))
-        return lines, waits, life
+        return self._arrived + len(self._lines), list(self._lines), waits, life
 
 
 def _listener() -> Any:
@@ -133,12 +142,21 @@ def hear_progress(
     kept = {"name": PROGRESS_ACTOR, "get_if_exists": True, "scheduling_strategy": here}
     actor = ray.remote(num_cpus=0)(Progress).options(**kept).remote()
 
+    arrived = 0
+
     def listen() -> None:
-        lines, waits, life = ray.get(actor.heard.remote(), timeout=_LISTEN_SECONDS)
+        nonlocal arrived
+        arrived, lines, waits, life = ray.get(actor.heard.remote(arrived), timeout=_LISTEN_SECONDS)
         for of, line in lines:
             if not of or live(of):
                 tell(line)
         heard(waits, life)
 
-    with every(_LISTEN_SECONDS, listen, "progress"):
-        yield
+    try:
+        with every(_LISTEN_SECONDS, listen, "progress"):
+            yield
+    finally:
+        # Without it the actor ends a moment later; a search of this process begun until then would find a dying one.
+        with suppress(Exception):
+            if ray.is_initialized():
+                ray.kill(actor)
