@@ -5,8 +5,8 @@
     u2pl-ray data make-splits DATA/clothing 8
 
 Street fashion photographs with masks, one person each, 137 x 208 pixels. Its 58 tags are merged into eight classes
-beside the background; glasses, belts, hats and other small things are ignored. Photographs 1 to 604 are for training, the
-next 50 for validation, 705 to 904 for the test.
+beside the background; glasses, belts, hats and other small things are ignored. Photographs 1 to 604 are for training,
+the next 50 for validation, 705 to 904 for the test.
 """
 
 import argparse

@@ -8,9 +8,12 @@ import numpy as np
 
 from benchmarks.noise.search import Search
 from benchmarks.noise.world import Array, World
-from u2pl_ray.posterior import expected_improvement
+from u2pl_ray.posterior import Run, expected_improvement, stopping_margin
+from u2pl_ray.posterior.proposals import START
 
-_BATCH_START = 8
+_CANDIDATES = 192
+_WRONG = 0.1
+"""As `search` has it, see search/experiment/choices.py."""
 
 Ask = Callable[[list[tuple[int, int, float]], set[int]], int]
 """Propose a setting from the (setting, epochs, value) of those that ended and the settings that were taken."""
@@ -53,6 +56,29 @@ def parzen(world: World, rng: np.random.Generator) -> Ask:
     return ask
 
 
+def noisy_gp(search: Search, rng: np.random.Generator) -> Ask:
+    """Return the sampler noisy-gp: evenly spread settings, then those of most expected improvement."""
+    world = search.world
+    first = random_order(world, rng)
+
+    def ask(history: list[tuple[int, int, float]], taken: set[int]) -> int:
+        if len(taken) <= START:
+            return first(history, taken)
+        begun = {setting for setting, _ in search.curves}
+        free = [x for x in range(len(world.points)) if x not in taken]
+        some = [free[i] for i in rng.permutation(len(free))[:_CANDIDATES]]
+        found = expected_improvement(
+            search.runs(),
+            {str(x): world.points[x].tolist() for x in begun},
+            [world.points[x].tolist() for x in some],
+            [world.points[x].tolist() for x in taken - begun],
+            str(world.paper),
+        )
+        return some[found[0]]
+
+    return ask
+
+
 def _grace(search: Search, part: float) -> int:
     """Return the epochs after the warm-up before anything is stopped."""
     return max(1, math.ceil(part * (search.length - search.world.warmup) - 1e-9))
@@ -69,8 +95,20 @@ def explore_whole(search: Search, budget: float, ask: Ask) -> None:
         history.append((setting, search.length, search.train(setting, 0)))
 
 
-def explore_halving(search: Search, budget: float, parallel: int, ask: Ask, grace: float, factor: int = 3) -> None:
-    """Explore with asynchronous successive halving, the stopping variant, in simulated time."""
+def explore_halving(
+    search: Search, budget: float, parallel: int, ask: Ask, grace: float, factor: int = 3, margin: bool = False
+) -> None:
+    """Explore with asynchronous successive halving, the stopping variant, in simulated time.
+
+    Args:
+        search: the search.
+        budget: trainings to spend on exploring.
+        parallel: trainings at once.
+        ask: proposes settings.
+        grace: part of the epochs after the warm-up at which the first are stopped.
+        factor: one in so many goes on.
+        margin: whether a setting goes on that is behind the cut by no more than one epoch's noise.
+    """
     epochs, rungs = search.length, []
     after = _grace(search, grace)
     while search.world.warmup + after < epochs:
@@ -98,11 +136,26 @@ def explore_halving(search: Search, budget: float, parallel: int, ask: Ask, grac
             at[steps[i]].append(value)
             cut = sorted(at[steps[i]], reverse=True)[max(len(at[steps[i]]) // factor, 1) - 1]
             ahead = sum(steps[j] - (steps[j - 1] if j else 0) for *_, j in queue) + steps[i + 1] - steps[i]
-            if (value >= cut or setting == paper) and search.spent + ahead / epochs <= budget:
+            slack = _margin(search) if margin else 0.0
+            if (value >= cut - slack or setting == paper) and search.spent + ahead / epochs <= budget:
                 heapq.heappush(queue, (now + steps[i + 1] - steps[i], count, setting, i + 1))
                 count += 1
                 continue
         history.append((setting, steps[i], value))
+
+
+def _margin(search: Search) -> float:
+    """Return what a setting may be behind, by the noise in all curves so far."""
+    warmup = search.world.warmup
+    runs = [
+        Run(
+            str(setting),
+            seed,
+            {e / until: float(search.curves[setting, seed][e - 1]) for e in range(warmup + 1, until + 1)},
+        )
+        for (setting, seed), until in search.epochs.items()
+    ]
+    return stopping_margin(runs, _WRONG)
 
 
 def explore_noisy_gp(
@@ -127,10 +180,10 @@ def explore_noisy_gp(
     while search.spent + first / epochs <= budget and len(tried) < len(world.points):
         room = max(1, int((budget - search.spent) * epochs / first))
         fresh = [x for x in order if x not in tried]
-        if len(tried) <= _BATCH_START:
-            batch = fresh[: min(room, max(_BATCH_START, min(parallel, 24)))]
+        if len(tried) <= START:
+            batch = fresh[: min(room, max(START, min(parallel, 24)))]
         else:
-            some = [fresh[i] for i in rng.permutation(len(fresh))[:192]]
+            some = [fresh[i] for i in rng.permutation(len(fresh))[:_CANDIDATES]]
             encoded = {str(x): world.points[x].tolist() for x in tried}
             places = [world.points[x].tolist() for x in some]
             found = expected_improvement(

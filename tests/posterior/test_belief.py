@@ -31,7 +31,7 @@ def test_draws_of_choices_follow_the_density() -> None:
 
 def test_starts_at_the_belief_and_stays_spread() -> None:
     beliefs = [(0.9, 0.9), None]
-    points = np.array([start_point([0, 0], n, 3, beliefs) for n in range(64)])
+    points = np.array([start_point([0, 0], n, 3, beliefs, first=n == 0) for n in range(64)])
     even = np.array([start_point([0, 0], n, 3) for n in range(64)])
     assert points[0, 0] == pytest.approx(0.9)
     assert (points[:, 1] == even[:, 1]).all()  # nothing is believed of it
@@ -47,7 +47,7 @@ def test_a_wrong_belief_counts_at_first_and_is_unlearned() -> None:
         runs: list[Run] = []
         rng = np.random.default_rng(0)
         for number in range(trials):
-            found = propose(runs, points, [0], [], number, 0, beliefs=beliefs)
+            found = propose(runs, points, [0], [], number, 0, beliefs=beliefs, first=number == 0)
             points[str(number)] = found.tolist()
             value = -6 * float((found[0] - 0.2) ** 2) + 0.5 * rng.normal()
             runs.append(Run(str(number), 0, {1.0: value}))

@@ -51,11 +51,13 @@ def next_replicates(
     leaders: int = 6,
     purpose: Purpose = Purpose.REPLICATE,
     begun: Sequence[Replicate] = (),
+    baselines: Sequence[str] = (),
 ) -> list[Replicate]:
     """Return the trainings of the present round: the leaders and the reference, on common new seeds.
 
     The replicates' budget is split evenly over about log2(leaders) rounds; each compares half as many leaders as the
-    one before. A setting's n-th replicate is on the n-th common seed, so settings are compared in pairs.
+    one before. A setting's n-th replicate is on the n-th common seed, so settings are compared in pairs. Where a budget
+    does not fill the last seed, baselines are left out first, then the weaker leaders.
 
     Args:
         posterior: of all runs so far, with a reference.
@@ -65,6 +67,7 @@ def next_replicates(
         leaders: settings besides the reference in the first round.
         purpose: whose seeds to use.
         begun: earlier replicates; those that failed are not in `posterior`, and would fail again.
+        baselines: what joins every seed and is not in `posterior`: other methods.
 
     Returns:
         at most `left` trainings, in the order in which to start them.
@@ -81,13 +84,14 @@ def next_replicates(
     done = min(rounds - 1, int((total - left) * rounds / max(total, 1) + 1e-9))
     width = max(1, count >> done)
     group = [reference, *ahead[:width]]
-    each = max(1, round(left / (rounds - done) / len(group)))
+    together = [*(posterior.settings[index] for index in group), *baselines]
+    each = max(1, round(left / (rounds - done) / len(together)))
     table = posterior.table
     known = [(posterior.settings[i], int(seed)) for i, seed in zip(table.setting, table.seed, strict=True)]
     seeds = _used([*known, *((it.setting, it.seed) for it in begun)], seed_for(base, purpose))
     found = []
     for turn in range(each):
-        for setting in (posterior.settings[index] for index in group):
+        for setting in together:
             number = seeds.get(setting, 0) + turn
             found.append(Replicate(setting, seed_for(base, purpose, number)))
     return found[:left]

@@ -49,11 +49,15 @@ def encode(unit: Sequence[float], categories: Sequence[int]) -> list[float]:
 
 
 def start_point(
-    categories: Sequence[int], number: int, seed: int, beliefs: Sequence[Believed | None] | None = None
+    categories: Sequence[int],
+    number: int,
+    seed: int,
+    beliefs: Sequence[Believed | None] | None = None,
+    first: bool = False,
 ) -> Array:
     """Return [d] the `number`-th point (from 0) of a scrambled Sobol sequence in the unit cube.
 
-    With beliefs, the first point is what is believed, and then every other one is drawn from the beliefs: half of the
+    With beliefs, the first proposal is what is believed, and every other number is drawn from the beliefs: half of the
     start stays spread evenly, so that a wrong belief is found out.
 
     Args:
@@ -61,12 +65,13 @@ def start_point(
         number: counted from 0.
         seed: the sampler's seed.
         beliefs: [d] where good values are believed to lie (see belief.py), None for nothing.
+        first: whether nothing was proposed before: numbers may begin with settings that were given.
     """
     size = max(0, number).bit_length()  # whole powers of two
     point = np.asarray(qmc.Sobol(len(categories), seed=seed).random_base2(size)[number], float)
-    if beliefs is None or number % 2:
+    if beliefs is None or (number % 2 and not first):
         return point
-    return believe(point, beliefs, categories, exact=number == 0)
+    return believe(point, beliefs, categories, exact=first)
 
 
 def propose(
@@ -79,6 +84,7 @@ def propose(
     reference: str | None = None,
     maximize: bool = True,
     beliefs: Sequence[Believed | None] | None = None,
+    first: bool = False,
 ) -> Array:
     """Return the next setting to try, [d] in the unit cube.
 
@@ -97,9 +103,10 @@ def propose(
         reference: the setting to beat, hardly shrunk towards the others.
         maximize: whether a larger value is better.
         beliefs: [d] where good values are believed to lie (see belief.py), None for nothing.
+        first: whether nothing was proposed before.
     """
     if number < START or not runs:
-        return start_point(categories, number, seed, beliefs)
+        return start_point(categories, number, seed, beliefs, first)
     rng = np.random.default_rng([seed, number])
     tried = list(dict.fromkeys(run.setting for run in runs))
     at = np.array([points[name] for name in tried], float)

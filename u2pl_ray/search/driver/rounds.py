@@ -110,7 +110,7 @@ class Rounds:
         return True
 
     def _next_round(self, records: Sequence[TrialRecord]) -> list[list[int]]:
-        """Return the trainings of the next round; every baseline joins the paper's setting on its new seeds."""
+        """Return the trainings of the next round; every baseline joins on its new seeds."""
         from u2pl_ray.posterior import Replicate, next_replicates
 
         judgement = Judgement(self.study.space, self.base, records, borrowed=self.study.borrowed)
@@ -119,12 +119,15 @@ class Rounds:
             return []
         total = self.allowance.replicated(records) + left
         begun = [Replicate(judgement.labels[of], seed) for of, seed in _begun(records)]
-        found: list[list[int]] = []
-        for replicate in next_replicates(judgement.posterior, left, total, self.base.seed % _SEEDS, begun=begun):
-            found.append([int(replicate.setting), replicate.seed])
-            if replicate.setting == judgement.reference:
-                found += [[int(label), replicate.seed] for label in judgement.baselines.values()]
-        return found[:left]
+        found = next_replicates(
+            judgement.posterior,
+            left,
+            total,
+            self.base.seed % _SEEDS,
+            begun=begun,
+            baselines=list(judgement.baselines.values()),
+        )
+        return [[int(it.setting), it.seed] for it in found]
 
     def _planned(self) -> list[list[int]]:
         planned: Any = self.study.study.user_attrs.get(_ROUNDS, [])

@@ -8,6 +8,7 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from optuna import Study
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, RandomSampler
@@ -21,6 +22,8 @@ if TYPE_CHECKING:  # scipy, which only a proposal needs
 
 _PAPER = "paper"
 """Note of the trial that others are compared with."""
+_GIVEN = "fixed_params"
+"""System attribute of a trial whose settings were given, not proposed."""
 
 
 class NoisyGPSampler(BaseSampler):
@@ -36,7 +39,7 @@ class NoisyGPSampler(BaseSampler):
     def __init__(self, number: int = 0, seed: int = 0, epochs: int = 1, warmup_epochs: int = 0) -> None:
         self._number, self._seed, self._epochs = number, seed, epochs
         self._warmup = min(warmup_epochs, epochs - 1)
-        self._random = RandomSampler(seed=seed)
+        self._random = RandomSampler(seed=int(np.random.SeedSequence([seed, number]).generate_state(1)[0]))
         self._distributions: dict[str, BaseDistribution] = {}
         self._beliefs: Mapping[str, Believed] = {}
 
@@ -65,8 +68,12 @@ class NoisyGPSampler(BaseSampler):
         runs: dict[tuple[str, int], Run] = {}  # the same setting on the same seed is the same training: the longest
         pending: list[list[float]] = []
         reference = None
+        first = True
         for other in study.get_trials(deepcopy=False):
-            if other.number == trial.number or not search_space.keys() <= other.params.keys():
+            if other.number == trial.number:
+                continue
+            first = first and _GIVEN in other.system_attrs
+            if not search_space.keys() <= other.params.keys():
                 continue
             point = to_unit(search_space, other.params)
             label = repr(point)
@@ -87,6 +94,7 @@ class NoisyGPSampler(BaseSampler):
             reference,
             study.direction == StudyDirection.MAXIMIZE,
             [self._beliefs.get(path) for path in search_space] if self._beliefs else None,
+            first,
         )
         return from_unit(search_space, proposal.tolist())
 

@@ -55,8 +55,12 @@ class Allowance:
         return replace(self, trainings=worth if self.trainings is None else min(worth, self.trainings))
 
     def spent(self, records: Sequence[TrialRecord]) -> float:
-        """Return the trainings' worth used so far. A replicate that failed counts as a whole one: so rounds end."""
-        return sum(self._cost(record) for record in records) / self.epochs
+        """Return the trainings' worth used so far. A replicate that failed counts as a whole one: so rounds end.
+
+        A trial that was retried counts with its retry, which has its epochs.
+        """
+        again = {record.retries for record in records}
+        return sum(self._cost(record) for record in records if record.number not in again) / self.epochs
 
     def exploring(self, records: Sequence[TrialRecord]) -> bool:
         """Tell whether a new setting may start; trials that run count as if they went on to their end."""
