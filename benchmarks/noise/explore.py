@@ -62,7 +62,7 @@ def noisy_gp(search: Search, rng: np.random.Generator) -> Ask:
     first = random_order(world, rng)
 
     def ask(history: list[tuple[int, int, float]], taken: set[int]) -> int:
-        if len(taken) <= START:
+        if len(taken) <= START or not search.curves:
             return first(history, taken)
         begun = {setting for setting, _ in search.curves}
         free = [x for x in range(len(world.points)) if x not in taken]
