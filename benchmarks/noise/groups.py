@@ -15,7 +15,7 @@ class Cell:
     parallel: int = 8
 
 
-OURS, BASELINE, CONFIRM = "noisy-gp", "random", "random+confirm"
+OURS, BASELINE, CONFIRM = "search", "random", "random+confirm"
 WINS = [Case("smooth", 1.0), Case("smooth", 3.0), Case("mixed", 1.0), Case("mixed", 3.0)]
 NULLS = {
     "flat": Case(snr=0.0),
@@ -29,14 +29,8 @@ RECORDED = [Case("recorded", None, None), Case("recorded", None, 0.25)]
 BUDGETS = (40, 60, 80, 120, 160, 240)
 """Of the baseline."""
 
-SHIPPED = ("search", "search-33")
-
 GROUPS: dict[str, list[Cell]] = {
     "main": [Cell(OURS, case, 40) for case in WINS],
-    "shipped": [Cell(policy, case, 40) for policy in SHIPPED for case in WINS],
-    "shipped-null": [Cell("search", case, 40) for case in NULLS.values()],
-    "shipped-parallel": [Cell("search", case, 40, at_once) for at_once in (1, 64) for case in (WINS[0], NULLS["flat"])],
-    "shipped-budget": [Cell("search", Case("smooth", snr), budget) for budget in (20, 80) for snr in (0.3, 1.0, 3.0)],
     "double": [Cell(OURS, case, 80) for case in WINS],
     "baseline": [Cell(BASELINE, case, budget) for case in WINS for budget in BUDGETS],
     "confirm": [Cell(CONFIRM, case, budget) for case in WINS for budget in (40, 80, 160, 240)],

@@ -92,7 +92,7 @@ def certainty() -> str:
     cells = [cell for cell in merge(read(RESULTS)) if cell["parallel"] == 8 and cell["case"]["paper"] == 0.7]
     lines: list[Line] = []
     for snr, color in ((3.0, "#55a868"), (1.0, "#4c72b0"), (0.3, "#999999")):
-        for policy, name in ((OURS, "noisy-gp"), (BASELINE, "random + replicates")):
+        for policy, name in ((OURS, "search --trainings"), (BASELINE, "random + replicates")):
             points = sorted(
                 (cell["budget"], float(cell["claimed"].mean()))
                 for cell in cells

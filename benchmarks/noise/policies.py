@@ -7,7 +7,6 @@ from scipy import stats
 
 from benchmarks.noise.explore import (
     explore_halving,
-    explore_noisy_gp,
     explore_whole,
     noisy_gp,
     parzen,
@@ -16,6 +15,7 @@ from benchmarks.noise.explore import (
 from benchmarks.noise.search import Outcome, Search
 from benchmarks.noise.world import Exhausted, World
 from u2pl_ray.posterior import Purpose, Verdict, answer, next_replicates, seed_for
+from u2pl_ray.search.schedulers.registry import FACTOR, GRACE
 
 EXPLORING = 0.7
 
@@ -82,15 +82,8 @@ def run_policy(name: str, world: World, budget: int, parallel: int, rng: np.rand
     if name == "tpe-halving+smooth":
         explore_halving(search, exploring, parallel, parzen(world, rng), 0.33)
         return replicate_and_answer(search, budget, smooth=True)
-    if name.startswith("search"):  # what `search --trainings` does; beside it, other first rungs
-        grace = {"search": 0.5, "search-33": 0.33, "search-20": 0.2}[name]
-        explore_halving(search, exploring, parallel, noisy_gp(search, rng), grace, margin=True)
-        return replicate_and_answer(search, budget, smooth=True)
-    if name == "noisy-gp":
-        explore_noisy_gp(search, exploring, budget, parallel, rng, 0.33)
-        return replicate_and_answer(search, budget, smooth=True)
-    if name == "noisy-gp-15":
-        explore_noisy_gp(search, 0.8 * budget, budget, parallel, rng, 0.15)
+    if name == "search":  # what `search --trainings` does, without a supervised baseline
+        explore_halving(search, exploring, parallel, noisy_gp(search, rng), GRACE, FACTOR, margin=True)
         return replicate_and_answer(search, budget, smooth=True)
     raise ValueError(f"no policy {name}")
 
@@ -104,8 +97,4 @@ POLICIES = (
     "tpe-halving",
     "tpe-halving+smooth",
     "search",
-    "search-33",
-    "search-20",
-    "noisy-gp",
-    "noisy-gp-15",
 )

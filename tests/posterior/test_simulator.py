@@ -30,14 +30,14 @@ def test_a_training_is_the_same_again_and_its_luck_has_unit_variance() -> None:
 
 def test_every_policy_keeps_to_its_budget() -> None:
     world = Simulated(Case(), 1)
-    for policy in ("random", "random+confirm", "tpe+confirm", "tpe-halving", "noisy-gp"):
+    for policy in ("random", "random+confirm", "tpe+confirm", "tpe-halving", "search"):
         end = run_policy(policy, world, 24, 8, np.random.default_rng(0))
         assert 16 <= end.trainings <= 24.01, policy  # halving leaves what no whole training fits into
 
 
 def test_claims_truths_not_luck() -> None:
     flat = simulate(Cell("random", Case(snr=0.0), 40), range(25))
-    strong = simulate(Cell("noisy-gp", Case(snr=3.0), 24), range(8))
+    strong = simulate(Cell("search", Case(snr=3.0), 24), range(8))
     assert sum(flat["claimed"]) <= 3
     assert sum(strong["claimed"]) >= 5
     assert np.mean(strong["gain"]) > 1.0
@@ -77,7 +77,7 @@ def test_recorded_trainings_are_replayed_each_once(table: Lines) -> None:
         world.train(3, 4)
 
 
-@pytest.mark.parametrize("policy", ["random", "noisy-gp"])
+@pytest.mark.parametrize("policy", ["random", "search"])
 def test_a_replayed_search_finds_what_is_good(table: Lines, policy: str) -> None:
     found = simulate(Cell(policy, RECORDED[0], 16), range(6))
     assert np.mean(found["regret"]) < 1.5

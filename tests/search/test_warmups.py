@@ -13,6 +13,7 @@ from u2pl_ray.config.schema import Config
 from u2pl_ray.search.driver.assignment import Assignment
 from u2pl_ray.search.driver.driver import Driver
 from u2pl_ray.search.experiment.baselines import companion
+from u2pl_ray.search.space.file import parse_space
 from u2pl_ray.search.space.paper_setting import paper_setting
 from u2pl_ray.search.space.space import Space
 from u2pl_ray.search.study.allowance import Allowance
@@ -87,6 +88,18 @@ def test_it_is_trained_once_a_seed(tmp_path: Path, space: Space, base: Config) -
         assert not any("checkpoint" in row for row in rows[:WARMUP])
         assert not (tmp_path / "trials" / record.id / "start").exists()
     assert Allowance(EPOCHS).spent(records) == len(trained) / EPOCHS
+
+
+def test_none_is_kept_that_no_other_trial_can_use(tmp_path: Path, base: Config) -> None:
+    """A rate drawn from a range: each trial has a warm-up of its own. One of a few: they share."""
+    for name, values, kept in (("range", "min: 0.001, max: 0.1", 0), ("few", "values: [0.001, 0.1]", 3)):
+        space = parse_space(f"metric: {{name: val/miou, goal: maximize}}\nparameters:\n  optim.lr: {{{values}}}\n", "s")
+        (tmp_path / name).mkdir()
+        driver = Driver(open_study(tmp_path / name, space), base, 6, tmp_path / name / "trials")
+        driver.study.enqueue({"optim.lr": 0.05 if name == "range" else 0.1}, PAPER)
+        driver.study.enqueue({}, "again", companion=Companion(Kind.REPLICATE, {"seed": 7}, 0))
+        search(driver, tmp_path / name, [])
+        assert len(list(tmp_path.glob(f"{name}/warmups/*"))) == kept
 
 
 def test_killed_anywhere_it_is_the_same(

@@ -28,7 +28,7 @@ from u2pl_ray.search.study.trial_record import PAPER, RETRYABLE, State, TrialRec
 from u2pl_ray.search.trials.copies import inherit
 from u2pl_ray.search.trials.forks import Forks
 from u2pl_ray.search.trials.trial_images import store_images
-from u2pl_ray.search.trials.warmups import Warmups
+from u2pl_ray.search.trials.warmups import Warmups, few_warmups
 from u2pl_ray.system.atomic import write_whole
 
 
@@ -66,7 +66,8 @@ class Driver:
         self.listeners = listeners or Listeners()
         self._commit = commit
         self.forks = Forks(study, base, trials or 0, folder)
-        self.warmups = Warmups(folder, share=self.forks.pruner is None)
+        shared = self.forks.pruner is None and trials != 1 and few_warmups(study.space.distributions)
+        self.warmups = Warmups(folder, share=shared)
         self._configurations = Configurations(study.space, base)
         self._exploration = Exploration(study, trials, self._configurations, self.rounds, self.listeners)
         self._decisions = Decisions(study, self._configurations, folder, self.rounds, self.forks, self.warmups)

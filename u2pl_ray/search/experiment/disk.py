@@ -1,9 +1,15 @@
 """How much disk a search takes, before it starts."""
 
+import math
+
 from u2pl_ray.config.schema import Config
 from u2pl_ray.search.experiment.largest import largest_bank
 from u2pl_ray.search.experiment.options import Options
 from u2pl_ray.search.space.space import Space
+from u2pl_ray.search.trials.warmups import one_warmup
+
+_A_SEED = 4
+"""Replicates on one seed, about: the paper's setting, a baseline, leaders."""
 
 
 def checkpoints(config: Config, space: Space, options: Options, concurrent: int) -> list[str]:
@@ -28,6 +34,17 @@ def checkpoints(config: Config, space: Space, options: Options, concurrent: int)
     of_which = f" once the memory bank is full ({bank / 1e9:.2g} GB of it: {keys})" if bank else ""
     beside = f", and of {' and '.join(options.baselines)}" if options.baselines else ""
     kept = f"{each} of each running trial and of the best {finished} finished{beside}"
+    warmups = _warmups(config, space, options)
+    if warmups:
+        most, kept = most + warmups, f"{kept}, and about {warmups} of shared warm-ups"
     return [
         f"checkpoints  {size / 1e9:.2g} GB each{of_which}, at most about {most * size / 1e9:.2g} GB at a time ({kept})"
     ]
+
+
+def _warmups(config: Config, space: Space, options: Options) -> int:
+    """Return how many shared warm-ups are kept, one a seed; 0 where trials share none."""
+    if options.trials == 1 or not one_warmup(config, (path for path in space.parameters if path != "seed")):
+        return 0
+    replicates = options.budget.replicating * (options.budget.trainings or options.trials or 0)
+    return 1 + math.ceil(replicates / _A_SEED)

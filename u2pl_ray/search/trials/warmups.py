@@ -10,6 +10,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from optuna.distributions import BaseDistribution, CategoricalDistribution
+
 from u2pl_ray.config import metrics as names
 from u2pl_ray.config.schema import Config
 from u2pl_ray.search.storage import layout
@@ -43,8 +45,25 @@ def one_warmup(config: Config, searched: Iterable[str]) -> bool:
         config: the trials start from.
         searched: dotted paths of what differs between them.
     """
+    return bool(warmup_key(config)) and not _earlier(searched)
+
+
+def few_warmups(distributions: Mapping[str, BaseDistribution]) -> bool:
+    """Tell whether trials share warm-ups: else each would keep a checkpoint of its own that no other can use.
+
+    Args:
+        distributions: what is searched, by dotted path.
+    """
+    return all(
+        isinstance(distributions[path], CategoricalDistribution) or distributions[path].single()
+        for path in _earlier(distributions)
+    )
+
+
+def _earlier(searched: Iterable[str]) -> list[str]:
+    """Return the dotted paths of what changes a warm-up."""
     later = {f"method.{name}" for name in _LATER}
-    return bool(warmup_key(config)) and all(".".join(path.split(".")[:2]) in later for path in searched)
+    return [path for path in searched if ".".join(path.split(".")[:2]) not in later]
 
 
 class Warmups:
