@@ -42,6 +42,22 @@ def test_replicates_share_seeds() -> None:
     assert all(drawn[0] == seed_for(3, Purpose.REPLICATE, 0) for drawn in seeds.values())
 
 
+def test_baselines_leave_room_for_the_leaders() -> None:
+    """Twelve trainings: the last seed has no room for all, and it is the baseline that is left out."""
+    runs, left, trained = runs_of(range(12)), 12, []
+    while left:
+        chosen = next_replicates(fit(runs, "0"), left, 12, base=0, begun=trained, baselines=["supervised"])
+        left -= len(chosen)
+        trained += chosen
+        named = [it.setting for it in chosen]
+        assert set(named) - {"0", "supervised"}
+        assert named.count("0") >= named.count("supervised")
+        runs += [Run(r.setting, r.seed, {1.0: float(r.setting)}) for r in chosen if r.setting != "supervised"]
+    last = [next_replicates(fit(runs, "0"), left, 20, 0, begun=trained, baselines=["supervised"]) for left in (1, 2)]
+    assert [[it.setting for it in chosen] for chosen in last] == [["0"], ["0", "11"]]
+    assert len(set(trained)) == len(trained)
+
+
 def test_a_replicate_that_failed_does_not_come_again_on_its_seed() -> None:
     """It has no value; the next ones of all settings are on one common seed again."""
     first, second = (seed_for(0, Purpose.REPLICATE, number) for number in (0, 1))

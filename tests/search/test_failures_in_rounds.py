@@ -10,7 +10,7 @@ from ray.tune.search import Searcher
 
 from tests.search.conftest import SPACE
 from tests.search.driven import EPOCHS
-from tests.search.test_rounds import TRAININGS, driver_of, replicates, search, start, train
+from tests.search.test_rounds import TRAININGS, driver_of, metrics, replicates, search, start, train
 from u2pl_ray.config.schema import Config
 from u2pl_ray.search.driver.assignment import Outcome
 from u2pl_ray.search.driver.driver import Driver
@@ -151,6 +151,43 @@ def test_what_lies_outside_other_ranges_is_trained_again_all_the_same(
     explored = [record.params for record in records[6:] if record.companion is None]
     assert explored
     assert max(params["method.memory_bank.capacity"] for params in explored) <= 200
+
+
+def test_after_narrower_ranges_settings_still_lie_beside_each_other(tmp_path: Path, space: Space, base: Config) -> None:
+    start(tmp_path, space, base)
+    records = search(driver_of(tmp_path, space, base, Allowance(EPOCHS, TRAININGS, 0.3)))
+    narrow = parse_space(SPACE.replace("max: 2.0", "max: 0.3"), "narrow.yaml")
+    points = Judgement(narrow, base, records).points
+    assert points is not None
+    assert points.keys() == (Judgement(space, base, records).points or {}).keys()
+
+
+def test_what_is_still_to_be_trained_is_said_with_the_answer(tmp_path: Path, space: Space, base: Config) -> None:
+    start(tmp_path, space, base)
+    judgement = Judgement(space, base, search(driver_of(tmp_path, space, base, Allowance(EPOCHS, TRAININGS, 0.3))))
+    final = verdict(judgement)
+    assert final
+    assert verdict(replace(judgement, missing=3)) == f"So far, with 3 trainings on new seeds to come: {final}"
+
+
+def test_a_trial_that_is_retried_is_charged_once(tmp_path: Path, space: Space, base: Config) -> None:
+    """The retry goes on from the failed trial's epochs, and counts in its place."""
+    allowance = Allowance(EPOCHS, TRAININGS, 0.3)
+    start(tmp_path, space, base)
+    driver = driver_of(tmp_path, space, base, allowance)
+    assignment = driver.next()
+    assert assignment is not None
+    for epoch in range(1, 4):
+        driver.report(assignment.trial, metrics(assignment.config, epoch, 0.1))
+    driver.finish(assignment.trial, Outcome(State.FAILED, "environment", "disk full"))
+    assert allowance.spent(driver.study.all_records()) == pytest.approx(3 / EPOCHS)
+    assert driver.retry_errored() == [assignment.trial]
+    again = driver.next()
+    assert again is not None
+    train(driver, again)
+    records = driver.study.all_records()
+    assert records[-1].retries == int(assignment.trial)
+    assert allowance.spent(records) == pytest.approx(1)
 
 
 def test_a_setting_whose_replicates_diverge_is_not_called_better(tmp_path: Path, space: Space, base: Config) -> None:

@@ -12,6 +12,7 @@ from tests.search.driven import COMPLETED, EPOCHS
 from tests.search.test_rounds import metrics
 from u2pl_ray.config.schema import Config
 from u2pl_ray.search.driver.driver import Driver
+from u2pl_ray.search.experiment.baselines import companion
 from u2pl_ray.search.samplers.noisy_gp import NoisyGPSampler
 from u2pl_ray.search.samplers.registry import SamplerChoice
 from u2pl_ray.search.samplers.unit_cube import categories, from_unit, searched, to_unit
@@ -148,9 +149,22 @@ def test_a_setting_that_was_tried_twice_is_no_replicate() -> None:
     assert proposals[2] == proposals[0]
 
 
-def test_beliefs_come_first(tmp_path: Path, base: Config) -> None:
+@pytest.mark.parametrize("given", [0, 1, 2])
+def test_beliefs_come_first(tmp_path: Path, base: Config, given: int) -> None:
+    """After what was given: the paper's setting, and a baseline."""
     believing = parse_space(TEXT.replace("max: 2.0}", "max: 2.0, prior: 0.1}"), "s")
-    driver = Driver(open_study(tmp_path, believing), base, 4, tmp_path / "trials")
-    first = driver.next()
-    assert first is not None
-    assert first.config.method.contrastive.temperature == pytest.approx(0.1)
+    driver = Driver(open_study(tmp_path, believing), base, 5, tmp_path / "trials")
+    setting = paper_setting(believing, base)[0]
+    for note, about in (("paper", None), ("supervised", companion("supervised")))[:given]:
+        driver.study.enqueue({} if about else setting, note, companion=about)
+    begun = [driver.next() for _ in range(given + 2)]
+    temperatures = [it.config.method.contrastive.temperature for it in begun[given:] if it is not None]
+    assert temperatures[0] == pytest.approx(0.1)
+    assert temperatures[1] != pytest.approx(0.1)
+
+
+def test_a_seed_that_is_searched_differs_from_trial_to_trial(tmp_path: Path, base: Config) -> None:
+    seeded = parse_space(f"{TEXT}  seed: {{min: 0, max: 1000}}\n", "s")
+    driver = Driver(open_study(tmp_path, seeded), base, 6, tmp_path / "trials")
+    begun = [driver.next() for _ in range(6)]
+    assert len({it.config.seed for it in begun if it is not None}) > 4

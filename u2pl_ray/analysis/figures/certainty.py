@@ -2,6 +2,7 @@
 
 import numpy as np
 import plotly.graph_objects as go
+from scipy import stats
 
 from u2pl_ray.analysis.figures.panel import BASELINE, BEST, PAPER, QUIET, Panel, polish
 from u2pl_ray.analysis.load import Analysis
@@ -13,7 +14,6 @@ _MOST = 20
 """Settings shown: the best ones by posterior mean, and the paper's."""
 _FEW = 8
 """Settings up to which importances are computed."""
-_Z95 = 1.96
 _PARTS = {
     "setting": ("the settings", BEST),
     "seed": ("the seed, alike for all settings", PAPER),
@@ -42,6 +42,7 @@ def _forest(analysis: Analysis) -> Panel:
         shown[-1] = posterior.reference
     labels = [_name(posterior.settings[i], judgement.reference) for i in shown]
     worth, sd = posterior.worth(), posterior.sd
+    half = float(stats.t.ppf(0.975, posterior.degrees)) * sd
     marks = {judgement.use: BEST, judgement.reference: PAPER}
     colours = [marks.get(posterior.settings[i], QUIET) for i in shown]
     figure = go.Figure()
@@ -51,12 +52,12 @@ def _forest(analysis: Analysis) -> Panel:
         mode="markers",
         name="posterior mean and 95 % interval",
         marker={"color": colours, "size": 10, "symbol": "diamond"},
-        error_x={"type": "data", "array": [_Z95 * float(sd[i]) for i in shown], "color": QUIET, "thickness": 2},
+        error_x={"type": "data", "array": [float(half[i]) for i in shown], "color": QUIET, "thickness": 2},
     )
     points = [
         (value, label, seed)
         for i, label in zip(shown, labels, strict=True)
-        for seed, value, _ in judgement.seeds.get(posterior.settings[i], ())
+        for seed, value in judgement.dots.get(posterior.settings[i], ())
     ]
     figure.add_scatter(
         x=[value for value, _, _ in points],
@@ -95,7 +96,7 @@ def _importances(analysis: Analysis) -> list[Panel]:
     from u2pl_ray.posterior import fit, importances
 
     judgement = analysis.judgement
-    distributions = searched(analysis.experiment.space.distributions)
+    distributions = searched(judgement.ranges.distributions)
     if judgement.points is None or not 1 < len(distributions) <= _FEW:
         return []
     alone = fit(judgement.runs, judgement.reference, None, analysis.metric.maximize)

@@ -173,9 +173,12 @@ class StoredExperiment:
 
     def judgement(self, study: TrialStudy) -> Judgement:
         """Return what the trainings say of the settings' worth."""
-        return Judgement(
-            self.space, self.config, study.all_records(), self.options.budget.looks, self.borrowed_trainings()
-        )
+        records, allowance = study.all_records(), Rounds(study, self.config, self.allowance).allowance
+        missing = 0
+        if allowance.limited and any(it.replicate for it in records) and not self.is_finished(study):
+            missing = allowance.replicates(records)
+        looks = self.options.budget.looks
+        return Judgement(self.space, self.config, records, looks, self.borrowed_trainings(), missing)
 
     def borrowed_trainings(self) -> list[BorrowedTraining]:
         """Return the trainings of other experiments that count here: its confirmation's, and those it started from."""

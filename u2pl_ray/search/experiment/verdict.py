@@ -17,9 +17,17 @@ _CERTAIN = 0.9995
 def verdict(judgement: Judgement) -> str:
     """Return the answer in one or two sentences; an empty string while nothing can be said.
 
+    It says so where replicates are still missing: its probability is what they may yet change.
+
     Args:
         judgement: of a search.
     """
+    if (said := _verdict(judgement)) and judgement.missing:
+        return f"So far, with {judgement.missing} trainings on new seeds to come: {said}"
+    return said
+
+
+def _verdict(judgement: Judgement) -> str:
     told, reference = judgement.answer, judgement.reference
     if told is None:
         return ""

@@ -34,6 +34,7 @@ class Judgement:
         records: all trials and their companions.
         looks: how many looks at the answer there are, its confirmation aside, see `posterior.threshold`.
         borrowed: trainings of other experiments; they count where they are of settings that the search tried.
+        missing: replicates that the budget has room for and that are not trained; 0 once the search has ended.
     """
 
     space: Space
@@ -41,6 +42,7 @@ class Judgement:
     records: Sequence[TrialRecord]
     looks: int = 1
     borrowed: Sequence[BorrowedTraining] = ()
+    missing: int = 0
 
     @property
     def repeated(self) -> bool:
@@ -116,6 +118,15 @@ class Judgement:
         return found
 
     @cached_property
+    def dots(self) -> dict[str, list[tuple[int, float]]]:
+        """Return by setting its complete trainings, those of other experiments too: seed, value."""
+        found = {label: [(seed, value) for seed, value, _ in own] for label, own in self.seeds.items()}
+        for label, it in self.matched:
+            if it.complete and not it.diverged:
+                found.setdefault(label, []).append((it.seed, it.values[max(it.values)]))
+        return found
+
+    @cached_property
     def runs(self) -> "list[Run]":
         """Return the trainings of the settings that have a value; not of other methods. Failed ones say nothing here.
 
@@ -170,22 +181,27 @@ class Judgement:
 
     @cached_property
     def points(self) -> dict[str, list[float]] | None:
-        """Return each setting's place in the unit cube; None if one lies outside it, or nothing varies."""
-        distributions = searched(self.space.distributions)
-        found = {}
-        for record in self.records:
-            label = self.labels.get(record.number)
-            if record.id == label and record.params and (record.companion is None):
-                try:
-                    found[label] = to_unit(distributions, self.space.encode(record.params))
-                except (KeyError, ValueError):
-                    return None
+        """Return each setting's place in the unit cube; None if one has none, or nothing varies."""
         named = {run.setting for run in self.runs}
-        if not distributions or not named <= found.keys():
+        tried = {it.id: it.params for it in self.records if it.id in named and it.params and it.companion is None}
+        space = self.ranges
+        distributions = searched(space.distributions)
+        if not distributions or not named <= tried.keys():
             return None
-        if any(not 0 <= share <= 1 for label in named for share in found[label]):
+        try:
+            found = {label: to_unit(distributions, space.encode(tried[label])) for label in sorted(named)}
+        except (KeyError, ValueError):  # a parameter that it lacks, a choice that is none any more
             return None
-        return {label: found[label] for label in named}
+        return found if all(0 <= share <= 1 for point in found.values() for share in point) else None
+
+    @cached_property
+    def ranges(self) -> Space:
+        """Return the space, as wide as all settings that were tried: `extend --space` may have narrowed it."""
+        space = self.space
+        for record in self.records:
+            if record.companion is None and record.params:
+                space = space.around(record.params)
+        return space
 
     @cached_property
     def comparable(self) -> bool:
@@ -207,7 +223,7 @@ class Judgement:
             return None
         from u2pl_ray.posterior import encode, fit
 
-        counts = categories(searched(self.space.distributions))
+        counts = categories(searched(self.ranges.distributions))
         points = self.points
         encoded = None if points is None else {label: encode(point, counts) for label, point in points.items()}
         return fit(self.runs, self.reference, encoded, self.space.metric.maximize)
