@@ -44,7 +44,8 @@ def test_replicates_share_seeds() -> None:
 
 def test_baselines_leave_room_for_the_leaders() -> None:
     """Twelve trainings: the last seed has no room for all, and it is the baseline that is left out."""
-    runs, left, trained = runs_of(range(12)), 12, []
+    runs, left = runs_of(range(12)), 12
+    trained: list[Replicate] = []
     while left:
         chosen = next_replicates(fit(runs, "0"), left, 12, base=0, begun=trained, baselines=["supervised"])
         left -= len(chosen)

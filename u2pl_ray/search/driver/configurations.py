@@ -6,6 +6,7 @@ from typing import Any
 
 from u2pl_ray.config.errors import UserError
 from u2pl_ray.config.schema import Config
+from u2pl_ray.search.space.finite import all_settings
 from u2pl_ray.search.space.space import Space
 
 
@@ -39,3 +40,8 @@ class Configurations:
         except UserError as error:
             return str(error).removeprefix("config: ")
         return ""
+
+
+def valid_settings(space: Space, configurations: Configurations) -> list[dict[str, Any]]:
+    """Return the valid settings of a space of a few; empty for other spaces, see `all_settings`."""
+    return [settings for settings in all_settings(space) or () if not configurations.objection(settings)]

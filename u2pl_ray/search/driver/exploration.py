@@ -1,12 +1,15 @@
 """New settings of a search: whether there shall be another one, and which."""
 
+from collections.abc import Sequence
 from datetime import datetime
+from functools import cached_property
 from typing import Any
 
 from u2pl_ray.search.driver.budget import Meter
-from u2pl_ray.search.driver.configurations import Configurations
+from u2pl_ray.search.driver.configurations import Configurations, valid_settings
 from u2pl_ray.search.driver.rounds import Rounds
 from u2pl_ray.search.listeners.base import Listeners
+from u2pl_ray.search.samplers.registry import trial_seed
 from u2pl_ray.search.study.remaining import counted
 from u2pl_ray.search.study.study import TrialStudy
 from u2pl_ray.search.study.trial_record import RETRYABLE, State, TrialRecord
@@ -55,6 +58,9 @@ class Exploration:
             return None
         if not self._goes_on(meter):
             return None
+        if untried := self._untried(records):
+            self._study.enqueue(untried[trial_seed(self._study.sampler.seed, len(records)) % len(untried)], "")
+            return self._study.start_queued()
         tried = [record.params for record in records if record.state == State.INFEASIBLE]
 
         def objection(settings: dict[str, Any]) -> str:
@@ -68,6 +74,17 @@ class Exploration:
         self._give_up(f"{_INVALID_IN_A_ROW} proposals in a row were not valid, the last one: {record.detail}")
         self._goes_on(meter)
         return None
+
+    def _untried(self, records: Sequence[TrialRecord]) -> list[dict[str, Any]]:
+        """Return what is left of a space of a few settings, where a setting tried again would teach nothing."""
+        if not self._rounds.allowance.limited or not self._few:
+            return []
+        tried = [record.params for record in records]
+        return [settings for settings in self._few if settings not in tried]
+
+    @cached_property
+    def _few(self) -> list[dict[str, Any]]:
+        return valid_settings(self._study.space, self._configurations)
 
     def hopeless(self) -> bool:
         """Tell whether the setup is at fault.

@@ -13,6 +13,7 @@ from u2pl_ray.search.experiment.experiment import Experiment
 from u2pl_ray.search.experiment.replicates import with_replicates
 from u2pl_ray.search.samplers.visible_trials import fits
 from u2pl_ray.search.space.file import with_metric
+from u2pl_ray.search.space.finite import all_settings
 from u2pl_ray.search.space.space import Space
 from u2pl_ray.search.storage import layout
 from u2pl_ray.search.study.remaining import counted
@@ -76,6 +77,8 @@ def extend(
     total = options.trials
     if trials:
         total = trials + (len(counted(records)) if total is None else total)
+    elif space is not None and budget.trainings is not None and all_settings(experiment.space):
+        total = None  # it was as many as the former space has settings
     if not trainings and (budget.replicating or budget.confirming) and _explores_again(experiment, budget, total):
         budget = replace(budget, looks=budget.looks + 1)
     budget.check()

@@ -15,6 +15,7 @@ from u2pl_ray.config.schema import Config
 from u2pl_ray.search.cluster.capacity import Fit, check_growth, fit, nodes
 from u2pl_ray.search.cluster.connection import connect
 from u2pl_ray.search.driver.budget import NO_LIMIT, Budget
+from u2pl_ray.search.driver.configurations import Configurations, valid_settings
 from u2pl_ray.search.experiment import snapshot
 from u2pl_ray.search.experiment.baselines import choose_baselines, companion
 from u2pl_ray.search.experiment.choices import choose_sampler, choose_scheduler
@@ -257,6 +258,10 @@ def plan_search(
         notes.append(f"{choice.name} takes no priors; those of {', '.join(space.beliefs)} are ignored")
     budget, more = with_replicates(budget, bool(paper), space)
     notes += more
+    most = len(valid_settings(space, Configurations(space, config))) if budget.answers else 0
+    if most and (trials is None or trials > most):
+        trials = most
+        notes.append(f"the space has {most} settings: each is tried once; what is left trains the best ones again")
     reserve(place)
     examine(config)
     connect()
