@@ -9,7 +9,7 @@ from hypothesis import settings
 
 # Ray would start itself where a call needs it. Where a thread calls, Ray ends with it, and the process a minute later.
 os.environ["RAY_ENABLE_AUTO_CONNECT"] = "0"
-# Every core has a test to run. Threads beside it that wait for each other take ten times the time of the small sums here.
+# Every core has a test to run: threads that wait for each other beside it take ten times the time of small sums.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # A busy machine is not a failure; and what CI runs must be the same examples each time.
 settings.register_profile("project", deadline=None, derandomize=bool(os.environ.get("CI")))
