@@ -198,7 +198,9 @@ def test_a_notice_ends_with_75_and_the_same_command_goes_on(run: Run, tmp_path: 
     assert "train.epochs=300" in complaint
 
 
-@pytest.mark.parametrize("kind", [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT])
+@pytest.mark.parametrize(
+    "kind", [signal.SIGTERM, *(pytest.param(it, marks=pytest.mark.slow) for it in (signal.SIGUSR1, signal.SIGINT))]
+)
 def test_a_notice_before_anything_runs_ends_with_75_too(tmp_path: Path, kind: int) -> None:
     code = (
         "import os, sys\nfrom u2pl_ray.cli import common, main\n"

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -23,26 +24,29 @@ def shell(*arguments: object, **changes: str) -> subprocess.CompletedProcess[str
 
 
 @pytest.fixture
-def deep(tmp_path: Path) -> Path:
-    """A folder as job queues make them, too deep for a socket."""
+def deep(tmp_path: Path, no_ray: None, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The temporary folder is one as job queues make them, too deep for a socket."""
     folder = tmp_path / ("job_" + "4" * 60) / "tmp"
     folder.mkdir(parents=True)
+    monkeypatch.setenv("TMPDIR", str(folder))
+    monkeypatch.delenv("RAY_TMPDIR", raising=False)
+    monkeypatch.setattr(tempfile, "tempdir", None)  # or this process goes on with the one it knows
     return folder
 
 
-def test_a_deep_temporary_folder_is_one_line(deep: Path, config: Path, storage: Path) -> None:
-    ended = shell("train", config, TMPDIR=str(deep), U2PL_RAY_STORAGE=str(storage))
-    assert ended.returncode == 2, ended.stderr
-    (line,) = [line for line in ended.stderr.splitlines() if not line.startswith("warning:")]
+def test_a_deep_temporary_folder_is_one_line(deep: Path, config: Path, storage: Path, run: Run) -> None:
+    code, _, complaint = run("train", config)
+    assert code == 2, complaint
+    (line,) = [line for line in complaint.splitlines() if not line.startswith("warning:")]
     assert line.startswith(f"error: TMPDIR={deep}: too long")
     assert "RAY_TMPDIR" in line
     assert not list(storage.rglob("*"))
 
 
-def test_doctor_says_so_too(deep: Path, storage: Path) -> None:
-    ended = shell("doctor", TMPDIR=str(deep), U2PL_RAY_STORAGE=str(storage), WANDB_MODE="offline")
-    assert ended.returncode == 1
-    assert f"!!  TMPDIR={deep}: too long" in ended.stdout
+def test_doctor_says_so_too(deep: Path, run: Run) -> None:
+    code, said, _ = run("doctor")
+    assert code == 1
+    assert f"!!  TMPDIR={deep}: too long" in said
 
 
 def test_the_bound_is_that_of_the_sockets(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

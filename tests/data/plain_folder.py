@@ -11,6 +11,7 @@ from u2pl_ray.cli import main
 from u2pl_ray.config.overrides import load
 from u2pl_ray.config.schema import Config
 from u2pl_ray.data.check import check
+from u2pl_ray.data.loaders import TrainingBatches
 from u2pl_ray.data.voc import open_split
 from u2pl_ray.train import checkpoint
 from u2pl_ray.train.loop import Worker
@@ -45,23 +46,33 @@ def call(*arguments: object) -> None:
     assert ended.value.code == 0, arguments
 
 
-def written(tmp_path: Path, *arguments: str, used: bool = False) -> Config:
+def written(tmp_path: Path, *arguments: str, used: bool = False, trains: bool = True) -> Config:
     """The configuration that `init` writes, after all that one does with it next; no file is edited.
 
     Args:
         tmp_path: for what is written.
         arguments: of `init`.
         used: evaluate the trained network, and predict with it.
+        trains: if not, a batch is read, which takes a tenth of the time.
     """
     out = tmp_path / "out" / "mine.yaml"
     call("init", *arguments, "--out", out)
     call("data", "check", out)
     config = load(str(out), [])
     assert not [line for line in check(config).warnings if "data.test" not in line]
+    if not trains:
+        read_one_batch(out)
+        return config
     worker = train_two_steps(out)
     if used:
         use(tmp_path, worker)
     return config
+
+
+def read_one_batch(out: Path) -> None:
+    batch = next(TrainingBatches(load(str(out), [*TINY, "data.loader_workers=0"])).epoch(0))
+    assert len(batch.labeled_images) == len(batch.unlabeled_images) == 2
+    assert bool((batch.labels != 255).any())
 
 
 def train_two_steps(out: Path) -> Worker:

@@ -8,7 +8,7 @@ import pytest
 
 import u2pl_ray.search
 from u2pl_ray.config.schema import Config
-from u2pl_ray.search import Experiment, Listener, State, Summary, TrialRecord, extend, parse_space, plan_search
+from u2pl_ray.search import Experiment, Listener, Summary, TrialRecord, extend, parse_space, plan_search
 
 SPACE = "parameters:\n  method.contrastive.temperature: {min: 0.1, max: 1.0}\n"
 
@@ -22,20 +22,27 @@ class Finished(Listener):
 
 
 @pytest.mark.ray
-def test_a_search_is_planned_run_and_gone_on_with(ray_cluster: None, tmp_path: Path, base: Config) -> None:
+def test_a_search_is_planned_run_and_gone_on_with(
+    ray_cluster: None, tmp_path: Path, base: Config, capfd: pytest.CaptureFixture[str]
+) -> None:
     space = parse_space(SPACE, "space.yaml")
     plan = plan_search(base, space, name="a", trials=2, storage_path=tmp_path, trainer="fake_training:build_plain")
     assert any(line.startswith("search       2 trials") for line in plan.lines())
     finished = Finished()
+    capfd.readouterr()
     summary = plan.create().run([finished])
     assert isinstance(summary, Summary)
     assert summary.finished
     assert summary.best is not None
     assert sorted(finished.trials) == ["0000", "0001"]
+    first = summary.trials
     more, _ = extend(Experiment.open("a", tmp_path), 1)
     summary = more.run()
-    assert [trial.state for trial in summary.trials].count(State.PENDING) == 0
+    assert summary.finished
+    assert summary.trials[:2] == first
     assert len(summary.trials) == 3
+    assert summary.trials[2].state.finished
+    assert capfd.readouterr() == ("", "")  # what people see is up to the listeners
 
 
 def test_every_public_name_is_there_and_no_other() -> None:

@@ -17,7 +17,6 @@ from u2pl_ray.config import overrides
 from u2pl_ray.config.errors import UserError
 from u2pl_ray.config.schema import Config
 from u2pl_ray.search.experiment.experiment import Experiment
-from u2pl_ray.search.experiment.extend import extend
 from u2pl_ray.search.experiment.plan import plan_search
 from u2pl_ray.search.listeners.base import Listener
 from u2pl_ray.search.space.file import parse_space
@@ -103,19 +102,6 @@ def test_every_end_is_told_as_it_was(tmp_path: Path, base: Config) -> None:
     assert not (tmp_path / "a" / "tune").exists()
     assert not (tmp_path / "a" / "driver.lease").exists()
     assert made.run([ends]).trials == records  # nothing left to do
-
-
-def test_a_finished_search_goes_on_when_extended(
-    tmp_path: Path, base: Config, space: Space, capfd: pytest.CaptureFixture[str]
-) -> None:
-    plan = plan_search(base, space, name="a", trials=1, storage_path=tmp_path, trainer=PLAIN)
-    first = plan.create().run().trials
-    both = extend(Experiment.open("a", tmp_path), 1)[0].run()
-    assert both.finished
-    assert both.trials[:1] == first
-    assert len(both.trials) == 2
-    assert both.trials[1].state.finished
-    assert capfd.readouterr() == ("", "")  # what people see is up to the listeners
 
 
 def test_a_search_that_gives_up_is_not_to_be_started_again(tmp_path: Path, base: Config) -> None:

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 import yaml
-from s3 import s3_server
 
 from tests.data.voc_folder import Folder
+from tests.search.s3 import s3_server
 from u2pl_ray.config.overrides import validate
 from u2pl_ray.data.registry import resolve
 from u2pl_ray.search.experiment.plan import plan_search

@@ -92,7 +92,7 @@ def test_a_resumed_search_continues_its_runs_and_its_sweep(experiment: Path, stu
         "hang",
         pytest.param("error", marks=pytest.mark.slow),
         pytest.param("rubbish", marks=pytest.mark.slow),
-        "empty",
+        pytest.param("empty", marks=pytest.mark.slow),
     ],
 )
 def test_a_bad_server_delays_nothing_and_gets_the_rest_later(experiment: Path, stub: WandbStub, fault: Any) -> None:

@@ -80,7 +80,9 @@ def test_what_others_draw_changes_nothing() -> None:
     assert all(torch.equal(second["student"][name], value) for name, value in first["student"].items())
 
 
-@pytest.mark.parametrize("seed", [281_469_838, 300_000_000, 2**32 - 1])
+@pytest.mark.parametrize(
+    "seed", [*(pytest.param(it, marks=pytest.mark.slow) for it in (281_469_838, 300_000_000)), 2**32 - 1]
+)
 def test_large_seeds_train(seed: int) -> None:
     reports, _ = train(f"seed={seed}", "train.epochs=1", "method.warmup_epochs=0", "train.steps_per_epoch=1")
     assert reports[0]["train/loss/total"] > 0.0

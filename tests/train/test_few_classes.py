@@ -48,7 +48,7 @@ def test_contrastive_loss_is_alive_with_the_proposed_ranks(classes: int) -> None
     assert last["diag/negatives/false_rate"] < 1 / classes
 
 
-@pytest.mark.parametrize("classes", [2, pytest.param(3, marks=pytest.mark.slow), 5])
+@pytest.mark.parametrize("classes", [2, *(pytest.param(count, marks=pytest.mark.slow) for count in (3, 5))])
 def test_contrastive_loss_is_alive_with_every_default_of_the_method(classes: int) -> None:
     small = ["data.crop=32", "train.epochs=3", "train.steps_per_epoch=4", "train.batch_size=4"]
     small += ["train.unlabeled_batch_size=8", "model.encoder=tu-resnet10t", "model.representation_dim=16"]

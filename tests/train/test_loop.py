@@ -72,7 +72,7 @@ def test_every_method_trains_and_reports_what_the_design_lists(name: str) -> Non
 def test_the_oracle_is_supervised_on_all_images(tmp_path: Path) -> None:
     """As many steps and images a step as the others; the sum of both splits is what it draws from."""
     worker, reports = train(tiny("method.name=oracle"))
-    plain, _ = train(tiny("method.name=supervised"))
+    plain = Worker(tiny("method.name=supervised"), LocalSession(), CPU)
     assert worker.steps == plain.steps == 2
     drawn = [draw for step in range(2) for draw in worker.train_data._sampler._labeled.draws(0, step, 0, 1)]
     assert worker.train_data._sampler._labeled.size == 8 + 12
@@ -106,7 +106,7 @@ def test_another_seed_is_another_training() -> None:
     assert first["train/loss/total"] != second["train/loss/total"]
 
 
-@pytest.mark.parametrize("stop_after", [1, 2])
+@pytest.mark.parametrize("stop_after", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_continued_equals_never_stopped(
     tmp_path: Path, whole: tuple[Worker, list[dict[str, Any]]], stop_after: int
 ) -> None:

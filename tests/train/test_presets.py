@@ -1,5 +1,6 @@
 """Every published preset on a tiny set in the layout that it names: lists, masks, network, two optimizer steps."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from u2pl_ray.train.session import LocalSession
 
 PUBLISHED = [name for name, preset in read_presets().items() if preset.batch_size]
 FAMILIES = [name for name in PUBLISHED if "-92" in name or "1_8" in name]
+"""One of each: the others differ from it in their lists only."""
 SMALL = [
     "data.crop=32",
     "data.loader_workers=0",
@@ -101,6 +103,11 @@ def test_it_reads_its_lists_and_masks(name: str, roots: dict[str, Path]) -> None
         assert int(seen.max()) < len(config.data.classes)
 
 
+def family_of(name: str) -> str:
+    """The name without its split."""
+    return re.sub(r"-(\d_)?\d+\b", "", name, count=1)
+
+
 def two_steps(config: Config) -> dict[str, Any]:
     reports: list[dict[str, Any]] = []
     worker = Worker(config, LocalSession(None, reports.append), torch.device("cpu"))
@@ -113,6 +120,16 @@ def two_steps(config: Config) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
+def test_it_differs_from_its_family_in_its_lists_only(name: str) -> None:
+    """So that what one of a family trains, all of it do."""
+    lists = {"data": {"labeled", "unlabeled"}}
+    (family,) = [load(it) for it in FAMILIES if family_of(it) == family_of(name)]
+    assert load(name).model_dump(exclude=lists) == family.model_dump(exclude=lists)
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(it, marks=[] if it in FAMILIES else pytest.mark.slow) for it in PUBLISHED]
+)
 def test_it_takes_two_steps(name: str, roots: dict[str, Path]) -> None:
     """With the smallest network of its kind; all else is the preset's."""
     tiny = ["model.encoder=tu-resnet10t"]

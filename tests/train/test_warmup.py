@@ -12,13 +12,18 @@ from u2pl_ray.train.loop import Worker
 from u2pl_ray.train.session import LocalSession
 
 LATER = {
-    "loss": ["method.contrastive.temperature=0.1", "method.contrastive.weight=0.7", "method.contrastive.negatives=4"],
-    "bank": ["method.memory_bank.capacity=16", "method.alpha.start=0.5", "method.alpha.kind=cosine"],
-    "weights": ["method.unsupervised_weight=0.2", "method.unsupervised_rampup=0.5", "method.balance.weight_power=0.5"],
-    "teacher": ["method.teacher_momentum=0.5", "method.balance.alignment=0.5"],
-    "views": ["method.strong_view.use=false", "method.mixing.kind=cutmix", "method.mixing.probability=0.5"],
-    "reliable": ["method.reliability.per_class=true", "method.reliability.judged_on=weak"],
+    "loss": [
+        *("method.contrastive.temperature=0.1", "method.contrastive.weight=0.7", "method.contrastive.negatives=4"),
+        *("method.memory_bank.capacity=16", "method.alpha.start=0.5", "method.alpha.kind=cosine"),
+        *("method.unsupervised_weight=0.2", "method.unsupervised_rampup=0.5", "method.balance.weight_power=0.5"),
+    ],
+    "labels": [
+        *("method.strong_view.use=false", "method.mixing.kind=cutmix", "method.mixing.probability=0.5"),
+        *("method.reliability.per_class=true", "method.reliability.judged_on=weak"),
+        *("method.teacher_momentum=0.5", "method.balance.alignment=0.5"),
+    ],
 }
+"""Each setting once; several are changed at a time, as one that touched the warm-up would show among others too."""
 
 
 @pytest.fixture(scope="module")
