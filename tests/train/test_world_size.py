@@ -27,6 +27,8 @@ SETTINGS = [
 ]
 CLOSE: dict[str, Any] = {"rel": 2e-3, "abs": 1e-5}
 """After two epochs; a pixel whose entropy is at the threshold may fall to either side by rounding."""
+ANCHORS: dict[str, Any] = {"rel": 1e-2}
+"""For the contrastive loss: such a pixel changes which anchors are drawn, and an anchor is a larger part of this mean."""
 
 
 def train_on(world_size: int, *overrides: str, model: ModelConfig | None = None) -> list[dict[str, Any]]:
@@ -54,7 +56,8 @@ def test_one_two_and_four_workers_train_alike() -> None:
                 assert mine.keys() - {"image_data"} == theirs.keys() - {"image_data"}  # rank 0 draws them
                 for name, value in mine.items():
                     if name.startswith("train/") or name in ("diag/gamma", "diag/alpha", "diag/entropy/mean"):
-                        assert theirs[name] == pytest.approx(value, **CLOSE), (workers, name)
+                        close = ANCHORS if name == "train/loss/contrastive" else CLOSE
+                        assert theirs[name] == pytest.approx(value, **close), (workers, name)
                     if name.endswith("miou") or name.startswith("diag/reliable_fraction"):
                         assert theirs[name] == pytest.approx(value, abs=0.01), (workers, name)
             for name, weight in alone["state"]["student"].items():
