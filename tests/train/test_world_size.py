@@ -28,7 +28,7 @@ SETTINGS = [
 CLOSE: dict[str, Any] = {"rel": 2e-3, "abs": 1e-5}
 """After two epochs; a pixel whose entropy is at the threshold may fall to either side by rounding."""
 ANCHORS: dict[str, Any] = {"rel": 1e-2}
-"""For the contrastive loss: such a pixel changes which anchors are drawn, and an anchor is a larger part of this mean."""
+"""For the contrastive loss: such a pixel changes which anchors are drawn, and one is a larger part of this mean."""
 
 
 def train_on(world_size: int, *overrides: str, model: ModelConfig | None = None) -> list[dict[str, Any]]:
