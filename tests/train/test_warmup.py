@@ -16,6 +16,7 @@ LATER = {
         *("method.contrastive.temperature=0.1", "method.contrastive.weight=0.7", "method.contrastive.negatives=4"),
         *("method.memory_bank.capacity=16", "method.alpha.start=0.5", "method.alpha.kind=cosine"),
         *("method.unsupervised_weight=0.2", "method.unsupervised_rampup=0.5", "method.balance.weight_power=0.5"),
+        "method.teacher_horizon=0.3",
     ],
     "labels": [
         *("method.strong_view.use=false", "method.mixing.kind=cutmix", "method.mixing.probability=0.5"),
