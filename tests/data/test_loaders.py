@@ -1,7 +1,9 @@
+import gc
 import multiprocessing
 import os
 import signal
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -225,10 +227,14 @@ def test_a_loader_process_that_dies_is_an_interruption(folder: Folder) -> None:
     next(batches)
     (loader,) = (child for child in multiprocessing.active_children() if child.pid not in before)
     assert loader.pid is not None
-    os.kill(loader.pid, signal.SIGKILL)
     with pytest.raises(RuntimeError, match="DataLoader worker") as caught:
+        os.kill(loader.pid, signal.SIGKILL)
         list(batches)
     why = interruption(caught.value)
+    with suppress(RuntimeError):  # torch says it once more when it hears of the end, and then of every child's end
+        loader.join(60)
+    del caught, batches
+    gc.collect()
     assert why is not None
     assert why.counts
     assert why.what.startswith("lost a loader process")
