@@ -3,6 +3,7 @@ import multiprocessing
 import os
 import signal
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -220,6 +221,12 @@ def a_loader(folder: Folder) -> TrainingBatches:
     return TrainingBatches(config)
 
 
+def kill_and_read_on(pid: int, batches: Iterator[TrainingBatch]) -> None:
+    """Torch raises as soon as it hears of the end, or where a batch is missing."""
+    os.kill(pid, signal.SIGKILL)
+    list(batches)
+
+
 def test_a_loader_process_that_dies_is_an_interruption(folder: Folder) -> None:
     """As when memory, or /dev/shm, is too small."""
     before = {child.pid for child in multiprocessing.active_children()}
@@ -228,8 +235,7 @@ def test_a_loader_process_that_dies_is_an_interruption(folder: Folder) -> None:
     (loader,) = (child for child in multiprocessing.active_children() if child.pid not in before)
     assert loader.pid is not None
     with pytest.raises(RuntimeError, match="DataLoader worker") as caught:
-        os.kill(loader.pid, signal.SIGKILL)
-        list(batches)
+        kill_and_read_on(loader.pid, batches)
     why = interruption(caught.value)
     with suppress(RuntimeError):  # torch says it once more when it hears of the end, and then of every child's end
         loader.join(60)
