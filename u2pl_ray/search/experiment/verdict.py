@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from u2pl_ray.config.metrics import spoken
+from u2pl_ray.search.listeners.formatting import many
 from u2pl_ray.search.space.space import Metric
 from u2pl_ray.search.study.comparison import Comparison
 from u2pl_ray.search.study.judgement import Judgement
@@ -23,7 +24,7 @@ def verdict(judgement: Judgement) -> str:
         judgement: of a search.
     """
     if (said := _verdict(judgement)) and judgement.missing:
-        return f"So far, with {judgement.missing} trainings on new seeds to come: {said}"
+        return f"So far, with {many(judgement.missing, 'training')} on new seeds to come: {said}"
     return said
 
 
