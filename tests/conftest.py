@@ -16,7 +16,7 @@ settings.register_profile("project", deadline=None, derandomize=bool(os.environ.
 settings.load_profile("project")
 
 LONGEST = (
-    *("cli/test_end_to_end", "cli/test_failures", "analysis/test_report", "benchmarks/test_gpu_day"),
+    *("benchmarks/test_gpu_day", "cli/test_end_to_end", "cli/test_failures", "analysis/test_report"),
     *("train/test_world_size", "search/test_search", "search/test_wandb"),
     *("search/test_s3", "search/test_budget", "search/test_from_python"),
 )
