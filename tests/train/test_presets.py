@@ -121,15 +121,13 @@ def two_steps(config: Config) -> dict[str, Any]:
 
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_it_differs_from_its_family_in_its_lists_only(name: str) -> None:
-    """So that what one of a family trains, all of it do."""
+    """So that they can be compared."""
     lists = {"data": {"labeled", "unlabeled"}}
     (family,) = [load(it) for it in FAMILIES if family_of(it) == family_of(name)]
     assert load(name).model_dump(exclude=lists) == family.model_dump(exclude=lists)
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(it, marks=[] if it in FAMILIES else pytest.mark.slow) for it in PUBLISHED]
-)
+@pytest.mark.parametrize("name", PUBLISHED)
 def test_it_takes_two_steps(name: str, roots: dict[str, Path]) -> None:
     """With the smallest network of its kind; all else is the preset's."""
     tiny = ["model.encoder=tu-resnet10t"]
