@@ -32,6 +32,9 @@ class MixingConfig(Section):
     """cutmix: a rectangle of another image; classmix: half of its classes; cutout: a hole; none."""
     probability: Fraction = 0.5
     """Chance that a pair of images is mixed (cutout: that an image is cut)."""
+    labeled_partner: Fraction = 0.0
+    """Chance that a labeled image of the batch takes the partner's place in cutmix and classmix: its true labels come
+    along with its pixels (DACS: Tranheden et al., WACV 2021; AugSeg: Zhao et al., CVPR 2023); 0: never, as in U2PL."""
 
 
 class MemoryBankConfig(Section):

@@ -1,7 +1,7 @@
 """Strong augmentation of the unlabeled batch with its pseudo-labels: CutMix, ClassMix, CutOut.
 
-Images 2k and 2k+1 of the global batch are each other's partner, and draws are made for the global batch, so the
-result does not depend on how many workers share it.
+Images 2k and 2k+1 of the global batch are each other's partner, unless a labeled image takes the partner's place. Draws
+are made for the global batch, so the result does not depend on how many workers share it.
 """
 
 import torch
@@ -25,12 +25,13 @@ def mix(
     step: int,
     collectives: Collectives,
     stream: str = "mixing",
+    labeled: tuple[Tensor, Tensor] | None = None,
 ) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
     """Mix this worker's images; every label map follows its pixels exactly.
 
     cutmix (Yun et al., ICCV 2019): each image of a pair gets a box, half its area, from its partner.
     classmix (Olsson et al., WACV 2021): each image gets its partner's pixels of a random half (rounded down) of the
-    classes among the partner's pseudo-labels.
+    classes among the partner's (pseudo-)labels.
     cutout (DeVries & Taylor 2017): a box of half the image's area is set to 0, the mean colour, and its labels to 255.
 
     Args:
@@ -42,6 +43,8 @@ def mix(
         step: global optimizer step.
         collectives: this worker's place in the global batch.
         stream: name of the draws.
+        labeled: images [Bl,3,h,w] and labels [Bl,h,w] of this worker, for `labeled_partner`: image i may have image
+            i * Bl // B of them as its partner. What comes from there has 255 (True) in the companions.
 
     Returns:
         Mixed images, pseudo-labels and companions, as new tensors (kind "none": the given ones).
@@ -61,18 +64,37 @@ def mix(
         return images.masked_fill(mask.unsqueeze(1), 0.0), labels[0], labels[1:]
     if count % 2:
         raise ValueError(f"{config.kind} mixes pairs: got {count} images")
+    other_images, other_labels, *others = (_partner(map_) for map_ in (images, pseudo_labels, *companions))
+    if labeled is not None and config.labeled_partner > 0:
+        chances = torch.rand(
+            count * collectives.world_size,
+            generator=generator(images.device, seed, step, f"{stream}/partner"),
+            device=images.device,
+            dtype=torch.float64,
+        )
+        chosen = collectives.own(chances) < config.labeled_partner
+        rows = torch.arange(count, device=images.device) * len(labeled[1]) // count
+        other_images = _where(chosen, labeled[0][rows], other_images)
+        other_labels = _where(chosen, labeled[1][rows].to(pseudo_labels.dtype), other_labels)
+        others = [map_.masked_fill(chosen.view(-1, 1, 1), IGNORE) for map_ in others]
     if config.kind == "cutmix":
         mask = _boxes(box_draws, pseudo_labels.shape[-2:])
     else:
-        mask = _partner(_classes(class_draws, pseudo_labels))
+        mask = _classes(_partner(class_draws), other_labels)
     mask = mask & decided[::2].repeat_interleave(2).view(-1, 1, 1)
-    labels = tuple(torch.where(mask, _partner(map_), map_) for map_ in (pseudo_labels, *companions))
-    return torch.where(mask.unsqueeze(1), _partner(images), images), labels[0], labels[1:]
+    mixed = tuple(torch.where(mask, other, map_) for other, map_ in zip(others, companions, strict=True))
+    new_labels = torch.where(mask, other_labels, pseudo_labels)
+    return torch.where(mask.unsqueeze(1), other_images, images), new_labels, mixed
 
 
 def _partner(batch: Tensor) -> Tensor:
     """Each pair swapped: row 2k holds row 2k+1 and the other way round."""
     return batch.unflatten(0, (-1, 2)).flip(1).flatten(0, 1)
+
+
+def _where(rows: Tensor, yes: Tensor, no: Tensor) -> Tensor:
+    """Rows of `yes` where `rows` [B] is True, of `no` elsewhere."""
+    return torch.where(rows.view(-1, *[1] * (no.ndim - 1)), yes, no)
 
 
 def _boxes(draws: Tensor, size: torch.Size) -> Tensor:

@@ -22,7 +22,7 @@ from u2pl_ray.method.statistics import pixel_counts
 from u2pl_ray.method.strong_view import StrongView
 from u2pl_ray.method.trust import Division, Judged, Trust, divide, gather_judged
 from u2pl_ray.method.types import Batch, Clock, Losses, Network, Outputs, Stats
-from u2pl_ray.method.views import View, judge, mixed
+from u2pl_ray.method.views import View, judge, mixed, trust_given
 
 
 class PseudoLabel(Supervised):
@@ -62,7 +62,7 @@ class PseudoLabel(Supervised):
         alpha = alpha_at(config.alpha, clock.epoch, clock.epochs)
         with torch.no_grad():
             weak = teacher(batch.unlabeled_images)
-            views = self.views(teacher, self._weak_view(weak, batch), clock.step)
+            views = self.views(teacher, self._weak_view(weak, batch), batch, clock.step)
             first = views[0]
             maps, features = self._contrasted(teacher, first, batch)
             shares = [] if self.alignment is None else [self.alignment.counts(batch, weak.logits)]
@@ -106,21 +106,23 @@ class PseudoLabel(Supervised):
         stats.shared["alpha"] = torch.full_like(stats.shared["gamma"], alpha)
         return losses, stats
 
-    def views(self, teacher: Network, weak: View, step: int) -> list[View]:
+    def views(self, teacher: Network, weak: View, batch: Batch, step: int) -> list[View]:
         """Make the views that the student is trained on; the first one is what diagnostics and contrast look at.
 
         Args:
             teacher: judges mixed images, if that is what is judged.
             weak: the unlabeled images as they are, with the teacher's pseudo-labels.
+            batch: this worker's, whose labeled images may be mixed in.
             step: what draws depend on.
         """
-        return [self.mixed_view(teacher, weak, step, "")]
+        return [self.mixed_view(teacher, weak, batch, step, "")]
 
-    def mixed_view(self, teacher: Network, weak: View, step: int, suffix: str) -> View:
+    def mixed_view(self, teacher: Network, weak: View, batch: Batch, step: int, suffix: str) -> View:
         """Mix the weak view and judge it; `suffix` tells one view's draws from another's."""
         view = mixed(
             weak,
             self.config.mixing,
+            (batch.labeled_images, batch.labels),
             seed=self.seed,
             step=step,
             stream=f"mixing{suffix}",
@@ -132,6 +134,7 @@ class PseudoLabel(Supervised):
             view.entropies, view.confident = judge(
                 self._aligned(view.predicted.logits), view.pseudo_labels, self.confidence
             )
+            trust_given(view)
         return view
 
     def judged(self, logits: Tensor, size: Sequence[int], threshold: Tensor, alpha: float) -> tuple[Tensor, Tensor]:

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from u2pl_ray.method.fixmatch import FixMatch
-from u2pl_ray.method.types import Network
+from u2pl_ray.method.types import Batch, Network
 from u2pl_ray.method.views import View
 
 
@@ -12,7 +12,7 @@ class UniMatch(FixMatch):
 
     perturbs = True
 
-    def views(self, teacher: Network, weak: View, step: int) -> list[View]:
+    def views(self, teacher: Network, weak: View, batch: Batch, step: int) -> list[View]:
         """Make the three views; the perturbed one is not mixed."""
-        strong = [self.mixed_view(teacher, weak, step, suffix) for suffix in ("", "/1")]
+        strong = [self.mixed_view(teacher, weak, batch, step, suffix) for suffix in ("", "/1")]
         return [*(replace(view, weight=0.25) for view in strong), replace(weak, weight=0.5, perturbed=True)]

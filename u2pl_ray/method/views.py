@@ -32,6 +32,8 @@ class View:
     """What the teacher made of these very images, where it has seen them."""
     weight: float = 1.0
     """Of this view in the unsupervised term."""
+    given: Tensor | None = None
+    """[B,h,w] bool, pixels with the true label of a labeled image: reliable without being judged; None: none are."""
     perturbed: bool = False
     """The student sees the images as they are, and its encoder's features are perturbed."""
 
@@ -49,31 +51,54 @@ def judge(logits: Tensor, pseudo_labels: Tensor, least: float) -> tuple[Tensor, 
     return entropies, per_pixel(confidence, logits, size) >= least if least else None
 
 
-def mixed(view: View, config: MixingConfig, *, seed: int, step: int, stream: str, collectives: Collectives) -> View:
+def mixed(
+    view: View,
+    config: MixingConfig,
+    labeled: tuple[Tensor, Tensor],
+    *,
+    seed: int,
+    step: int,
+    stream: str,
+    collectives: Collectives,
+) -> View:
     """Mix a view's images, and every map along with its pixels.
 
     Args:
         view: of the weak images.
-        config: kind and probability.
+        config: how to mix.
+        labeled: images and labels of the batch, see `mixing.mix`.
         seed: see `mixing.mix`.
         step: see `mixing.mix`.
         stream: see `mixing.mix`.
         collectives: see `mixing.mix`.
     """
     judged = [map_ for map_ in (view.entropies, view.confident) if map_ is not None and map_.numel()]
-    images, pseudo_labels, (truth, *judged) = mix(
+    given = [torch.zeros_like(view.pseudo_labels, dtype=torch.bool)] if config.labeled_partner > 0 else []
+    images, pseudo_labels, (truth, *maps) = mix(
         config,
         view.images,
         view.pseudo_labels,
-        (view.truth, *judged),
+        (view.truth, *given, *judged),
         seed=seed,
         step=step,
         collectives=collectives,
         stream=stream,
+        labeled=labeled,
     )
     seen = view.predicted if images is view.images else None
     result = View(images, pseudo_labels, truth, predicted=seen)
+    if given:
+        result.given = maps.pop(0) & (pseudo_labels != IGNORE)
     if judged:
-        result.entropies = judged[0].masked_fill(pseudo_labels == IGNORE, torch.nan)
-        result.confident = judged[1] if len(judged) > 1 else None
+        result.entropies = maps[0].masked_fill(pseudo_labels == IGNORE, torch.nan)
+        result.confident = maps[1] if len(maps) > 1 else None
+        trust_given(result)
     return result
+
+
+def trust_given(view: View) -> None:
+    """Let the given labels of a judged view be sure: no entropy, and confident."""
+    if view.given is None:
+        return
+    view.entropies = view.entropies.masked_fill(view.given, 0.0)
+    view.confident = None if view.confident is None else view.confident | view.given
