@@ -164,3 +164,61 @@ def test_classmix_pastes_whole_classes_half_of_the_partners(seed: int) -> None:
         assert 255 not in chosen
         assert len(chosen) == len(classes) // 2
         assert torch.equal(pasted, torch.isin(partner, torch.tensor(sorted(chosen), dtype=torch.uint8)))
+
+
+def with_labeled(
+    kind: Any, images: Tensor, labels: Tensor, *companions: Tensor, share: float, labeled: Any, **where: Any
+) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
+    place: dict[str, Any] = {"seed": 3, "step": 5, "collectives": Collectives(CPU)} | where
+    config = MixingConfig(kind=kind, probability=1, labeled_partner=share)
+    return mix(config, images, labels, companions, labeled=labeled, **place)
+
+
+@given(kind=st.sampled_from(["cutmix", "classmix"]), seed=seeds, count=st.sampled_from([2, 4, 6, 8]))
+def test_what_a_labeled_image_gives_comes_with_its_labels(kind: str, seed: int, count: int) -> None:
+    images, labels, numbers = batch(4, (6, 5), seed)
+    theirs, truth, _ = batch(count, (6, 5), seed + 1)
+    theirs = -theirs  # the sign of the first channel tells where a pixel comes from
+    given = torch.zeros_like(labels, dtype=torch.bool)
+    new_images, new_labels, (new_numbers, from_labeled) = with_labeled(
+        kind, images, labels, numbers, given, share=1, labeled=(theirs, truth.long()), seed=seed
+    )
+    assert torch.equal(new_images[:, 0] < 0, from_labeled)
+    assert (new_numbers[from_labeled] == 255).all()
+    assert torch.equal(new_numbers[~from_labeled], numbers[~from_labeled])
+    rows = torch.arange(4) * count // 4
+    assert torch.equal(new_images, torch.where(from_labeled.unsqueeze(1), theirs[rows], images))
+    assert torch.equal(new_labels, torch.where(from_labeled, truth[rows], labels))
+    assert new_labels.dtype == torch.uint8
+
+
+def test_the_share_of_labeled_partners_is_that_of_the_configuration() -> None:
+    images, labels, _ = batch(400, (4, 4))
+    labels = labels.clamp_max(5)
+    theirs = -batch(400, (4, 4), 1)[0]
+    pasted, _, _ = with_labeled("cutmix", images, labels, share=0.3, labeled=(theirs, labels))
+    share = (pasted[:, 0] < 0).flatten(1).any(1).float().mean().item()
+    assert abs(share - 0.3) < 4 * (0.21 / 400) ** 0.5
+    # The others' partners, boxes and pixels are those of a training without.
+    plain = mixed("cutmix", images, labels, probability=1.0)[0]
+    others = ~(pasted[:, 0] < 0).flatten(1).any(1)
+    assert torch.equal(pasted[others], plain[others])
+    assert torch.equal(with_labeled("cutmix", images, labels, share=0, labeled=(theirs, labels))[0], plain)
+
+
+@pytest.mark.parametrize("count", [12, 24, 48])
+def test_labeled_partners_do_not_depend_on_the_number_of_workers(count: int) -> None:
+    images, labels, numbers = batch(24, (6, 5))
+    theirs, truth, _ = batch(count, (6, 5), 1)
+    alone = with_labeled("classmix", images, labels, numbers, share=0.5, labeled=(-theirs, truth))
+    parts = [
+        with_labeled(
+            "classmix", *(tensor[12 * rank :][:12] for tensor in (images, labels, numbers)), share=0.5,
+            labeled=tuple(tensor[count // 2 * rank :][: count // 2] for tensor in (-theirs, truth)),
+            collectives=Collectives(CPU, rank, 2),
+        )
+        for rank in range(2)
+    ]  # fmt: skip
+    assert torch.equal(torch.cat([part[0] for part in parts]), alone[0])
+    assert torch.equal(torch.cat([part[1] for part in parts]), alone[1])
+    assert torch.equal(torch.cat([part[2][0] for part in parts]), alone[2][0])

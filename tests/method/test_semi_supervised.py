@@ -93,6 +93,38 @@ def test_unimatch() -> None:
     assert losses.unsupervised.item() == pytest.approx(want.item(), rel=1e-5)
 
 
+INJECTED = {"kind": "cutmix", "probability": 1, "labeled_partner": 1}
+
+
+@pytest.mark.parametrize("judged_on", ["weak", "mixed"])
+def test_the_labels_of_a_labeled_partner_are_reliable_whatever_the_teacher_says(judged_on: str) -> None:
+    """L_u by hand: pixels of the labeled images with their labels, and of the others those that pass both tests."""
+    changes = {"reliability": {"confidence": TAU, "judged_on": judged_on}, "alpha": {"start": 0.5}}
+    losses, stats, student, _ = step("pseudo_label", mixing=INJECTED, **changes)
+    batch, (_, teacher) = tiny.batch(), tiny.networks()
+    prob = large(teacher(batch.unlabeled_images).logits).softmax(1)
+    labels, given = prob.argmax(1).to(torch.uint8), torch.zeros(batch.unlabeled_labels.shape, dtype=torch.bool)
+    images, labels, (given,) = mix(
+        MixingConfig(**INJECTED), batch.unlabeled_images, labels, (given,),
+        seed=0, step=7, collectives=ALONE, labeled=(batch.labeled_images, batch.labels),
+    )  # fmt: skip
+    given &= labels != 255
+    judged = prob if judged_on == "weak" else large(teacher(images).logits).softmax(1)
+    entropies = -(judged * judged.log()).sum(1)
+    entropies[given] = 0.0
+    valid = labels != 255
+    gamma = entropies[valid].quantile(1 - stats.shared["alpha"].item())
+    reliable = given | (valid & (entropies < gamma) & (judged.max(1).values >= TAU))
+    each = F.cross_entropy(large(student(images).logits), labels.long(), ignore_index=255, reduction="none")
+    want = each[reliable].mean() * valid.sum() / reliable.sum()
+    assert 0 < given.sum() < reliable.sum() < valid.sum()
+    assert stats.shared["gamma"].item() == pytest.approx(gamma.item(), rel=1e-4)
+    assert losses.unsupervised.item() == pytest.approx(want.item(), rel=1e-3)
+    # Diagnostics are of pseudo-labels: what is given counts as of unknown truth.
+    known = stats.local["pixels"][:, :, :2].sum()
+    assert known <= (valid & ~given).sum()
+
+
 @pytest.mark.parametrize("name", ["pseudo_label", "fixmatch", "unimatch"])
 def test_the_contrastive_term_goes_with_every_method(name: str) -> None:
     changes = {"reliability": {"confidence": TAU}, "alpha": {"start": 0.5}}
