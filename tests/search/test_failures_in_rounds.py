@@ -4,6 +4,7 @@ import math
 import signal
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ray.tune.search import Searcher
@@ -11,6 +12,7 @@ from ray.tune.search import Searcher
 from tests.search.conftest import SPACE
 from tests.search.driven import EPOCHS
 from tests.search.test_rounds import TRAININGS, driver_of, metrics, replicates, search, start, train
+from u2pl_ray import posterior
 from u2pl_ray.config.schema import Config
 from u2pl_ray.search.driver.assignment import Outcome
 from u2pl_ray.search.driver.driver import Driver
@@ -188,6 +190,39 @@ def test_a_trial_that_is_retried_is_charged_once(tmp_path: Path, space: Space, b
     records = driver.study.all_records()
     assert records[-1].retries == int(assignment.trial)
     assert allowance.spent(records) == pytest.approx(1)
+
+
+def test_a_replicate_that_is_retried_counts_once(
+    tmp_path: Path, space: Space, base: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every round shares out as many trainings as the first one."""
+    totals: list[int] = []
+
+    def noted(
+        judged: posterior.Posterior, left: int, total: int, *more: Any, **named: Any
+    ) -> list[posterior.Replicate]:
+        totals.append(total)
+        return next_replicates(judged, left, total, *more, **named)
+
+    next_replicates = posterior.next_replicates
+    monkeypatch.setattr(posterior, "next_replicates", noted)
+    allowance = Allowance(EPOCHS, TRAININGS, 0.6)
+    start(tmp_path, space, base)
+    driver = driver_of(tmp_path, space, base, allowance)
+    retried: list[str] = []
+    while (assignment := driver.next()) is not None:
+        if driver.study.record(int(assignment.trial)).replicate and not retried:
+            driver.finish(assignment.trial, Outcome(State.FAILED, "environment", "disk full"))
+            retried = driver.retry_errored()
+            assert retried == [assignment.trial]
+        else:
+            train(driver, assignment)
+    records = driver.study.all_records()
+    again = replicates(records)
+    assert len(again) == len(set(again)) + 1
+    assert allowance.replicated(records) == len(set(again)) == totals[0]
+    assert len(totals) > 1
+    assert set(totals) == {totals[0]}
 
 
 def test_a_setting_whose_replicates_diverge_is_not_called_better(tmp_path: Path, space: Space, base: Config) -> None:

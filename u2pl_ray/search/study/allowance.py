@@ -59,8 +59,7 @@ class Allowance:
 
         A trial that was retried counts with its retry, which has its epochs.
         """
-        again = {record.retries for record in records}
-        return sum(self._cost(record) for record in records if record.number not in again) / self.epochs
+        return sum(self._cost(record) for record in _once(records)) / self.epochs
 
     def exploring(self, records: Sequence[TrialRecord]) -> bool:
         """Tell whether a new setting may start; trials that run count as if they went on to their end."""
@@ -90,8 +89,8 @@ class Allowance:
         return self.confirming + math.floor(explored * self.replicating / (1 - self.replicating) + 1e-9)
 
     def replicated(self, records: Sequence[TrialRecord]) -> int:
-        """Return how many replicates have started."""
-        return sum(record.replicate for record in records)
+        """Return how many replicates have started; one that was retried counts with its retry."""
+        return sum(record.replicate for record in _once(records))
 
     def _replicated(self, records: Sequence[TrialRecord]) -> float:
         return self.spent([record for record in records if record.replicate])
@@ -102,3 +101,9 @@ class Allowance:
             return self.epochs
         least = 1 if record.failed and record.reason != "invalid" else 0
         return max(least, record.epochs - record.inherited)
+
+
+def _once(records: Sequence[TrialRecord]) -> list[TrialRecord]:
+    """Return the records but for the failed ones that a retry does again."""
+    again = {record.retries for record in records}
+    return [record for record in records if record.number not in again]
