@@ -9,13 +9,13 @@ beside the background; glasses, belts, hats and other small things are ignored. 
 the next 50 for validation, 705 to 904 for the test.
 """
 
-import argparse
-import json
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 from scipy.io import loadmat
+
+from benchmarks.evidence.voc_tree import VocTree, main
 
 CLASSES = {
     "background": "null",
@@ -35,35 +35,18 @@ PARTS = {"train": range(1, 605), "val": range(605, 655), "test": range(705, 905)
 
 def write(source: Path, target: Path) -> None:
     """Convert the photographs and masks, and write classes and lists."""
-    for folder in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):
-        (target / folder).mkdir(parents=True, exist_ok=True)
-    (target / "classes.json").write_text(json.dumps(list(CLASSES)))
+    tree = VocTree(target, CLASSES, SCALE)
     tags = [str(tag[0]) for tag in loadmat(source / "label_list.mat")["label_list"].ravel()]
     classes = np.full(256, IGNORE, np.uint8)
     for index, merged in enumerate(CLASSES.values()):
         classes[[tags.index(tag) for tag in merged.split()]] = index
     for part, numbers in PARTS.items():
-        text = "".join(f"{number:04d}\n" for number in numbers)
-        (target / "ImageSets" / "Segmentation" / f"{part}.txt").write_text(text)
-        for number in numbers:
-            mask = classes[loadmat(source / "annotations" / "pixel-level" / f"{number:04d}.mat")["groundtruth"]]
-            image = Image.open(source / "photos" / f"{number:04d}.jpg").convert("RGB")
-            size = (image.width // SCALE, image.height // SCALE)
-            small = image.resize(size, Image.Resampling.BOX)
-            small.save(target / "JPEGImages" / f"{number:04d}.jpg", quality=95, subsampling=0)
-            rows = np.arange(size[1]) * SCALE + SCALE // 2
-            columns = np.arange(size[0]) * SCALE + SCALE // 2
-            Image.fromarray(mask[np.ix_(rows, columns)]).save(target / "SegmentationClass" / f"{number:04d}.png")
-
-
-def main() -> None:
-    """Read the two folders' names and convert."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("source", type=Path, help="checkout of the data set")
-    parser.add_argument("target", type=Path, help="folder to write")
-    options = parser.parse_args()
-    write(options.source, options.target)
+        names = [f"{number:04d}" for number in numbers]
+        tree.write_list(part, names)
+        for name in names:
+            mask = loadmat(source / "annotations" / "pixel-level" / f"{name}.mat")["groundtruth"]
+            tree.write_pair(name, Image.open(source / "photos" / f"{name}.jpg"), classes[mask])
 
 
 if __name__ == "__main__":
-    main()
+    main(__doc__, write)
