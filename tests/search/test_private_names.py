@@ -138,8 +138,8 @@ def test_optunas_trials_are_found_by_number_and_changed_by_id() -> None:
 
 
 def test_optuna_keeps_queued_settings_in_one_attribute() -> None:
-    """Breaks: queued trials start with other settings. Do: update `study.view.FIXED`."""
-    from u2pl_ray.search.study.view import FIXED
+    """Breaks: queued trials start with other settings. Do: update `samplers.noisy_gp.FIXED`."""
+    from u2pl_ray.search.samplers.noisy_gp import FIXED
 
     study = optuna.create_study()
     study.enqueue_trial({"x": 2})

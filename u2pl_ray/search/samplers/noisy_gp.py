@@ -20,10 +20,10 @@ from u2pl_ray.search.samplers.unit_cube import categories, from_unit, searched, 
 if TYPE_CHECKING:  # scipy, which only a proposal needs
     from u2pl_ray.posterior.belief import Believed
 
+FIXED = "fixed_params"
+"""System attribute where Optuna keeps the settings of a queued trial: they are given, not proposed."""
 _PAPER = "paper"
 """Note of the trial that others are compared with."""
-_GIVEN = "fixed_params"
-"""System attribute of a trial whose settings were given, not proposed."""
 
 
 class NoisyGPSampler(BaseSampler):
@@ -72,7 +72,7 @@ class NoisyGPSampler(BaseSampler):
         for other in study.get_trials(deepcopy=False):
             if other.number == trial.number:
                 continue
-            first = first and _GIVEN in other.system_attrs
+            first = first and FIXED in other.system_attrs
             if not search_space.keys() <= other.params.keys():
                 continue
             point = to_unit(search_space, other.params)

@@ -15,6 +15,7 @@ from optuna.pruners import BasePruner
 from optuna.trial import FrozenTrial, TrialState
 
 from u2pl_ray.config.errors import UserError
+from u2pl_ray.search.samplers.noisy_gp import FIXED
 from u2pl_ray.search.samplers.registry import SamplerChoice
 from u2pl_ray.search.space.space import Space
 from u2pl_ray.search.study.borrowed import BorrowedTraining
@@ -25,7 +26,7 @@ from u2pl_ray.search.study.journal import open_journal
 from u2pl_ray.search.study.proposal import propose
 from u2pl_ray.search.study.trial_file import TrialFile
 from u2pl_ray.search.study.trial_record import FORK, Fork, TrialRecord, trial_id
-from u2pl_ray.search.study.view import FIXED, INHERITED, StudyView
+from u2pl_ray.search.study.view import INHERITED, StudyView
 
 
 class TrialStudy(StudyView):

@@ -4,6 +4,7 @@ import optuna
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
+from u2pl_ray.search.samplers.noisy_gp import FIXED
 from u2pl_ray.search.samplers.visible_trials import INFEASIBLE
 from u2pl_ray.search.space.space import Space
 from u2pl_ray.search.study import pareto
@@ -12,8 +13,6 @@ from u2pl_ray.search.study.competing import Competing
 from u2pl_ray.search.study.database import shared
 from u2pl_ray.search.study.trial_record import FORK, Fork, State, TrialRecord, trial_id
 
-FIXED = "fixed_params"
-"""Where Optuna keeps the settings of a queued trial."""
 INHERITED = "inherited"
 """User attribute of a trial: first epochs that it did not train itself."""
 
