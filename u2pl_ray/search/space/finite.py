@@ -1,14 +1,10 @@
 """Spaces of a few settings: all of them can be tried, each once, where a sampler would propose some again."""
 
 import itertools
+import math
 from typing import Any
 
-from optuna.distributions import (
-    BaseDistribution,
-    CategoricalDistribution,
-    FloatDistribution,
-    IntDistribution,
-)
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from u2pl_ray.search.space.space import Space
 
@@ -27,10 +23,7 @@ def all_settings(space: Space) -> list[dict[str, Any]] | None:
         if few is None:
             return None
         values.append(few)
-    count = 1
-    for few in values:
-        count *= len(few)
-    if not values or count > FEW:
+    if not values or math.prod(map(len, values)) > FEW:
         return None
     return [space.decode(dict(zip(space.distributions, chosen, strict=True))) for chosen in itertools.product(*values)]
 
