@@ -12,6 +12,7 @@ from tests.cli.conftest import Run
 from tests.data.voc_folder import Folder
 from u2pl_ray.config.errors import UserError
 from u2pl_ray.search.cluster.connection import check_temporary_folder
+from u2pl_ray.train import measurement
 
 
 def shell(*arguments: object, **changes: str) -> subprocess.CompletedProcess[str]:
@@ -178,9 +179,21 @@ def test_options_of_the_sampler_are_numbers_too() -> None:
     }  # fmt: skip
 
 
-def test_a_warning_is_no_problem(run: Run, config: Path) -> None:
+QUICK = """
+from u2pl_ray.train import measuring
+measuring._ENOUGH = 0.0
+measuring.main()
+"""
+"""The program that measures, content with the fewest steps: by default it takes up to four seconds of each kind."""
+
+
+def test_a_warning_is_no_problem(run: Run, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`doctor && train` works where `train` would only warn."""
+    (tmp_path / "quick.py").write_text(QUICK)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr(measurement, "_MODULE", "quick")
     code, out, _ = run("doctor", config, "data.test=null", "model.normalization=group")
     assert code == 0
     assert "all well, 1 warning" in out
     assert "data.test is null" in out
+    assert "measured: 4 and 4 steps" in out
