@@ -10,7 +10,7 @@ u2pl_ray() {
 }
 stamp=$(date +%Y%m%d-%H%M%S)
 
-u2pl_ray search quickstart --space quickstart --trials 4 --baseline supervised --baseline oracle \
+u2pl_ray search quickstart --space quickstart --trials 3 --baseline supervised --baseline oracle \
     --name "quickstart-$stamp"
 echo
 u2pl_ray compare "quickstart-$stamp" --split test
