@@ -1,6 +1,7 @@
 """What a comparison trains: named rows of settings over a common base, each with every seed.
 
-A row is a list of settings, or {reference: published | corrected, settings: [...]} for what `published` trains.
+A row is a list of settings, or {reference: published | corrected, settings: [...]} for what `published` trains, or
+{informed: right | corrected, settings: [...]} for what `informed` trains.
 """
 
 import json
@@ -11,8 +12,8 @@ from typing import Any
 
 import yaml
 
-KINDS = ("published", "corrected")
-"""Of rows with a reference, see `published`."""
+KINDS = {"reference": ("published", "corrected"), "informed": ("right", "corrected")}
+"""Of rows with more than settings, see `published` and `informed`."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ class Run:
         settings: `a.b=c` on top of it, the seed not among them.
         seed: of the training.
         reference: a kind of `published`, trained with the published code's losses; empty: ours.
+        informed: a kind of `informed`, trained with a look at the true labels; empty: without.
     """
 
     row: str
@@ -32,13 +34,14 @@ class Run:
     settings: tuple[str, ...]
     seed: int
     reference: str = ""
+    informed: str = ""
 
     @property
     def key(self) -> str:
         """What a result is found by again: all that it depends on but the data's place."""
         settings = [text for text in self.settings if not text.startswith("data.root=")]
-        reference = [self.reference] if self.reference else []
-        return json.dumps([self.row, self.base, settings, self.seed, *reference])
+        kinds = [kind for kind in (self.reference, self.informed) if kind]
+        return json.dumps([self.row, self.base, settings, self.seed, *kinds])
 
 
 def read_rows(file: Path, more: Sequence[str] = (), seeds: Sequence[int] = ()) -> list[Run]:
@@ -56,10 +59,18 @@ def read_rows(file: Path, more: Sequence[str] = (), seeds: Sequence[int] = ()) -
     common = [*tree.get("settings", []), *more]
     rows = {row: given if isinstance(given, dict) else {"settings": given} for row, given in tree["rows"].items()}
     for row, given in rows.items():
-        if (kind := given.get("reference", KINDS[0])) not in KINDS or given.keys() - {"reference", "settings"}:
-            raise SystemExit(f"{file}: row {row}: {kind!r} is not in {KINDS}, or a key is unknown")
+        kinds = {key: value for key, value in given.items() if key != "settings"}
+        if len(kinds) > 1 or any(value not in KINDS.get(key, ()) for key, value in kinds.items()):
+            raise SystemExit(f"{file}: row {row}: {kinds} is not one of {KINDS}")
     return [
-        Run(row, tree["base"], (*common, *(given.get("settings") or [])), seed, given.get("reference", ""))
+        Run(
+            row,
+            tree["base"],
+            (*common, *(given.get("settings") or [])),
+            seed,
+            given.get("reference", ""),
+            given.get("informed", ""),
+        )
         for seed in (seeds or tree["seeds"])
         for row, given in rows.items()
     ]

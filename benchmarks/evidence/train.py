@@ -53,6 +53,10 @@ def train(run: Run, device: str, reference: Path | None = None) -> dict[str, Any
 
         assert reference is not None
         worker: Worker = PublishedWorker(config, session, where, load_reference(reference, where), run.reference)
+    elif run.informed:
+        from benchmarks.evidence.informed import InformedWorker
+
+        worker = InformedWorker(config, session, where, run.informed)
     else:
         worker = Worker(config, session, where)
     worker.run()

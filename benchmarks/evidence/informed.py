@@ -1,0 +1,68 @@
+"""Upper bounds: what unlabeled images would bring if the pseudo-labels' faults were known.
+
+Two kinds, of any method with pseudo-labels, on data whose unlabeled images have labels:
+
+- `right`: wrong pseudo-labels are left out. No threshold, however clever, selects better.
+- `corrected`: wrong pseudo-labels are replaced by the true labels. No teacher labels better.
+
+Where `right` gains little, what is missing is in the pixels that the teacher gets wrong, and self-training has no way to
+learn them; where it gains much, a better selection is worth looking for.
+"""
+
+import torch
+from torch import Tensor
+
+from benchmarks.evidence import rows
+from u2pl_ray.config.errors import UserError
+from u2pl_ray.config.schema import IGNORE, Config
+from u2pl_ray.method.pseudo_label import PseudoLabel
+from u2pl_ray.method.types import Batch, Outputs
+from u2pl_ray.method.views import View
+from u2pl_ray.train.loop import Worker
+from u2pl_ray.train.session import Session
+
+KINDS = rows.KINDS["informed"]
+
+
+class InformedWorker(Worker):
+    """A training whose pseudo-labels are looked up in the true labels before they are used.
+
+    Args:
+        config: of a row; see `Worker`.
+        session: see `Worker`.
+        device: see `Worker`.
+        kind: one of `KINDS`.
+
+    Raises:
+        UserError: a method without pseudo-labels.
+    """
+
+    def __init__(self, config: Config, session: Session, device: torch.device, kind: str) -> None:
+        super().__init__(config, session, device)
+        objective = self.objective
+        if not isinstance(objective, PseudoLabel):
+            raise UserError(f"method.name={config.method.name} has no pseudo-labels to be {kind}")
+        weak_view = objective._weak_view
+
+        def informed_view(weak: Outputs, batch: Batch) -> View:
+            view = weak_view(weak, batch)
+            view.pseudo_labels = informed(view.pseudo_labels, view.truth, kind)
+            if view.entropies.numel():
+                view.entropies = view.entropies.masked_fill(view.pseudo_labels == IGNORE, torch.nan)
+            return view
+
+        objective._weak_view = informed_view  # type: ignore[method-assign]
+
+
+def informed(pseudo_labels: Tensor, truth: Tensor, kind: str) -> Tensor:
+    """Return the pseudo-labels with what is known of them: [B,h,w] uint8.
+
+    Args:
+        pseudo_labels: [B,h,w] uint8, 255 = none.
+        truth: [B,h,w] uint8 or int64; where it is 255 there is no pseudo-label any more.
+        kind: one of `KINDS`.
+    """
+    truth = truth.to(pseudo_labels.dtype)
+    if kind == "corrected":
+        return torch.where(pseudo_labels == IGNORE, pseudo_labels, truth)
+    return pseudo_labels.masked_fill(pseudo_labels != truth, IGNORE)
