@@ -5,14 +5,13 @@ Two kinds, of any method with pseudo-labels, on data whose unlabeled images have
 - `right`: wrong pseudo-labels are left out. No threshold, however clever, selects better.
 - `corrected`: wrong pseudo-labels are replaced by the true labels. No teacher labels better.
 
-Where `right` gains little, what is missing is in the pixels that the teacher gets wrong, and self-training has no way to
-learn them; where it gains much, a better selection is worth looking for.
+Where `right` gains little, what is missing is in the pixels that the teacher gets wrong, and self-training has no way
+to learn them; where it gains much, a better selection is worth looking for.
 """
 
 import torch
 from torch import Tensor
 
-from benchmarks.evidence import rows
 from u2pl_ray.config.errors import UserError
 from u2pl_ray.config.schema import IGNORE, Config
 from u2pl_ray.method.pseudo_label import PseudoLabel
@@ -20,8 +19,6 @@ from u2pl_ray.method.types import Batch, Outputs
 from u2pl_ray.method.views import View
 from u2pl_ray.train.loop import Worker
 from u2pl_ray.train.session import Session
-
-KINDS = rows.KINDS["informed"]
 
 
 class InformedWorker(Worker):
@@ -31,7 +28,7 @@ class InformedWorker(Worker):
         config: of a row; see `Worker`.
         session: see `Worker`.
         device: see `Worker`.
-        kind: one of `KINDS`.
+        kind: one of `rows.KINDS`.
 
     Raises:
         UserError: a method without pseudo-labels.
@@ -60,7 +57,7 @@ def informed(pseudo_labels: Tensor, truth: Tensor, kind: str) -> Tensor:
     Args:
         pseudo_labels: [B,h,w] uint8, 255 = none.
         truth: [B,h,w] uint8 or int64; where it is 255 there is no pseudo-label any more.
-        kind: one of `KINDS`.
+        kind: one of `rows.KINDS`.
     """
     truth = truth.to(pseudo_labels.dtype)
     if kind == "corrected":
