@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from tests.method import tiny
-from u2pl_ray.method.balance import Alignment, class_counts, class_weights
+from u2pl_ray.method.balance import PriorShift, class_counts, class_weights, label_and_prediction_counts
 from u2pl_ray.method.reliability import confidence, gamma, gamma_by_class
 
 CPU = torch.device("cpu")
@@ -36,7 +36,7 @@ def test_class_weights_of_nothing_are_finite() -> None:
 class TestAlignment:
     def test_changes_nothing_before_it_has_seen_anything(self) -> None:
         logits = torch.randn(2, 5, 3, 3)
-        torch.testing.assert_close(Alignment(1.0, 5, CPU)(logits).softmax(1), logits.softmax(1))
+        torch.testing.assert_close(PriorShift(1.0, 5, CPU)(logits).softmax(1), logits.softmax(1))
 
     def test_brings_the_mean_prediction_to_the_labels_shares(self) -> None:
         """Predictions that are alike everywhere, (0.8, 0.2), where the labels say half and half."""
@@ -44,11 +44,11 @@ class TestAlignment:
         labels = torch.zeros_like(batch.labels)
         labels[:2] = 1
         logits = torch.tensor([0.8, 0.2]).log().view(1, 2, 1, 1).expand(8, 2, 8, 8)
-        alignment = Alignment(1.0, 2, CPU)
-        alignment.update(alignment.counts(dataclasses.replace(batch, labels=labels), logits))
+        alignment = PriorShift(1.0, 2, CPU)
+        alignment.update(label_and_prediction_counts(dataclasses.replace(batch, labels=labels), logits)[0])
         got = alignment(logits).softmax(1)
         assert got[0, 0, 0, 0].item() == pytest.approx(0.5, abs=0.005)
-        half = Alignment(0.5, 2, CPU)
+        half = PriorShift(0.5, 2, CPU)
         half.load_state_dict(alignment.state_dict())
         ratio = (0.8 / 0.2) ** 0.5  # half of the way, in logits
         assert half(logits).softmax(1)[0, 0, 0, 0].item() == pytest.approx(ratio / (1 + ratio), abs=0.005)
@@ -59,7 +59,7 @@ class TestAlignment:
         valid[:, :16] = True
         logits = torch.zeros(8, 2, 8, 8)
         logits[:, 0, 4:] = 50.0  # in the padding
-        counts = Alignment(1.0, 2, CPU).counts(dataclasses.replace(batch, unlabeled_valid=valid), logits)
+        counts = label_and_prediction_counts(dataclasses.replace(batch, unlabeled_valid=valid), logits)
         assert counts[0, 1].tolist() == pytest.approx([8 * 32 / 2, 8 * 32 / 2])
 
 

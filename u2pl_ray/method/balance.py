@@ -1,4 +1,4 @@
-"""Against pseudo-labels that name only the frequent classes: distribution alignment and class weights."""
+"""Against pseudo-labels that name only the frequent classes: distribution alignment, margins and class weights."""
 
 from typing import Any
 
@@ -14,46 +14,37 @@ _LIMIT = 0.99  # momentum of the running shares
 _LEAST = 1e-3  # share of a class that counts as none: bounds the factor to a thousand
 
 
-class Alignment:
-    """Distribution alignment (ReMixMatch: Berthelot et al., ICLR 2020).
+class PriorShift:
+    """How the classes' shares among labeled pixels differ from those among others: a bias on logits.
 
-    The teacher's probabilities on unlabeled images are multiplied by (share of the class among labeled pixels / share
-    in its own predictions so far) ** power: a bias on its logits. Both shares are running means of global batches.
+    Both shares are running means of global batches. The bias is power * log(share among labels / share among others).
+
+    - Of the teacher's predictions as the others, with power > 0, on the teacher's logits: distribution alignment
+      (ReMixMatch: Berthelot et al., ICLR 2020).
+    - Of the reliable pseudo-labels as the others, with power < 0, on the student's logits in the unsupervised loss:
+      margins by class (DebiasPL: Wang et al., CVPR 2022; logit adjustment: Menon et al., ICLR 2021). Where a class is
+      rarer among what is learned from unlabeled images than among the labels, that then says nothing against it.
 
     Args:
-        power: 0 < power <= 1.
+        power: 0 < |power| <= 1.
         num_classes: C.
         device: of the logits.
     """
 
     def __init__(self, power: float, num_classes: int, device: torch.device) -> None:
-        self.power, self.num_classes = power, num_classes
+        self.power = power
         self.shares = torch.full((2, num_classes), 1.0 / num_classes, device=device)
-        """Of the labels, and of the teacher's predictions."""
+        """Of the labels, and of the others."""
         self.updates = 0
 
     def __call__(self, logits: Tensor) -> Tensor:
-        """Return [B,C,H,W] logits that the alignment has corrected."""
-        labels, predictions = (self.shares + _LEAST).log()
-        return logits + (self.power * (labels - predictions)).view(1, -1, 1, 1).to(logits.dtype)
-
-    def counts(self, batch: Batch, logits: Tensor) -> Tensor:
-        """Count this worker's pixels: [1,2,C] float64, labels, and the teacher's probabilities before correction.
-
-        Args:
-            batch: this worker's; padding does not count.
-            logits: [Bu,C,H,W] of the weak view.
-        """
-        labeled = class_counts(batch.labels, self.num_classes)
-        prob = logits.float().softmax(1)
-        if batch.unlabeled_valid is not None:
-            prob = prob * downsample(batch.unlabeled_valid, logits.shape[-2:]).unsqueeze(1)
-        return torch.stack([labeled.double(), prob.sum((0, 2, 3), dtype=torch.float64)]).unsqueeze(0)
+        """Return [B,C,H,W] logits with the bias."""
+        labels, others = (self.shares + _LEAST).log()
+        return logits + (self.power * (labels - others)).view(1, -1, 1, 1).to(logits.dtype)
 
     def update(self, counts: Tensor) -> None:
-        """Take in a step's counts of all workers, [workers,2,C]; the first step replaces what was there."""
-        total = counts.sum(0)
-        shares = (total / total.sum(1, keepdim=True).clamp_min(1)).float()
+        """Take in a step's counts over all workers, [2,C]; the first step replaces what was there."""
+        shares = (counts / counts.sum(1, keepdim=True).clamp_min(1)).float()
         self.shares.lerp_(shares, 1.0 - teacher_momentum(self.updates, _LIMIT))
         self.updates += 1
 
@@ -65,6 +56,20 @@ class Alignment:
         """Restore the running shares."""
         self.shares.copy_(state["shares"])
         self.updates = int(state["updates"])
+
+
+def label_and_prediction_counts(batch: Batch, logits: Tensor) -> Tensor:
+    """Count a worker's pixels by class: [1,2,C] float64, labels, and the teacher's probabilities as they are.
+
+    Args:
+        batch: this worker's; padding does not count.
+        logits: [Bu,C,H,W] of the weak view.
+    """
+    prob = logits.float().softmax(1)
+    if batch.unlabeled_valid is not None:
+        prob = prob * downsample(batch.unlabeled_valid, logits.shape[-2:]).unsqueeze(1)
+    labeled = class_counts(batch.labels, logits.shape[1]).double()
+    return torch.stack([labeled, prob.sum((0, 2, 3), dtype=torch.float64)]).unsqueeze(0)
 
 
 def class_counts(labels: Tensor, num_classes: int) -> Tensor:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from u2pl_ray.method.alpha import alpha_at
-from u2pl_ray.method.balance import Alignment
+from u2pl_ray.method.balance import PriorShift, label_and_prediction_counts
 from u2pl_ray.method.contrastive import ContrastiveLoss
 from u2pl_ray.method.contrastive_term import ContrastiveTerm
 from u2pl_ray.method.losses import pseudo_label_loss
@@ -38,16 +38,17 @@ class PseudoLabel(Supervised):
     """Whether one of the views is the weak one with perturbed features, which needs a judgement of the weak view."""
 
     def prepare(self, representation_dim: int) -> None:
-        """Build strong view, alignment and contrastive term, as far as they are asked for; see `Supervised`."""
+        """Build what the configuration asks for: strong view, balance, contrastive term; see `Supervised`."""
         config, num_classes, device = self.config, self.num_classes, self.device
         if config.reliability.judged_on is not None:
             self.judged_on = config.reliability.judged_on
         self.confidence, self.quantile = config.least_confidence, config.traits.quantile
         distorts = self.strong_view if config.strong_view.use is None else config.strong_view.use
-        self.by_class = config.reliability.per_class or config.balance.weight_power > 0
+        balance = config.balance
+        self.by_class = config.reliability.per_class or balance.weight_power > 0 or balance.margin > 0
         self.distort = StrongView(config.strong_view, self.mean_std, self.seed, self.collectives) if distorts else None
-        power = config.balance.alignment
-        self.alignment = Alignment(power, num_classes, device) if power else None
+        self.alignment = PriorShift(balance.alignment, num_classes, device) if balance.alignment else None
+        self.margins = PriorShift(-balance.margin, num_classes, device) if balance.margin else None
         self.contrast: ContrastiveTerm | None = None
         if config.contrasts:
             parts = config.contrastive, config.memory_bank
@@ -65,19 +66,22 @@ class PseudoLabel(Supervised):
             views = self.views(teacher, self._weak_view(weak, batch), batch, clock.step)
             first = views[0]
             maps, features = self._contrasted(teacher, first, batch)
-            shares = [] if self.alignment is None else [self.alignment.counts(batch, weak.logits)]
+            wanted = self.alignment is not None or self.margins is not None
+            shares = [label_and_prediction_counts(batch, weak.logits)] if wanted else []
             # First collective: thresholds and normalisers are of the global batch.
             total, all_shares, all_maps, judged = gather_judged(
                 self.collectives, batch, shares, maps, views, self.by_class
             )
-            if self.alignment is not None:
-                self.alignment.update(*all_shares)
             trust = self.trust(judged, alpha)
+            if wanted:
+                self._update_shares(all_shares[0].sum(0), trust)
             own = [trust.divide(Judged(view.entropies, view.pseudo_labels, view.confident))[0] for view in views]
 
         outputs = student(*self._student_input(batch, views, clock.step))
         logits, *of_views = outputs.logits.split([n_labeled, *[n_unlabeled] * len(views)])
         supervised = self.supervised_loss(logits, auxiliary_of(outputs), batch.labels, total)
+        if self.margins is not None:
+            of_views = [self.margins(part) for part in of_views]
         terms = [
             view.weight * self.unsupervised_loss(part, ignore(view.pseudo_labels, ~reliable), everywhere, trust.weights)
             for view, part, reliable, everywhere in zip(views, of_views, own, trust.everywhere, strict=True)
@@ -161,6 +165,7 @@ class PseudoLabel(Supervised):
             quantile=self.quantile,
             per_class=config.reliability.per_class,
             weight_power=config.balance.weight_power,
+            counted=self.margins is not None,
         )
 
     def unsupervised_loss(
@@ -171,15 +176,25 @@ class PseudoLabel(Supervised):
         return pseudo_label_loss(logits, targets, reliable, possible, self.collectives.world_size, class_weights)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the memory bank and the alignment, where there are any."""
-        parts = {"memory_bank": self.contrast, "alignment": self.alignment}
-        return {name: part.state_dict() for name, part in parts.items() if part is not None}
+        """Return the memory bank, the alignment and the margins, where there are any."""
+        return {name: part.state_dict() for name, part in self._parts().items() if part is not None}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore the memory bank and the alignment."""
-        for name, part in (("memory_bank", self.contrast), ("alignment", self.alignment)):
+        """Restore the memory bank, the alignment and the margins."""
+        for name, part in self._parts().items():
             if part is not None and name in state:  # a fork's parent may have had none
                 part.load_state_dict(state[name])
+
+    def _parts(self) -> dict[str, Any]:
+        return {"memory_bank": self.contrast, "alignment": self.alignment, "margins": self.margins}
+
+    def _update_shares(self, counts: Tensor, trust: Trust) -> None:
+        """Take in a step's pixels by class over all workers: [2,C], of labels and of the teacher's predictions."""
+        if self.alignment is not None:
+            self.alignment.update(counts)
+        if self.margins is not None:
+            assert trust.counts is not None
+            self.margins.update(torch.stack([counts[0], trust.counts]))
 
     def _aligned(self, logits: Tensor) -> Tensor:
         return logits if self.alignment is None else self.alignment(logits)

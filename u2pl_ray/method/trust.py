@@ -44,6 +44,7 @@ class Trust:
             the quantile are unreliable.
         per_class: one quantile for each class.
         weight_power: see `BalanceConfig.weight_power`.
+        counted: whether the reliable pixels are to be counted by class; they are with a weight_power, too.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class Trust:
         quantile: bool,
         per_class: bool,
         weight_power: float,
+        counted: bool = False,
     ) -> None:
         self.alpha, self.num_classes, self.quantile, self.per_class = alpha, num_classes, quantile, per_class
         entropies = _join([view.entropies for view in judged])
@@ -64,11 +66,13 @@ class Trust:
         )
         """gamma_t, 0-dim, or one of each class [C]."""
         self.everywhere = [self.divide(view) for view in judged]
-        self.weights: Tensor | None = None
-        """[C], factors on the unsupervised loss by pseudo-label."""
-        if weight_power:
+        self.counts: Tensor | None = None
+        """[C] int64, reliable pixels by pseudo-label."""
+        if weight_power or counted:
             reliable = [ignore(names, ~part.reliable) for names, part in zip(labels, self.everywhere, strict=True)]
-            self.weights = class_weights(class_counts(_join(reliable), num_classes), weight_power)
+            self.counts = class_counts(_join(reliable), num_classes)
+        self.weights = class_weights(self.counts, weight_power) if self.counts is not None and weight_power else None
+        """[C], factors on the unsupervised loss by pseudo-label."""
 
     def divide(self, view: Judged) -> Division:
         """Divide a view's pixels, of this worker or of all, by the thresholds."""
@@ -104,7 +108,7 @@ def gather_judged(
     Args:
         collectives: of the workers.
         batch: this worker's.
-        shares: what the alignment counts, or nothing.
+        shares: counts for the shares of classes, or nothing.
         maps: of the contrastive term, or nothing.
         views: this worker's.
         labels: send the pseudo-labels, too.
