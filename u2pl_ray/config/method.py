@@ -145,8 +145,8 @@ class BalanceConfig(Section):
     (share of the class among labeled pixels / among its own predictions so far) to this power; 0: off, 1: in full."""
     margin: Fraction = 0.0
     """Margins by class (DebiasPL: Wang et al., CVPR 2022; logit adjustment: Menon et al., ICLR 2021). In the
-    unsupervised loss a class counts with its probability times (share among reliable pseudo-labels so far / share among labeled
-    pixels) to this power, so that one which pseudo-labels name too rarely is not unlearned; 0: off, 1: in full."""
+    unsupervised loss a class counts with its probability times (share among reliable pseudo-labels so far / share
+    among labeled pixels) to this power: one that pseudo-labels name too rarely is not unlearned. 0: off, 1: in full."""
     weight_power: Fraction = 0.0
     """Weight of a pixel in the unsupervised loss: (reliable pixels with its pseudo-label) to minus this power, with a
     mean of 1 over the reliable pixels of a step; 0: equal pixels, 1: equal classes (cf. DARS: He et al., ICCV 2021)."""
