@@ -24,7 +24,7 @@ CASES: dict[str, dict[str, Any]] = {
         "name": "u2pl",
         "strong_view": {"use": True},
         "reliability": {"judged_on": "weak", "confidence": 0.5, "per_class": True},
-        "balance": {"alignment": 1.0, "weight_power": 0.5},
+        "balance": {"alignment": 1.0, "margin": 1.0, "weight_power": 0.5},
     },
     "u2pl_all_keys": {"name": "u2pl", "memory_bank": {"capacity": 40, "push_cap": None, "key_dtype": "bfloat16"}},
 }

@@ -149,7 +149,8 @@ def test_a_confidence_of_0_and_other_neutral_values_change_nothing() -> None:
     neutral = {
         "reliability": {"judged_on": "mixed", "confidence": 0.0},
         "strong_view": {"use": False},
-        "balance": {"alignment": 0.0, "weight_power": 0.0},
+        "balance": {"alignment": 0.0, "margin": 0.0, "weight_power": 0.0},
+        "mixing": {"labeled_partner": 0.0},
     }
     same, _, _, _ = step("u2pl", **neutral)
     assert torch.equal(same.total, plain.total)
@@ -183,6 +184,39 @@ def test_class_weights_weigh_the_unsupervised_loss() -> None:
     means = [each[reliable & (labels == c)].mean() for c in range(tiny.CLASSES) if (reliable & (labels == c)).any()]
     want = torch.stack(means).mean() * labels.numel() / reliable.sum()  # every class weighs the same
     assert losses.unsupervised.item() == pytest.approx(want.item(), rel=1e-4)
+
+
+def test_margins_by_class() -> None:
+    """L_u by hand: the first step's shares, of reliable pseudo-labels and of labels, are the prior of each term."""
+    changes = {"alpha": {"start": 0.5}, "mixing": {"kind": "none"}}
+    losses, stats, student, teacher = step("pseudo_label", **changes, balance={"margin": 0.6})
+    batch = tiny.batch()
+    with torch.no_grad():
+        prob = large(teacher(batch.unlabeled_images).logits).double().softmax(1)
+        entropy, names = -(prob * prob.log()).sum(1), prob.argmax(1)
+    reliable = entropy < stats.shared["gamma"]
+    known = batch.labels[batch.labels != 255].long()
+    shares = [ids.bincount(minlength=tiny.CLASSES) / ids.numel() + 1e-3 for ids in (names[reliable], known)]
+    prior = (shares[0] / shares[1]) ** 0.6
+    weighted = large(student(batch.unlabeled_images).logits).softmax(1) * prior.view(1, -1, 1, 1)
+    each = -(weighted / weighted.sum(1, keepdim=True)).gather(1, names.unsqueeze(1))[:, 0].log()
+    want = each[reliable].mean() * names.numel() / reliable.sum()
+    assert losses.unsupervised.item() == pytest.approx(want.item(), rel=1e-4)
+    plain, _, _, _ = step("pseudo_label", **changes)
+    assert abs(losses.unsupervised.item() / plain.unsupervised.item() - 1) > 0.01
+    assert torch.equal(losses.supervised, plain.supervised)
+
+
+def test_margins_go_on_from_a_checkpoint() -> None:
+    student, teacher = tiny.networks()
+    first, second = (tiny.objective("pseudo_label", balance={"margin": 1.0}) for _ in range(2))
+    for number in range(3):
+        first(student, teacher, tiny.batch(number), tiny.clock(step=number))
+    second.load_state_dict(first.state_dict())
+    last = [each(student, teacher, tiny.batch(3), tiny.clock(step=3))[0].total for each in (first, second)]
+    fresh = tiny.objective("pseudo_label", balance={"margin": 1.0})
+    assert torch.equal(*last)
+    assert not torch.equal(last[0], fresh(student, teacher, tiny.batch(3), tiny.clock(step=3))[0].total)
 
 
 def test_the_strong_view_is_the_students_alone() -> None:

@@ -39,7 +39,7 @@ SCENARIOS: dict[str, dict[str, Any]] = {
     "u2pl_balanced": {
         "name": "u2pl", "alpha": {"start": 0.4, "end": 0.2}, "strong_view": {"use": True},
         "reliability": {"judged_on": "weak", "confidence": 0.3, "per_class": True},
-        "balance": {"alignment": 0.7, "weight_power": 0.5},
+        "balance": {"alignment": 0.7, "margin": 0.6, "weight_power": 0.5}, "mixing": {"labeled_partner": 0.5},
     },
 }  # fmt: skip
 

@@ -22,6 +22,7 @@ LATER = {
         *("method.strong_view.use=false", "method.mixing.kind=cutmix", "method.mixing.probability=0.5"),
         *("method.reliability.per_class=true", "method.reliability.judged_on=weak"),
         *("method.teacher_momentum=0.5", "method.balance.alignment=0.5"),
+        *("method.balance.margin=0.5", "method.mixing.labeled_partner=0.5"),
     ],
 }
 """Each setting once; several are changed at a time, as one that touched the warm-up would show among others too."""
