@@ -108,8 +108,8 @@ def _forgotten(trial: Trial) -> Seen | None:
     said = [f"no pseudo-label names {', '.join(gone)} any more"] if gone else []
     said += [f"none has named {', '.join(never)} yet, in {len(rows)} epochs"] if never else []
     text = (
-        f"{'; '.join(said)}. The student unlearns what it is never shown: try method.balance.weight_power=0.5, "
-        "method.balance.alignment=0.5, or a lower method.unsupervised_weight."
+        f"{'; '.join(said)}. The student unlearns what it is never shown: try method.balance.margin=1, "
+        "method.balance.alignment=0.5 with method.reliability.confidence=0.9, or a lower method.unsupervised_weight."
     )
     return Seen(len(gone) + len(never), text)
 
