@@ -2,7 +2,7 @@
 
 Two kinds, of any method with pseudo-labels, on data whose unlabeled images have labels:
 
-- `right`: wrong pseudo-labels are left out. No threshold, however clever, selects better.
+- `right`: wrong pseudo-labels are left out, and of the right ones those that the method calls unreliable.
 - `corrected`: wrong pseudo-labels are replaced by the true labels. No teacher labels better.
 
 Where `right` gains little, what is missing is in the pixels that the teacher gets wrong, and self-training has no way

@@ -100,5 +100,7 @@ def check(method: MethodConfig) -> None:
     ours = [name for name in _OURS_ALONE if getattr(method, name) != getattr(default, name)]
     if method.strong_view.use:
         ours.append("strong_view.use")
+    if method.mixing.labeled_partner:
+        ours.append("mixing.labeled_partner")
     if ours:
         raise UserError(f"method.{ours[0]} is ours alone: leave it at its default in rows with a reference")

@@ -40,7 +40,7 @@ class Run:
     def key(self) -> str:
         """What a result is found by again: all that it depends on but the data's place."""
         settings = [text for text in self.settings if not text.startswith("data.root=")]
-        kinds = [kind for kind in (self.reference, self.informed) if kind]
+        kinds = [kind for kind in (self.reference, self.informed and f"informed: {self.informed}") if kind]
         return json.dumps([self.row, self.base, settings, self.seed, *kinds])
 
 
@@ -59,9 +59,13 @@ def read_rows(file: Path, more: Sequence[str] = (), seeds: Sequence[int] = ()) -
     common = [*tree.get("settings", []), *more]
     rows = {row: given if isinstance(given, dict) else {"settings": given} for row, given in tree["rows"].items()}
     for row, given in rows.items():
-        kinds = {key: value for key, value in given.items() if key != "settings"}
-        if len(kinds) > 1 or any(value not in KINDS.get(key, ()) for key, value in kinds.items()):
-            raise SystemExit(f"{file}: row {row}: {kinds} is not one of {KINDS}")
+        for key, value in given.items():
+            if key not in ("settings", *KINDS):
+                raise SystemExit(f"{file}: row {row}: unknown key {key}")
+            if key in KINDS and value not in KINDS[key]:
+                raise SystemExit(f"{file}: row {row}: {key} {value!r} is not in {KINDS[key]}")
+        if KINDS.keys() <= given.keys():
+            raise SystemExit(f"{file}: row {row} is either {' or '.join(KINDS)}")
     return [
         Run(
             row,

@@ -109,7 +109,10 @@ def test_as_published_all_labels_go_to_the_first_image(losses: types.ModuleType)
 
 
 def test_settings_that_are_ours_alone_are_refused() -> None:
-    for setting in ("method.strong_view.use=true", "method.balance.alignment=0.5", "method.unsupervised_rampup=0.5"):
+    for setting in (
+        *("method.strong_view.use=true", "method.balance.alignment=0.5", "method.unsupervised_rampup=0.5"),
+        "method.mixing.labeled_partner=0.5",
+    ):
         with pytest.raises(UserError, match=r"ours alone: leave it at its default"):
             check(load("quickstart", [*PLAIN, setting]).method)
     with pytest.raises(UserError, match=r"method\.name=supervised is not what is published"):
@@ -128,5 +131,5 @@ def test_rows_name_what_they_are_trained_with(tmp_path: Path, monkeypatch: pytes
     with pytest.raises(SystemExit, match="row theirs has the published code's losses: name its checkout by --ref"):
         evidence.main()
     file.write_text(ROWS % "publishd")
-    with pytest.raises(SystemExit, match=r"row theirs: 'publishd' is not in \('published', 'corrected'\)"):
+    with pytest.raises(SystemExit, match=r"row theirs: reference 'publishd' is not in \('published', 'corrected'\)"):
         read_rows(file)

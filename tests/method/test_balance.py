@@ -53,6 +53,17 @@ class TestAlignment:
         ratio = (0.8 / 0.2) ** 0.5  # half of the way, in logits
         assert half(logits).softmax(1)[0, 0, 0, 0].item() == pytest.approx(ratio / (1 + ratio), abs=0.005)
 
+    def test_a_step_without_pixels_tells_nothing(self) -> None:
+        """Nothing is reliable right after a warm-up: the shares stay, and so does the bias."""
+        margins = PriorShift(-1.0, 3, CPU)
+        margins.update(torch.tensor([[80, 15, 5], [50, 30, 20]]))
+        before = margins(torch.zeros(1, 3, 1, 1))
+        for _ in range(50):
+            margins.update(torch.tensor([[80, 15, 5], [0, 0, 0]]))
+        torch.testing.assert_close(margins(torch.zeros(1, 3, 1, 1)), before)
+        want = (torch.tensor([50, 30, 20]) / torch.tensor([80, 15, 5])).log()
+        torch.testing.assert_close(before.flatten(), want, rtol=0.0, atol=0.02)
+
     def test_padding_does_not_count(self) -> None:
         batch = tiny.batch()
         valid = torch.zeros_like(batch.unlabeled_labels, dtype=torch.bool)

@@ -111,18 +111,34 @@ def test_the_labels_of_a_labeled_partner_are_reliable_whatever_the_teacher_says(
     given &= labels != 255
     judged = prob if judged_on == "weak" else large(teacher(images).logits).softmax(1)
     entropies = -(judged * judged.log()).sum(1)
-    entropies[given] = 0.0
     valid = labels != 255
-    gamma = entropies[valid].quantile(1 - stats.shared["alpha"].item())
+    gamma = entropies[valid & ~given].quantile(1 - stats.shared["alpha"].item())
     reliable = given | (valid & (entropies < gamma) & (judged.max(1).values >= TAU))
     each = F.cross_entropy(large(student(images).logits), labels.long(), ignore_index=255, reduction="none")
     want = each[reliable].mean() * valid.sum() / reliable.sum()
     assert 0 < given.sum() < reliable.sum() < valid.sum()
     assert stats.shared["gamma"].item() == pytest.approx(gamma.item(), rel=1e-4)
     assert losses.unsupervised.item() == pytest.approx(want.item(), rel=1e-3)
-    # Diagnostics are of pseudo-labels: what is given counts as of unknown truth.
-    known = stats.local["pixels"][:, :, :2].sum()
-    assert known <= (valid & ~given).sum()
+    assert stats.local["pixels"].sum() == (valid & ~given).sum()  # diagnostics are of pseudo-labels
+
+
+@pytest.mark.parametrize("per_class", [False, True])
+def test_given_labels_are_learned_from_where_hardly_a_pseudo_label_is_reliable(per_class: bool) -> None:
+    changes = {"reliability": {"per_class": per_class}, "alpha": {"start": 0.999, "kind": "constant"}}
+    losses, stats, student, _ = step("pseudo_label", mixing=INJECTED, **changes)
+    batch, (_, teacher) = tiny.batch(), tiny.networks()
+    labels = large(teacher(batch.unlabeled_images).logits).argmax(1).to(torch.uint8)
+    given = torch.zeros(labels.shape, dtype=torch.bool)
+    images, labels, (given,) = mix(
+        MixingConfig(**INJECTED), batch.unlabeled_images, labels, (given,),
+        seed=0, step=7, collectives=ALONE, labeled=(batch.labeled_images, batch.labels),
+    )  # fmt: skip
+    given &= labels != 255
+    reliable = stats.local["pixels"][:, RELIABLE].sum()
+    each = F.cross_entropy(large(student(images).logits), labels.long(), ignore_index=255, reduction="none")
+    assert reliable < 0.02 * given.sum()
+    summed = losses.unsupervised * (given.sum() + reliable) / (labels != 255).sum()  # lambda_u taken out: the mean
+    assert summed.item() == pytest.approx(each[given].mean().item(), rel=0.02)
 
 
 @pytest.mark.parametrize("name", ["pseudo_label", "fixmatch", "unimatch"])

@@ -43,8 +43,9 @@ class PriorShift:
         return logits + (self.power * (labels - others)).view(1, -1, 1, 1).to(logits.dtype)
 
     def update(self, counts: Tensor) -> None:
-        """Take in a step's counts over all workers, [2,C]; the first step replaces what was there."""
-        shares = (counts / counts.sum(1, keepdim=True).clamp_min(1)).float()
+        """Take in a step's counts over all workers, [2,C]; the first replaces what was there, zeros say nothing."""
+        total = counts.sum(1, keepdim=True)
+        shares = torch.where(total > 0, counts / total.clamp_min(1), self.shares).float()
         self.shares.lerp_(shares, 1.0 - teacher_momentum(self.updates, _LIMIT))
         self.updates += 1
 

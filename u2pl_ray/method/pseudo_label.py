@@ -22,7 +22,7 @@ from u2pl_ray.method.statistics import pixel_counts
 from u2pl_ray.method.strong_view import StrongView
 from u2pl_ray.method.trust import Division, Judged, Trust, divide, gather_judged
 from u2pl_ray.method.types import Batch, Clock, Losses, Network, Outputs, Stats
-from u2pl_ray.method.views import View, judge, mixed, trust_given
+from u2pl_ray.method.views import View, judge, mixed
 
 
 class PseudoLabel(Supervised):
@@ -75,7 +75,10 @@ class PseudoLabel(Supervised):
             trust = self.trust(judged, alpha)
             if wanted:
                 self._update_shares(all_shares[0].sum(0), trust)
-            own = [trust.divide(Judged(view.entropies, view.pseudo_labels, view.confident))[0] for view in views]
+            own = [
+                trust.divide(Judged(view.entropies, view.pseudo_labels, view.confident, view.given))[0]
+                for view in views
+            ]
 
         outputs = student(*self._student_input(batch, views, clock.step))
         logits, *of_views = outputs.logits.split([n_labeled, *[n_unlabeled] * len(views)])
@@ -100,7 +103,7 @@ class PseudoLabel(Supervised):
         losses = Losses(loss, supervised.detach(), unsupervised.detach(), contrastive.detach())
 
         stats.local["pixels"] = pixel_counts(
-            first.pseudo_labels, own[0], first.truth, first.entropies, self.num_classes
+            first.judged_labels, own[0], first.truth, first.entropies, self.num_classes
         )
         stats.local["entropy"] = first.entropies.nansum(dtype=torch.float64)
         stats.shared["gamma"] = trust.threshold.mean()  # of the classes, where each has its own
@@ -136,9 +139,8 @@ class PseudoLabel(Supervised):
             if view.predicted is None:
                 view.predicted = teacher(view.images)
             view.entropies, view.confident = judge(
-                self._aligned(view.predicted.logits), view.pseudo_labels, self.confidence
+                self._aligned(view.predicted.logits), view.judged_labels, self.confidence
             )
-            trust_given(view)
         return view
 
     def judged(self, logits: Tensor, size: Sequence[int], threshold: Tensor, alpha: float) -> tuple[Tensor, Tensor]:

@@ -22,6 +22,8 @@ class Judged(NamedTuple):
     """uint8; None where no class is treated otherwise than another."""
     confident: Tensor | None
     """bool; None: no threshold of confidence."""
+    given: Tensor | None = None
+    """bool, pixels with a true label, which is trusted; they have no entropy. None: there are none."""
 
 
 class Division(NamedTuple):
@@ -30,7 +32,7 @@ class Division(NamedTuple):
     reliable: Tensor
     unreliable: Tensor
     possible: Tensor
-    """0-dim, number of pixels with a pseudo-label."""
+    """0-dim, number of pixels with a pseudo-label, or a given one."""
 
 
 class Trust:
@@ -97,6 +99,8 @@ def divide(view: Judged, threshold: Tensor, alpha: float, *, quantile: bool) -> 
         reliable = valid
     if view.confident is not None:
         reliable = reliable & view.confident
+    if view.given is not None:
+        reliable, valid = reliable | view.given, valid | view.given
     return Division(reliable, unreliable & ~reliable, valid.sum())
 
 
@@ -117,7 +121,7 @@ def gather_judged(
         The number of labeled pixels of the global batch (0-dim), `shares` and `maps` of all workers, and each view of
         the global batch.
     """
-    sent = [[view.entropies, view.pseudo_labels if labels else None, view.confident] for view in views]
+    sent = [[view.entropies, view.pseudo_labels if labels else None, view.confident, view.given] for view in views]
     flat = [part for view in sent for part in view if part is not None]
     total, *found = collectives.gather(labeled_pixels(batch), *shares, *maps, *flat)
     rest = iter(found[len(shares) + len(maps) :])

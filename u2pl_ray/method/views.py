@@ -25,7 +25,8 @@ class View:
     truth: Tensor
     """[B,h,w] true labels, for diagnostics; 255 = unknown."""
     entropies: Tensor = field(default_factory=lambda: torch.empty(0))
-    """[B,h,w] float32, of the teacher's prediction, in nats; NaN where there is no pseudo-label; empty until judged."""
+    """[B,h,w] float32, of the teacher's prediction, in nats; NaN where there is no pseudo-label of the teacher's; empty
+    until judged."""
     confident: Tensor | None = None
     """[B,h,w] bool, whether the teacher's greatest probability reaches the threshold; None: nobody asks."""
     predicted: Outputs | None = None
@@ -36,6 +37,11 @@ class View:
     """[B,h,w] bool, pixels with the true label of a labeled image: reliable without being judged; None: none are."""
     perturbed: bool = False
     """The student sees the images as they are, and its encoder's features are perturbed."""
+
+    @property
+    def judged_labels(self) -> Tensor:
+        """Return the pseudo-labels that are the teacher's: [B,h,w] uint8, 255 = none, or given."""
+        return self.pseudo_labels if self.given is None else self.pseudo_labels.masked_fill(self.given, IGNORE)
 
 
 def judge(logits: Tensor, pseudo_labels: Tensor, least: float) -> tuple[Tensor, Tensor | None]:
@@ -90,15 +96,6 @@ def mixed(
     if given:
         result.given = maps.pop(0) & (pseudo_labels != IGNORE)
     if judged:
-        result.entropies = maps[0].masked_fill(pseudo_labels == IGNORE, torch.nan)
+        result.entropies = maps[0].masked_fill(result.judged_labels == IGNORE, torch.nan)
         result.confident = maps[1] if len(maps) > 1 else None
-        trust_given(result)
     return result
-
-
-def trust_given(view: View) -> None:
-    """Let the given labels of a judged view be sure: no entropy, and confident."""
-    if view.given is None:
-        return
-    view.entropies = view.entropies.masked_fill(view.given, 0.0)
-    view.confident = None if view.confident is None else view.confident | view.given
