@@ -51,7 +51,7 @@ def looks(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         (["search", "quickstart", "--space", "paper", "--scheduler-option", "grace=100"], ["grace=100 is never"]),
         (
             ["search", "quickstart", "method.warmup_epochs=0", "--space", "paper", "--scheduler-option", "grace=100"],
-            ["grace=100 is never reached: the first stop would be after epoch 100, and train.epochs=10"],
+            ["grace=100 is never reached: the first stop would be after epoch 100, and train.epochs=24"],
         ),
         (["confirm", "done", "--top", "0"], ["--top 0"]),
         (["extend", "done"], ["give --trials +N"]),
