@@ -96,20 +96,26 @@ def test_unimatch() -> None:
 INJECTED = {"kind": "cutmix", "probability": 1, "labeled_partner": 1}
 
 
+def injected() -> tuple[Tensor, Tensor, Tensor]:
+    """The mixed images of `step` with INJECTED, their labels, and which of these are given."""
+    batch, (_, teacher) = tiny.batch(), tiny.networks()
+    labels = large(teacher(batch.unlabeled_images).logits).argmax(1).to(torch.uint8)
+    given = torch.zeros(labels.shape, dtype=torch.bool)
+    images, labels, (given,) = mix(
+        MixingConfig(**INJECTED), batch.unlabeled_images, labels, (given,),
+        seed=0, step=7, collectives=ALONE, labeled=(batch.labeled_images, batch.labels),
+    )  # fmt: skip
+    return images, labels, given & (labels != 255)
+
+
 @pytest.mark.parametrize("judged_on", ["weak", "mixed"])
 def test_the_labels_of_a_labeled_partner_are_reliable_whatever_the_teacher_says(judged_on: str) -> None:
     """L_u by hand: pixels of the labeled images with their labels, and of the others those that pass both tests."""
     changes = {"reliability": {"confidence": TAU, "judged_on": judged_on}, "alpha": {"start": 0.5}}
     losses, stats, student, _ = step("pseudo_label", mixing=INJECTED, **changes)
     batch, (_, teacher) = tiny.batch(), tiny.networks()
-    prob = large(teacher(batch.unlabeled_images).logits).softmax(1)
-    labels, given = prob.argmax(1).to(torch.uint8), torch.zeros(batch.unlabeled_labels.shape, dtype=torch.bool)
-    images, labels, (given,) = mix(
-        MixingConfig(**INJECTED), batch.unlabeled_images, labels, (given,),
-        seed=0, step=7, collectives=ALONE, labeled=(batch.labeled_images, batch.labels),
-    )  # fmt: skip
-    given &= labels != 255
-    judged = prob if judged_on == "weak" else large(teacher(images).logits).softmax(1)
+    images, labels, given = injected()
+    judged = large(teacher(batch.unlabeled_images if judged_on == "weak" else images).logits).softmax(1)
     entropies = -(judged * judged.log()).sum(1)
     valid = labels != 255
     gamma = entropies[valid & ~given].quantile(1 - stats.shared["alpha"].item())
@@ -126,14 +132,7 @@ def test_the_labels_of_a_labeled_partner_are_reliable_whatever_the_teacher_says(
 def test_given_labels_are_learned_from_where_hardly_a_pseudo_label_is_reliable(per_class: bool) -> None:
     changes = {"reliability": {"per_class": per_class}, "alpha": {"start": 0.999, "kind": "constant"}}
     losses, stats, student, _ = step("pseudo_label", mixing=INJECTED, **changes)
-    batch, (_, teacher) = tiny.batch(), tiny.networks()
-    labels = large(teacher(batch.unlabeled_images).logits).argmax(1).to(torch.uint8)
-    given = torch.zeros(labels.shape, dtype=torch.bool)
-    images, labels, (given,) = mix(
-        MixingConfig(**INJECTED), batch.unlabeled_images, labels, (given,),
-        seed=0, step=7, collectives=ALONE, labeled=(batch.labeled_images, batch.labels),
-    )  # fmt: skip
-    given &= labels != 255
+    images, labels, given = injected()
     reliable = stats.local["pixels"][:, RELIABLE].sum()
     each = F.cross_entropy(large(student(images).logits), labels.long(), ignore_index=255, reduction="none")
     assert reliable < 0.02 * given.sum()

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from u2pl_ray.method.alpha import alpha_at
-from u2pl_ray.method.balance import PriorShift, label_and_prediction_counts
+from u2pl_ray.method.balance import PriorShift, class_counts, label_and_prediction_counts
 from u2pl_ray.method.contrastive import ContrastiveLoss
 from u2pl_ray.method.contrastive_term import ContrastiveTerm
 from u2pl_ray.method.losses import pseudo_label_loss
@@ -66,14 +66,13 @@ class PseudoLabel(Supervised):
             views = self.views(teacher, self._weak_view(weak, batch), batch, clock.step)
             first = views[0]
             maps, features = self._contrasted(teacher, first, batch)
-            wanted = self.alignment is not None or self.margins is not None
-            shares = [label_and_prediction_counts(batch, weak.logits)] if wanted else []
+            shares = self._share_counts(batch, weak)
             # First collective: thresholds and normalisers are of the global batch.
             total, all_shares, all_maps, judged = gather_judged(
                 self.collectives, batch, shares, maps, views, self.by_class
             )
             trust = self.trust(judged, alpha)
-            if wanted:
+            if all_shares:
                 self._update_shares(all_shares[0].sum(0), trust)
             own = [
                 trust.divide(Judged(view.entropies, view.pseudo_labels, view.confident, view.given))[0]
@@ -190,8 +189,16 @@ class PseudoLabel(Supervised):
     def _parts(self) -> dict[str, Any]:
         return {"memory_bank": self.contrast, "alignment": self.alignment, "margins": self.margins}
 
+    def _share_counts(self, batch: Batch, weak: Outputs) -> list[Tensor]:
+        """Count this worker's labels by class, [1,1,C]; for the alignment the teacher's predictions too, [1,2,C]."""
+        if self.alignment is not None:
+            return [label_and_prediction_counts(batch, weak.logits)]
+        if self.margins is not None:
+            return [class_counts(batch.labels, self.num_classes).view(1, 1, -1)]
+        return []
+
     def _update_shares(self, counts: Tensor, trust: Trust) -> None:
-        """Take in a step's pixels by class over all workers: [2,C], of labels and of the teacher's predictions."""
+        """Take in the sums of `_share_counts` over all workers, [1,C] or [2,C]."""
         if self.alignment is not None:
             self.alignment.update(counts)
         if self.margins is not None:
