@@ -34,7 +34,7 @@ SCENARIOS: dict[str, dict[str, Any]] = {
     "u2pl_cutout_ohem": {
         "name": "u2pl", "mixing": {"kind": "cutout"}, "supervised_loss": "ohem", "ohem": {"min_kept": 900}
     },
-    "fixmatch_strong": {"name": "fixmatch", "reliability": {"confidence": 0.4}},
+    "fixmatch_margins": {"name": "fixmatch", "reliability": {"confidence": 0.4}, "balance": {"margin": 0.5}},
     "unimatch": {"name": "unimatch", "reliability": {"confidence": 0.4}},
     "u2pl_balanced": {
         "name": "u2pl", "alpha": {"start": 0.4, "end": 0.2}, "strong_view": {"use": True},
