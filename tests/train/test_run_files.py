@@ -105,6 +105,25 @@ def test_stored_and_not_listed_yet(run: Path) -> None:
     assert latest(run) == "epoch_00005"
 
 
+def test_what_a_kill_kept_from_being_deleted_goes(run: Path) -> None:
+    """Ray strikes a checkpoint off its list, then deletes it: a kill in between left the whole or a half of it."""
+    (run / "epoch_00001").mkdir()
+    (run / "epoch_00001" / checkpoint.CHECKSUM).write_text("0")
+    checkpoint.save(run / "epoch_00002", {"epochs_done": 2})
+    assert mend(str(run)) == []
+    assert not (run / "epoch_00001").exists()
+    assert latest(run) == "epoch_00004"
+    asyncio.run(store(run, manager(run), 5))
+    assert sorted(folder.name for folder in run.glob("epoch_*")) == ["epoch_00004", "epoch_00005"]
+
+
+def test_a_damaged_old_checkpoint_is_not_deleted(run: Path) -> None:
+    cut(run / "epoch_00003" / checkpoint.FILE)
+    assert mend(str(run))[0].startswith(f"{run}/epoch_00003: damaged")
+    assert mend(str(run)) == []
+    assert (run / "epoch_00003" / checkpoint.FILE).exists()
+
+
 def test_nothing_there_and_foreign_checkpoints(tmp_path: Path) -> None:
     assert mend(str(tmp_path / "absent")) == []
     assert not (tmp_path / "absent").exists()
@@ -138,26 +157,32 @@ def test_a_run_killed_at_any_instant_has_a_whole_checkpoint(tmp_path: Path, seed
         name = latest(folder)
         assert name is not None
         assert known <= checkpoint.load(folder / name)["epochs_done"] <= known + 1
-    assert len(list(folder.glob("epoch_*"))) <= 4  # two, one being stored, and one that a kill left
+    assert len(list(folder.glob("epoch_*"))) <= 3  # two, and one that the last kill left
 
 
 def store_for_ever(folder: Path, said: Any) -> None:
     """Store checkpoints as a worker and a controller of Ray Train do, from the newest one on."""
-    from ray.train import Checkpoint
-    from ray.train.v2._internal.execution.training_report import _TrainingReport
 
-    async def store() -> None:
+    async def store_all() -> None:
         kept = manager(folder)
         newest = kept.latest_checkpoint_result
         epoch = 0 if newest is None else checkpoint.load(Path(newest.checkpoint.path))["epochs_done"]
         while True:
             epoch += 1
-            with tempfile.TemporaryDirectory(dir=folder.parent) as draft:
-                checkpoint.save(Path(draft), {"weights": torch.full((20_000,), epoch), "epochs_done": epoch})
-                name = checkpoint.directory_name(epoch)
-                stored = kept._storage_context.persist_current_checkpoint(Checkpoint.from_directory(draft), name)
-            kept.register_checkpoint(_TrainingReport(checkpoint=stored, metrics={}, validation=False))
+            await store(folder, kept, epoch)
             said.value = epoch
             await asyncio.sleep(0)
 
-    asyncio.run(store())
+    asyncio.run(store_all())
+
+
+async def store(folder: Path, kept: Any, epoch: int) -> None:
+    """Store one checkpoint and register it with Ray Train's manager, which wants an event loop."""
+    from ray.train import Checkpoint
+    from ray.train.v2._internal.execution.training_report import _TrainingReport
+
+    with tempfile.TemporaryDirectory(dir=folder.parent) as draft:
+        checkpoint.save(Path(draft), {"weights": torch.full((20_000,), epoch), "epochs_done": epoch})
+        name = checkpoint.directory_name(epoch)
+        stored = kept._storage_context.persist_current_checkpoint(Checkpoint.from_directory(draft), name)
+    kept.register_checkpoint(_TrainingReport(checkpoint=stored, metrics={}, validation=False))

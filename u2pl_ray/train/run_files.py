@@ -1,9 +1,10 @@
 """A Ray Train run's files: has it continue from the newest checkpoint that is whole, whatever a kill left behind.
 
 Ray Train keeps a list of a run's checkpoints in a file that it overwrites in place, and trusts it: if a kill cuts the
-file, or a listed checkpoint is gone, the run fails for ever; a damaged checkpoint goes to the workers as it is; and
-one that was stored but not listed yet is forgotten. Seen with Ray 2.60. So before a run starts, its checkpoints are
-looked at, and the list is written anew where it is wrong.
+file, or a listed checkpoint is gone, the run fails for ever; a damaged checkpoint goes to the workers as it is; one
+that was stored but not listed yet is forgotten; and one that was struck off the list but not deleted yet stays for
+ever. Seen with Ray 2.60. So before a run starts, its checkpoints are looked at, and the list is written anew where it
+is wrong; Ray Train then deletes those that are more than it keeps.
 """
 
 import hashlib
@@ -14,6 +15,7 @@ from u2pl_ray.train.checkpoint import CHECKSUM, FILE
 
 _LIST = "checkpoint_manager_snapshot.json"
 _BLOCK = 1 << 20
+_IN_PART = "stored only in part"
 
 
 def mend(run: str) -> list[str]:
@@ -35,10 +37,12 @@ def mend(run: str) -> list[str]:
     broken = listed is None and any(entry.path.endswith(_LIST) for entry in entries)
     if broken:
         notes.append(f"{run}/{_LIST}: damaged; written anew")
-    if broken or notes or good[-1:] != (listed or [])[-1:]:
+    if broken or notes or good != (listed or []):
         with filesystem.open_output_stream(f"{root}/{_LIST}.partial") as stream:
             stream.write(_snapshot(good).encode())
         filesystem.move(f"{root}/{_LIST}.partial", f"{root}/{_LIST}")
+    for name in _half_deleted(judged, listed or []):
+        filesystem.delete_dir(f"{root}/{name}")
     if notes:
         notes.append(f"{run}: continues from {good[-1] if good else 'the beginning, as no checkpoint is whole'}")
     return notes
@@ -71,7 +75,7 @@ def _objection(filesystem: Any, folder: str) -> str:
     if files and not files & {FILE, CHECKSUM}:
         return ""
     if not files >= {FILE, CHECKSUM}:
-        return f"stored only in part ({FILE} and {CHECKSUM} belong together)"
+        return f"{_IN_PART} ({FILE} and {CHECKSUM} belong together)"
     with filesystem.open_input_stream(f"{folder}/{CHECKSUM}") as stream:
         expected = stream.read().decode("ascii", "replace").strip()
     digest = hashlib.sha256()
@@ -79,6 +83,19 @@ def _objection(filesystem: Any, folder: str) -> str:
         while block := stream.read(_BLOCK):
             digest.update(block)
     return "" if digest.hexdigest() == expected else f"damaged: {FILE} does not match {CHECKSUM}"
+
+
+def _half_deleted(judged: dict[str, str], listed: list[str]) -> list[str]:
+    """Checkpoints that a kill left in part while Ray Train deleted them: not listed, and older than a whole one.
+
+    A newer one in part was being stored; the run stores it again.
+    """
+    newest_whole = max((name for name, objection in judged.items() if not objection), default="")
+    return [
+        name
+        for name, objection in judged.items()
+        if objection.startswith(_IN_PART) and name not in listed and name < newest_whole
+    ]
 
 
 def _listed(filesystem: Any, path: str) -> list[str] | None:
