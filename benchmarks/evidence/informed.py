@@ -39,7 +39,7 @@ class InformedWorker(Worker):
         objective = self.objective
         if not isinstance(objective, PseudoLabel):
             raise UserError(f"method.name={config.method.name} has no pseudo-labels to be {kind}")
-        weak_view = objective._weak_view
+        weak_view = objective.weak_view
 
         def informed_view(weak: Outputs, batch: Batch) -> View:
             view = weak_view(weak, batch)
@@ -48,7 +48,7 @@ class InformedWorker(Worker):
                 view.entropies = view.entropies.masked_fill(view.pseudo_labels == IGNORE, torch.nan)
             return view
 
-        objective._weak_view = informed_view  # type: ignore[method-assign]
+        objective.weak_view = informed_view  # type: ignore[method-assign]
 
 
 def informed(pseudo_labels: Tensor, truth: Tensor, kind: str) -> Tensor:

@@ -40,7 +40,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="""Which U2PL settings work on your data? Distributed search for semi-supervised segmentation, on Ray.
 
-    Start with [bold]u2pl-ray search quickstart --space quickstart --trials 6[/bold] (generated images, two CPU
+    Start with [bold]u2pl-ray search quickstart --space quickstart --trials 3[/bold] (generated images, two CPU
     cores), then [bold]u2pl-ray doctor CONFIG[/bold] for your own data.
 
     Exit codes: 0 done; 1 nothing succeeded, or our fault; 2 your input; 75 stopped on notice (Ctrl-C, SIGTERM,

@@ -63,7 +63,7 @@ class PseudoLabel(Supervised):
         alpha = alpha_at(config.alpha, clock.epoch, clock.epochs)
         with torch.no_grad():
             weak = teacher(batch.unlabeled_images)
-            views = self.views(teacher, self._weak_view(weak, batch), batch, clock.step)
+            views = self.views(teacher, self.weak_view(weak, batch), batch, clock.step)
             first = views[0]
             maps, features = self._contrasted(teacher, first, batch)
             shares = self._share_counts(batch, weak)
@@ -208,8 +208,8 @@ class PseudoLabel(Supervised):
     def _aligned(self, logits: Tensor) -> Tensor:
         return logits if self.alignment is None else self.alignment(logits)
 
-    def _weak_view(self, weak: Outputs, batch: Batch) -> View:
-        """Take what the teacher says of the weak images as they are."""
+    def weak_view(self, weak: Outputs, batch: Batch) -> View:
+        """Take what the teacher says of the weak images as they are; all views are made from this one."""
         logits = self._aligned(weak.logits)
         pseudo_labels = per_pixel(most_likely, logits, batch.labels.shape[-2:])
         if batch.unlabeled_valid is not None:
