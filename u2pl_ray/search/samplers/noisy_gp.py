@@ -16,13 +16,14 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from u2pl_ray.search.samplers.unit_cube import categories, from_unit, searched, to_unit
-from u2pl_ray.search.study.trial_record import PAPER
 
 if TYPE_CHECKING:  # scipy, which only a proposal needs
     from u2pl_ray.posterior.belief import Believed
 
 FIXED = "fixed_params"
 """System attribute where Optuna keeps the settings of a queued trial: they are given, not proposed."""
+_PAPER = "paper"
+"""Note of the trial that others are compared with: `trial_record.PAPER`, of a room above this one."""
 
 
 class NoisyGPSampler(BaseSampler):
@@ -80,7 +81,7 @@ class NoisyGPSampler(BaseSampler):
                 points[label] = point
                 run = Run(label, int(other.params.get("seed", 0)), values)
                 runs[label, run.seed] = max(runs.get((label, run.seed), run), run, key=lambda it: max(it.values))
-                reference = label if other.user_attrs.get("note") == PAPER else reference
+                reference = label if other.user_attrs.get("note") == _PAPER else reference
             if other.state == TrialState.RUNNING:
                 pending.append(point)
         proposal = propose(
