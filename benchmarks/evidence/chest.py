@@ -4,8 +4,9 @@
     python -m benchmarks.evidence.chest JSRT DATA/chest
     u2pl-ray data make-splits DATA/chest 2
 
-247 radiographs of the chest at 128 x 128 pixels (a sixteenth of their size): lungs, heart and clavicles, left and right as
-one class, on a background. In an order drawn once, 147 are for training, 30 for validation, 70 for the test. For research.
+247 radiographs of the chest at 128 x 128 pixels (a sixteenth of their size): lungs, heart and clavicles, left and
+right as one class, on a background. In an order drawn once, 147 are for training, 30 for validation, 70 for the test.
+For research.
 """
 
 from pathlib import Path

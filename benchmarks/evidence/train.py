@@ -28,7 +28,7 @@ def train(run: Run, device: str, reference: Path | None = None) -> dict[str, Any
 
     Returns:
         Row, seed, per epoch `val/miou` of student and teacher, reliable share and how much of it is right; at the end
-        test mIoU and per-class IoU of both; seconds, device, versions.
+        this by class, test mIoU and per-class IoU of both; seconds, device, versions.
     """
     import torch
 
@@ -81,6 +81,11 @@ def train(run: Run, device: str, reference: Path | None = None) -> dict[str, Any
         "val/teacher": column(names.VAL_TEACHER_MIOU),
         "reliable/share": column("diag/reliable_fraction"),
         "reliable/right": column("diag/pseudo_label/accuracy_reliable"),
+        "reliable/right by class": {
+            name: round(float(curve[-1][metric]), 4)
+            for name in worker.classes
+            if (metric := names.per_class("pseudo_label/accuracy_reliable", name)) in curve[-1]
+        },
         "loss/supervised": column(names.loss("supervised")),
         "loss/unsupervised": column(names.loss("unsupervised")),
         "loss/contrastive": column(names.loss("contrastive")),

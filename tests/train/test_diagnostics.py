@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from u2pl_ray.method.collectives import Collectives
-from u2pl_ray.method.statistics import RELIABLE, RIGHT, UNKNOWN
+from u2pl_ray.method.statistics import RELIABLE, RIGHT, UNKNOWN, UNRELIABLE, WRONG
 from u2pl_ray.method.types import Losses, Stats
 from u2pl_ray.train.diagnostics import Diagnostics
 
@@ -33,3 +33,21 @@ def test_false_negatives_are_told_where_unlabeled_images_have_labels(labels: boo
         assert {"diag/negatives/false_rate", "diag/negatives/false_rate/a"} <= told
         assert "diag/negatives/false_rate/b" not in told
     assert "diag/bank/fill/a" in found
+
+
+def test_which_classes_the_reliable_pseudo_labels_are_right_about() -> None:
+    pixels = torch.zeros(2, 2, 3, 32, dtype=torch.int64)
+    pixels[0, RELIABLE, RIGHT, :3] = 2
+    pixels[0, RELIABLE, WRONG, 5] = 2
+    pixels[0, RELIABLE, UNKNOWN, 5] = 9
+    pixels[1, UNRELIABLE, RIGHT, 30] = 4
+    one = torch.ones(())
+    stats = Stats(
+        {"pixels": pixels, "entropy": torch.zeros((), dtype=torch.float64)}, {"alpha": one, "gamma": one, "steps": one}
+    )
+    diagnostics = Diagnostics(CLASSES, CPU)
+    diagnostics.add(Losses(one, one, one, one), stats)
+    found = diagnostics.read(Collectives(CPU))
+    assert found["diag/pseudo_label/accuracy_reliable"] == 0.75
+    assert found["diag/pseudo_label/accuracy_reliable/a"] == 0.75
+    assert "diag/pseudo_label/accuracy_reliable/b" not in found  # none is reliable

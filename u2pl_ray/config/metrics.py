@@ -73,7 +73,7 @@ _NUMBERS = (
 )
 _TERMS = ("total", "supervised", "unsupervised", "contrastive")
 _GROUPS = (
-    *("gamma", "reliable_fraction", "bank/fill", "bank/pushed", "bank/key_age"),
+    *("gamma", "reliable_fraction", "pseudo_label/accuracy_reliable", "bank/fill", "bank/pushed", "bank/key_age"),
     *("anchors/missing", "negatives/missing", "negatives/false_rate"),
 )
 

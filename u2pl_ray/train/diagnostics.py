@@ -85,6 +85,9 @@ class Diagnostics:
                 if known[:, row].sum() > 0:
                     right = _ratio(known[:, row, RIGHT].sum(), known[:, row].sum())
                     result[f"diag/pseudo_label/accuracy_{kind}"] = right
+            verdicts = known[:, RELIABLE].sum(-1)
+            shares = (verdicts[:, RIGHT] / verdicts.sum(-1)).where(verdicts.sum(-1) > 0, torch.nan)
+            result |= self._per_class("pseudo_label/accuracy_reliable", shares)
         return result
 
     def _contrastive(self, local: dict[str, Tensor], shared: dict[str, Tensor]) -> Metrics:
