@@ -45,7 +45,8 @@ def test_shipped_spaces(file: Path, name: str) -> None:
 def test_the_spaces_of_one_question_are_parts_of_everything() -> None:
     everything = load_space(SPACES / "everything.yaml")
     for file in SPACES.glob("*.yaml"):
-        if file.stem not in ("quickstart", "paper", "method", "unlabeled"):  # ranges of their own: small budgets, other methods
+        # Some have ranges of their own: small budgets, other methods.
+        if file.stem not in ("quickstart", "paper", "method", "unlabeled"):
             for path, parameter in load_space(file).parameters.items():
                 assert everything.parameters[path] == parameter, path
 

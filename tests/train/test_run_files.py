@@ -11,14 +11,17 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import torch
+from pyarrow.fs import LocalFileSystem
 
 from u2pl_ray.train import checkpoint
-from u2pl_ray.train.run_files import mend
+from u2pl_ray.train.run_files import mend, newest
 
 LIST = "checkpoint_manager_snapshot.json"
+WHOLE = {checkpoint.FILE, checkpoint.CHECKSUM}
 
 
 def manager(folder: Path) -> Any:
@@ -45,6 +48,10 @@ def run(tmp_path: Path) -> Path:
     mend(str(folder))
     assert latest(folder) == "epoch_00004"
     return folder
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.glob("epoch_*"))
 
 
 def cut(file: Path) -> None:
@@ -106,22 +113,50 @@ def test_stored_and_not_listed_yet(run: Path) -> None:
 
 
 def test_what_a_kill_kept_from_being_deleted_goes(run: Path) -> None:
-    """Ray strikes a checkpoint off its list, then deletes it: a kill in between left the whole or a half of it."""
+    """Ray strikes a checkpoint off its list, then deletes it: a kill in between left the whole or a part of it."""
+    (run / "epoch_00000").mkdir()
     (run / "epoch_00001").mkdir()
     (run / "epoch_00001" / checkpoint.CHECKSUM).write_text("0")
     checkpoint.save(run / "epoch_00002", {"epochs_done": 2})
     assert mend(str(run)) == []
-    assert not (run / "epoch_00001").exists()
+    assert names(run) == ["epoch_00002", "epoch_00003", "epoch_00004"]
     assert latest(run) == "epoch_00004"
     asyncio.run(store(run, manager(run), 5))
-    assert sorted(folder.name for folder in run.glob("epoch_*")) == ["epoch_00004", "epoch_00005"]
+    assert names(run) == ["epoch_00004", "epoch_00005"]
 
 
-def test_a_damaged_old_checkpoint_is_not_deleted(run: Path) -> None:
-    cut(run / "epoch_00003" / checkpoint.FILE)
-    assert mend(str(run))[0].startswith(f"{run}/epoch_00003: damaged")
+def test_what_cannot_be_deleted_ends_no_run(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = LocalFileSystem()
+
+    class Refusing:
+        def delete_dir(self, folder: str) -> None:
+            raise PermissionError(13, "Permission denied", folder)
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(real, name)
+
+    (run / "epoch_00001").mkdir()
+    monkeypatch.setattr("pyarrow.fs.FileSystem", Mock(from_uri=lambda uri: (Refusing(), uri)))
     assert mend(str(run)) == []
+    assert (run / "epoch_00001").exists()
+
+
+def test_weights_are_never_deleted(run: Path) -> None:
+    """Neither those that lost their checksum, nor what a user keeps beside the checkpoints."""
+    (run / "epoch_00003" / checkpoint.CHECKSUM).unlink()
+    (run / "epoch_00001_best").mkdir()
+    (run / "epoch_00001_best" / checkpoint.FILE).write_bytes(b"1")
+    checkpoint.save(run / "epoch_00005_mine", {"epochs_done": 5})
+    (run / "a_notes").mkdir()
+    assert mend(str(run))[0].startswith(f"{run}/epoch_00003: stored only in part")
+    assert mend(str(run)) == []
+    assert latest(run) == newest(str(run)) == "epoch_00004"
+    for epoch in (5, 6, 7):
+        asyncio.run(store(run, manager(run), epoch))
+        assert mend(str(run)) == []
+    assert names(run) == ["epoch_00001_best", "epoch_00003", "epoch_00005_mine", "epoch_00006", "epoch_00007"]
     assert (run / "epoch_00003" / checkpoint.FILE).exists()
+    assert (run / "a_notes").exists()
 
 
 def test_nothing_there_and_foreign_checkpoints(tmp_path: Path) -> None:
@@ -157,7 +192,8 @@ def test_a_run_killed_at_any_instant_has_a_whole_checkpoint(tmp_path: Path, seed
         name = latest(folder)
         assert name is not None
         assert known <= checkpoint.load(folder / name)["epochs_done"] <= known + 1
-    assert len(list(folder.glob("epoch_*"))) <= 3  # two, and one that the last kill left
+    whole = [name for name in names(folder) if {file.name for file in (folder / name).iterdir()} == WHOLE]
+    assert len(whole) <= 3  # two, and one that the last kill left
 
 
 def store_for_ever(folder: Path, said: Any) -> None:

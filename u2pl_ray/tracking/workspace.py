@@ -134,6 +134,7 @@ def _panels(reports: Any, view: View) -> dict[str, list[Any]]:
         ],
         "Pseudo-labels and memory bank": [
             line("Right among reliable", ["diag/pseudo_label/accuracy_reliable"]),
+            line("Right among reliable per class", regex=r"diag/pseudo_label/accuracy_reliable/.*"),
             line("Right among unreliable", ["diag/pseudo_label/accuracy_unreliable"]),
             line("False negatives", ["diag/negatives/false_rate"]),
             line("Queue fill per class", regex=r"diag/bank/fill/.*"),

@@ -7,6 +7,7 @@ functions of seed, epoch, step and rank, so no generator has a state to save. Lo
 
 import hashlib
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,11 @@ FORMAT = 1
 def directory_name(epochs_done: int) -> str:
     """Folder name of the checkpoint written after `epochs_done` epochs; sorts by age."""
     return f"epoch_{epochs_done:05d}"
+
+
+def is_directory_name(name: str) -> bool:
+    """Whether a folder's name is one of `directory_name`: a copy beside it, `epoch_00010_best`, is somebody's own."""
+    return re.fullmatch(r"epoch_\d{5,}", name) is not None
 
 
 def save(folder: Path, state: dict[str, Any]) -> None:

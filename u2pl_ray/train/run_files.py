@@ -7,15 +7,15 @@ ever. Seen with Ray 2.60. So before a run starts, its checkpoints are looked at,
 is wrong; Ray Train then deletes those that are more than it keeps.
 """
 
+import contextlib
 import hashlib
 import json
 from typing import Any
 
-from u2pl_ray.train.checkpoint import CHECKSUM, FILE
+from u2pl_ray.train.checkpoint import CHECKSUM, FILE, is_directory_name
 
 _LIST = "checkpoint_manager_snapshot.json"
 _BLOCK = 1 << 20
-_IN_PART = "stored only in part"
 
 
 def mend(run: str) -> list[str]:
@@ -28,8 +28,8 @@ def mend(run: str) -> list[str]:
 
     filesystem, root = FileSystem.from_uri(run)
     entries = filesystem.get_file_info(FileSelector(root, allow_not_found=True))
-    folders = sorted(entry.path for entry in entries if entry.type == FileType.Directory)
-    judged = {folder.rpartition("/")[2]: _objection(filesystem, folder) for folder in folders if "/epoch_" in folder}
+    folders = sorted(entry.base_name for entry in entries if entry.type == FileType.Directory)
+    judged = {name: _objection(filesystem, f"{root}/{name}") for name in folders if is_directory_name(name)}
     good = [name for name, objection in judged.items() if not objection]
     listed = _listed(filesystem, f"{root}/{_LIST}")
     notes = [f"{run}/{name}: {objection}" for name, objection in judged.items() if objection and name in (listed or ())]
@@ -37,12 +37,13 @@ def mend(run: str) -> list[str]:
     broken = listed is None and any(entry.path.endswith(_LIST) for entry in entries)
     if broken:
         notes.append(f"{run}/{_LIST}: damaged; written anew")
-    if broken or notes or good != (listed or []):
+    if broken or notes or set(good) != set(listed or []) or good[-1:] != (listed or [])[-1:]:
         with filesystem.open_output_stream(f"{root}/{_LIST}.partial") as stream:
             stream.write(_snapshot(good).encode())
         filesystem.move(f"{root}/{_LIST}.partial", f"{root}/{_LIST}")
-    for name in _half_deleted(judged, listed or []):
-        filesystem.delete_dir(f"{root}/{name}")
+    for name in judged:
+        if name < max(good, default="") and name not in (listed or ()):
+            _clear(filesystem, f"{root}/{name}")
     if notes:
         notes.append(f"{run}: continues from {good[-1] if good else 'the beginning, as no checkpoint is whole'}")
     return notes
@@ -55,7 +56,7 @@ def newest(run: str) -> str | None:
     filesystem, root = FileSystem.from_uri(run)
     files = filesystem.get_file_info(FileSelector(root, allow_not_found=True, recursive=True))
     names = {file.path[len(root) :].strip("/").partition("/")[0] for file in files if file.is_file}
-    return max((name for name in names if name.startswith("epoch_")), default=None)
+    return max((name for name in names if is_directory_name(name)), default=None)
 
 
 def delete(run: str) -> None:
@@ -75,7 +76,7 @@ def _objection(filesystem: Any, folder: str) -> str:
     if files and not files & {FILE, CHECKSUM}:
         return ""
     if not files >= {FILE, CHECKSUM}:
-        return f"{_IN_PART} ({FILE} and {CHECKSUM} belong together)"
+        return f"stored only in part ({FILE} and {CHECKSUM} belong together)"
     with filesystem.open_input_stream(f"{folder}/{CHECKSUM}") as stream:
         expected = stream.read().decode("ascii", "replace").strip()
     digest = hashlib.sha256()
@@ -85,17 +86,14 @@ def _objection(filesystem: Any, folder: str) -> str:
     return "" if digest.hexdigest() == expected else f"damaged: {FILE} does not match {CHECKSUM}"
 
 
-def _half_deleted(judged: dict[str, str], listed: list[str]) -> list[str]:
-    """Checkpoints that a kill left in part while Ray Train deleted them: not listed, and older than a whole one.
+def _clear(filesystem: Any, folder: str) -> None:
+    """Delete what a kill left of a checkpoint while Ray Train deleted it: an empty folder, or a checksum alone."""
+    from pyarrow.fs import FileSelector
 
-    A newer one in part was being stored; the run stores it again.
-    """
-    newest_whole = max((name for name, objection in judged.items() if not objection), default="")
-    return [
-        name
-        for name, objection in judged.items()
-        if objection.startswith(_IN_PART) and name not in listed and name < newest_whole
-    ]
+    # That it stays, as on a storage where nothing may be deleted, is no reason to end a run.
+    with contextlib.suppress(OSError):
+        if {entry.base_name for entry in filesystem.get_file_info(FileSelector(folder))} <= {CHECKSUM}:
+            filesystem.delete_dir(folder)
 
 
 def _listed(filesystem: Any, path: str) -> list[str] | None:

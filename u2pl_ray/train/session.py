@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from u2pl_ray.train.checkpoint import is_directory_name
+
 Metrics = dict[str, Any]
 """Flat: metric name to a number, a string, a list of numbers (histograms) or of such lists (confusion matrix).
 `image_data` alone is a mapping: file name to base64."""
@@ -82,4 +84,6 @@ class LocalSession:
         return False
 
     def _stored(self) -> list[Path]:
-        return sorted(self.folder.glob("epoch_*")) if self.folder is not None else []
+        if self.folder is None:
+            return []
+        return sorted(path for path in self.folder.glob("epoch_*") if is_directory_name(path.name))

@@ -186,7 +186,8 @@ def _settle(study: TrialStudy, record: TrialRecord, told: TrialFile, epochs: lis
 
 def _history(run: Path) -> list[dict[str, Any]]:
     """Return the metrics of the epochs stored in a training's newest complete checkpoint."""
-    for folder in sorted(run.glob("epoch_*"), reverse=True):
+    stored = (folder for folder in run.glob("epoch_*") if checkpoint.is_directory_name(folder.name))
+    for folder in sorted(stored, reverse=True):
         try:
             return list(checkpoint.load(folder)["history"])
         except (CorruptCheckpoint, KeyError):
