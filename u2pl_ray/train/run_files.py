@@ -41,8 +41,8 @@ def mend(run: str) -> list[str]:
         with filesystem.open_output_stream(f"{root}/{_LIST}.partial") as stream:
             stream.write(_snapshot(good).encode())
         filesystem.move(f"{root}/{_LIST}.partial", f"{root}/{_LIST}")
-    for name in judged:
-        if name < max(good, default="") and name not in (listed or ()):
+    for name, objection in judged.items():
+        if objection and name < max(good, default="") and name not in (listed or ()):
             _clear(filesystem, f"{root}/{name}")
     if notes:
         notes.append(f"{run}: continues from {good[-1] if good else 'the beginning, as no checkpoint is whole'}")
