@@ -28,7 +28,7 @@ def directory_name(epochs_done: int) -> str:
 
 
 def is_directory_name(name: str) -> bool:
-    """Return whether a folder is named by `directory_name`; `epoch_00010_best` is a copy that a user keeps beside it."""
+    """Return whether a folder is named by `directory_name`; `epoch_00010_best` is a copy that a user keeps beside."""
     return re.fullmatch(r"epoch_\d{5,}", name) is not None
 
 
