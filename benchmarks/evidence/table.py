@@ -1,6 +1,6 @@
 """Print what trainings came to: means, paired differences, and the share of the gap that is closed.
 
-python -m benchmarks.evidence.table benchmarks/results/lab.jsonl
+python -m benchmarks.evidence.table benchmarks/results/lab.jsonl [--against u2pl] [--classes]
 """
 
 import argparse
@@ -55,13 +55,40 @@ def lines(results: list[dict[str, Any]], against: str) -> list[str]:
     return out
 
 
+def class_lines(results: list[dict[str, Any]], field: str) -> list[str]:
+    """Return a line for each row with the mean over its seeds of each class, in points; `-` where none was recorded.
+
+    Args:
+        results: as `read_results` returns them.
+        field: `test/iou/teacher`, or `reliable/right by class` (of reliable pseudo-labels, those that are right).
+    """
+    table: dict[str, dict[int, dict[str, float]]] = defaultdict(dict)
+    for result in results:
+        if values := result.get(field):
+            table[result["row"]][result["seed"]] = {name.rpartition("/")[2]: value for name, value in values.items()}
+    classes = list(dict.fromkeys(name for seeds in table.values() for values in seeds.values() for name in values))
+    out = [f"{field:<28} {'seeds':>5}  " + "  ".join(f"{name:>8}" for name in classes)]
+    for row, seeds in table.items():
+        columns = [[values[name] for values in seeds.values() if name in values] for name in classes]
+        cells = (f"{100 * mean(column):.1f}" if column else "-" for column in columns)
+        widths = (max(8, len(name)) for name in classes)
+        out.append(f"{row:<28} {len(seeds):>5}  " + "  ".join(f"{c:>{w}}" for c, w in zip(cells, widths, strict=True)))
+    return out
+
+
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("results", type=Path, nargs="+")
     parser.add_argument("--against", default=BASELINE, help="the row that differences are taken to")
+    parser.add_argument(
+        "--classes", action="store_true", help="the teacher's IoU and the reliable labels by class, too"
+    )
     options = parser.parse_args()
-    print("\n".join(lines([result for file in options.results for result in read_results(file)], options.against)))
+    results = [result for file in options.results for result in read_results(file)]
+    print("\n".join(lines(results, options.against)))
+    for field in ("test/iou/teacher", "reliable/right by class") if options.classes else ():
+        print("", *class_lines(results, field), sep="\n")
 
 
 if __name__ == "__main__":
