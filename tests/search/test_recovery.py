@@ -146,6 +146,15 @@ def test_it_ends_the_same(
     assert go_on(halfway) == []  # once is enough
 
 
+def test_a_folder_of_the_users_own_beside_the_checkpoints_is_not_read(halfway: Path, whole: list[Any]) -> None:
+    """It sorts behind every checkpoint, and its history would end at the first epoch."""
+    checkpoint.save(halfway / "trials/0000/train/epoch_99999_best", {"history": [{"training_iteration": 1}]})
+    (halfway / "trials/0000/epochs.jsonl").unlink()
+    (note,) = go_on(halfway)
+    assert "restored from a checkpoint" in note
+    assert story(halfway) == whole
+
+
 @pytest.mark.parametrize("damage", [zero, empty, Path.unlink])
 def test_a_damaged_space(halfway: Path, whole: list[Any], damage: Callable[[Path], None]) -> None:
     damage(halfway / "space.yaml")
