@@ -1,6 +1,5 @@
 """Looking over a data set before anything is started on it."""
 
-import itertools
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ import numpy as np
 
 from u2pl_ray.config.errors import UserError
 from u2pl_ray.config.schema import IGNORE, Config, DataConfig
-from u2pl_ray.data import near_duplicates
+from u2pl_ray.data import overlaps
 from u2pl_ray.data.at_once import read_all
 from u2pl_ray.data.image_files import read_size
 from u2pl_ray.data.percent import percent
@@ -117,9 +116,9 @@ def examine(config: Config, full: bool = True) -> tuple[DataReport, list[str]]:
     reports = tuple(_examine(name, items, data, full or name == "labeled", problems) for name, items in splits.items())
     if not problems:
         _refuse_one_class(reports[0], data)
-    warnings += _overlaps(splits)
+    warnings += [*overlaps.same_images(splits), *overlaps.same_scenes(splits)]
     if alike and not problems:
-        warnings += _near_duplicates(splits)
+        warnings += overlaps.near_duplicates_across(splits)
     for report in reports:
         missing = [name for name, count in zip(data.classes, report.pixels, strict=False) if count == 0]
         if missing and report.name != "unlabeled":
@@ -187,49 +186,6 @@ def _compare_headers(item: Item) -> None:
         if size == label[::-1] != label:  # drawn on the stored pixels, see `read_item`
             size = read_size(item.image, upright=False)
         refuse_sizes(item, size, label)
-
-
-def _overlaps(splits: dict[str, tuple[Item, ...]]) -> list[str]:
-    """A warning for each pair of splits that share images, beyond labeled and unlabeled."""
-    ids = {name: {item.id for item in items} for name, items in splits.items()}
-    warnings = []
-    for first, second in (
-        ("labeled", "val"),
-        ("unlabeled", "val"),
-        ("labeled", "test"),
-        ("unlabeled", "test"),
-        ("val", "test"),
-    ):
-        shared = sorted(ids[first] & ids.get(second, set()))
-        if shared:
-            warnings.append(
-                f"{len(shared)} of the images in data.{second} are in data.{first} too (such as {shared[0]}): "
-                f"scores on {second} will be too good"
-            )
-    return warnings
-
-
-def _near_duplicates(splits: dict[str, tuple[Item, ...]]) -> list[str]:
-    """A warning for each training split and each evaluated one that show nearly the same, beyond files in both."""
-    if (count := sum(len(items) for items in splits.values())) > near_duplicates.MOST:
-        return [f"near-duplicates were not searched for: {count} images are more than {near_duplicates.MOST}"]
-    images = {name: [item.image for item in items] for name, items in splits.items()}
-    hashes = {name: near_duplicates.hashes(paths) for name, paths in images.items()}
-    warnings = []
-    for first, second in itertools.product(("labeled", "unlabeled"), ("val", "test")):
-        if second not in images:
-            continue
-        both = set(images[first]) & set(images[second])
-        close = near_duplicates.first_close(hashes[first], hashes[second])
-        found = {row: other for row, other in close.items() if images[first][row] not in both}
-        if found:
-            row, other = next(iter(found.items()))
-            warnings.append(
-                f"{len(found)} of the images in data.{first} are near-duplicates of images in data.{second} (such as "
-                f"{splits[first][row].id}, like {splits[second][other].id}): scores on {second} may be too good; "
-                "u2pl-ray init keeps them apart"
-            )
-    return warnings
 
 
 def _row(cells: Iterable[str]) -> str:
