@@ -54,7 +54,7 @@ def near_duplicates_across(splits: Splits) -> list[str]:
 
 
 def same_scenes(splits: Splits) -> list[str]:
-    """Return a warning if val shows the scenes of half of the labeled images, but not those of a third of the unlabeled.
+    """Return a warning if val shows the scenes of half of the labeled images, but not of a third of the unlabeled ones.
 
     Supervised training is then flattered on val, and what the unlabeled images teach about other scenes is hardly seen
     there. Images are of one scene if their names are the same up to the last number.
