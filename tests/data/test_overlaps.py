@@ -24,6 +24,7 @@ NOT_VALS = ("day_4", "rain_1", "snow_2")
         (("day_1", "day_2"), ("day_4", "day_5"), ("day_3",), False),  # one scene, or names that tell none
         (("day_1", "rain_1"), NOT_VALS, ("day_3", "rain_3", "snow_3"), False),  # val drawn from all, as VOC's years
         (("day_1", "day_2"), (), ("day_3",), False),
+        ((), NOT_VALS, ("day_3",), False),
     ],
 )
 def test_scenes_of_labeled_images_in_val(

@@ -62,7 +62,7 @@ def same_scenes(splits: Splits) -> list[str]:
     val = {scene_of(item.image)[0] for item in splits["val"]}
     labeled, unlabeled = ([scene_of(item.image)[0] for item in splits[name]] for name in ("labeled", "unlabeled"))
     shared, other = sum(scene in val for scene in labeled), sum(scene not in val for scene in unlabeled)
-    if 2 * shared < len(labeled) or 3 * other < len(unlabeled) or not other:
+    if not shared or not other or 2 * shared < len(labeled) or 3 * other < len(unlabeled):
         return []
     example = next(item.id for item in splits["labeled"] if scene_of(item.image)[0] in val)
     return [
