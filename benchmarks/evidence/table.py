@@ -5,6 +5,7 @@ python -m benchmarks.evidence.table benchmarks/results/lab.jsonl [--against u2pl
 
 import argparse
 from collections import defaultdict
+from collections.abc import Iterable
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
@@ -22,9 +23,14 @@ def by_row(results: list[dict[str, Any]], who: str) -> dict[str, dict[int, float
     return table
 
 
+def width(names: Iterable[str]) -> int:
+    """Columns that the names of rows take."""
+    return max(28, *map(len, names))
+
+
 def spread(values: list[float]) -> str:
     """Mean and standard deviation."""
-    return f"{mean(values):6.2f} +- {stdev(values):4.2f}" if len(values) > 1 else f"{values[0]:6.2f}        "
+    return f"{mean(values):6.2f} +- {stdev(values):5.2f}" if len(values) > 1 else f"{values[0]:6.2f}         "
 
 
 def gap_closed(scores: dict[int, float], base: dict[int, float], ceiling: dict[int, float]) -> str:
@@ -39,10 +45,9 @@ def gap_closed(scores: dict[int, float], base: dict[int, float], ceiling: dict[i
 def lines(results: list[dict[str, Any]], against: str) -> list[str]:
     """Return the table's lines, the best teacher first."""
     student, teacher = by_row(results, "student"), by_row(results, "teacher")
-    head = (
-        f"{'row':<28} {'seeds':>5}  {'student':>15}  {'teacher':>15}  {f'teacher - {against}':>24}  {'gap closed':>10}"
-    )
-    out = [head]
+    wide = width(teacher)
+    head = f"{'row':<{wide}} {'seeds':>5}  {'student':>15}  {'teacher':>15}"
+    out = [f"{head}  {f'teacher - {against}':>25}  {'gap closed':>10}"]
     for row in sorted(teacher, key=lambda name: -mean(teacher[name].values())):
         common = sorted(teacher[row].keys() & teacher.get(against, {}).keys())
         pairs = [teacher[row][seed] - teacher[against][seed] for seed in common]
@@ -51,12 +56,14 @@ def lines(results: list[dict[str, Any]], against: str) -> list[str]:
         )
         share = gap_closed(teacher[row], teacher.get(BASELINE, {}), teacher.get(CEILING, {}))
         own = list(student[row].values()), list(teacher[row].values())
-        out.append(f"{row:<28} {len(own[0]):>5}  {spread(own[0])}  {spread(own[1])}  {difference:>24}  {share:>10}")
+        out.append(f"{row:<{wide}} {len(own[0]):>5}  {spread(own[0])}  {spread(own[1])}  {difference:>25}  {share:>10}")
     return out
 
 
 def class_lines(results: list[dict[str, Any]], field: str) -> list[str]:
     """Return a line for each row with the mean over its seeds of each class, in points; `-` where none was recorded.
+
+    A star: not every seed of the row has this class.
 
     Args:
         results: as `read_results` returns them.
@@ -65,14 +72,22 @@ def class_lines(results: list[dict[str, Any]], field: str) -> list[str]:
     table: dict[str, dict[int, dict[str, float]]] = defaultdict(dict)
     for result in results:
         if values := result.get(field):
-            table[result["row"]][result["seed"]] = {name.rpartition("/")[2]: value for name, value in values.items()}
+            table[result["row"]][result["seed"]] = {name.removeprefix("val/iou/"): it for name, it in values.items()}
+    if not table:
+        return []
     classes = list(dict.fromkeys(name for seeds in table.values() for values in seeds.values() for name in values))
-    out = [f"{field:<28} {'seeds':>5}  " + "  ".join(f"{name:>8}" for name in classes)]
+    wide = width([field, *table])
+    out = [f"{field:<{wide}} {'seeds':>5}  " + "  ".join(f"{name:>8}" for name in classes)]
     for row, seeds in table.items():
         columns = [[values[name] for values in seeds.values() if name in values] for name in classes]
-        cells = (f"{100 * mean(column):.1f}" if column else "-" for column in columns)
+        marks = ("*" if len(column) < len(seeds) else "" for column in columns)
+        cells = (
+            f"{100 * mean(column):.1f}{mark}" if column else "-" for column, mark in zip(columns, marks, strict=True)
+        )
         widths = (max(8, len(name)) for name in classes)
-        out.append(f"{row:<28} {len(seeds):>5}  " + "  ".join(f"{c:>{w}}" for c, w in zip(cells, widths, strict=True)))
+        out.append(
+            f"{row:<{wide}} {len(seeds):>5}  " + "  ".join(f"{c:>{w}}" for c, w in zip(cells, widths, strict=True))
+        )
     return out
 
 
@@ -88,7 +103,8 @@ def main() -> None:
     results = [result for file in options.results for result in read_results(file)]
     print("\n".join(lines(results, options.against)))
     for field in ("test/iou/teacher", "reliable/right by class") if options.classes else ():
-        print("", *class_lines(results, field), sep="\n")
+        if table := class_lines(results, field):
+            print("", *table, sep="\n")
 
 
 if __name__ == "__main__":

@@ -116,7 +116,9 @@ def examine(config: Config, full: bool = True) -> tuple[DataReport, list[str]]:
     reports = tuple(_examine(name, items, data, full or name == "labeled", problems) for name, items in splits.items())
     if not problems:
         _refuse_one_class(reports[0], data)
-    warnings += [*overlaps.same_images(splits), *overlaps.same_scenes(splits)]
+    warnings += overlaps.same_images(splits)
+    if config.method.semi_supervised:
+        warnings += overlaps.same_scenes(splits)
     if alike and not problems:
         warnings += overlaps.near_duplicates_across(splits)
     for report in reports:

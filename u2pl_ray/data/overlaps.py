@@ -1,6 +1,7 @@
 """What training and evaluation should not have in common: images, near-duplicates, scenes."""
 
 import itertools
+from pathlib import Path
 
 from u2pl_ray.data import near_duplicates
 from u2pl_ray.data.init.scenes import scene_of
@@ -54,19 +55,27 @@ def near_duplicates_across(splits: Splits) -> list[str]:
 
 
 def same_scenes(splits: Splits) -> list[str]:
-    """Return a warning if val shows the scenes of half of the labeled images, but not of a third of the unlabeled ones.
+    """Return a warning if val shows the scenes of half of the labeled images, and a third of the others is elsewhere.
 
-    Supervised training is then flattered on val, and what the unlabeled images teach about other scenes is hardly seen
-    there. Images are of one scene if their names are the same up to the last number.
+    Elsewhere: of scenes that neither val nor the labeled images show. Supervised training is then flattered on val, and
+    what the unlabeled images teach about other scenes is hardly seen there. Images are of one scene if their names are
+    the same up to the last number, and their folders, unless each split has folders of its own.
     """
-    val = {scene_of(item.image)[0] for item in splits["val"]}
-    labeled, unlabeled = ([scene_of(item.image)[0] for item in splits[name]] for name in ("labeled", "unlabeled"))
-    shared, other = sum(scene in val for scene in labeled), sum(scene not in val for scene in unlabeled)
-    if not shared or not other or 2 * shared < len(labeled) or 3 * other < len(unlabeled):
+    folders = {name: {item.image.parent for item in items} for name, items in splits.items()}
+    apart = folders["val"].isdisjoint(folders["labeled"]) or folders["unlabeled"].isdisjoint(
+        folders["labeled"] | folders["val"]
+    )
+    scenes = {
+        name: [scene_of(Path(item.image.name) if apart else item.image)[0] for item in items]
+        for name, items in splits.items()
+    }
+    val, known = set(scenes["val"]), {*scenes["val"], *scenes["labeled"]}
+    shared, other = sum(it in val for it in scenes["labeled"]), sum(it not in known for it in scenes["unlabeled"])
+    if not shared or not other or 2 * shared < len(scenes["labeled"]) or 3 * other < len(scenes["unlabeled"]):
         return []
-    example = next(item.id for item in splits["labeled"] if scene_of(item.image)[0] in val)
+    example = next(item.id for item, it in zip(splits["labeled"], scenes["labeled"], strict=True) if it in val)
     return [
-        f"{shared} of {len(labeled)} labeled images (such as {example}) are, by their names, of scenes that are in "
-        f"data.val too, but {other} of {len(unlabeled)} unlabeled ones are not: val hardly shows what the unlabeled "
-        "images bring; label images of other scenes, or draw val from all scenes"
+        f"{shared} of {len(scenes['labeled'])} labeled images (such as {example}) are, by their names, of scenes that "
+        f"are in data.val too, but {other} of {len(scenes['unlabeled'])} unlabeled ones are of scenes in neither: val "
+        "hardly shows what the unlabeled images bring; label images of other scenes, or draw val from all scenes"
     ]
