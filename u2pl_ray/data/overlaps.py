@@ -55,9 +55,9 @@ def near_duplicates_across(splits: Splits) -> list[str]:
 
 
 def same_scenes(splits: Splits) -> list[str]:
-    """Return a warning if val shows the scenes of half of the labeled images, and a third of the others is elsewhere.
+    """Return a warning if half of the labeled images show scenes of val, and a third of the unlabeled ones others.
 
-    Elsewhere: of scenes that neither val nor the labeled images show. Supervised training is then flattered on val, and
+    Others: scenes that neither val nor the labeled images show. Supervised training is then flattered on val, and
     what the unlabeled images teach about other scenes is hardly seen there. Images are of one scene if their names are
     the same up to the last number, and their folders, unless each split has folders of its own.
     """
