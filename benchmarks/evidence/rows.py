@@ -1,7 +1,7 @@
 """What a comparison trains: named rows of settings over a common base, each with every seed.
 
 A row is a list of settings, or {reference: published | corrected, settings: [...]} for what `published` trains, or
-{informed: right | corrected, settings: [...]} for what `informed` trains.
+{informed: right | corrected, classes: [...], settings: [...]} for what `informed` trains.
 """
 
 import json
@@ -27,6 +27,7 @@ class Run:
         seed: of the training.
         reference: a kind of `published`, trained with the published code's losses; empty: ours.
         informed: a kind of `informed`, trained with a look at the true labels; empty: without.
+        classes: that `informed` is restricted to; empty: all.
     """
 
     row: str
@@ -35,12 +36,15 @@ class Run:
     seed: int
     reference: str = ""
     informed: str = ""
+    classes: tuple[str, ...] = ()
 
     @property
     def key(self) -> str:
         """What a result is found by again: all that it depends on but the data's place."""
         settings = [text for text in self.settings if not text.startswith("data.root=")]
-        kinds = [kind for kind in (self.reference, self.informed and f"informed: {self.informed}") if kind]
+        kinds = [
+            kind for kind in (self.reference, self.informed and f"informed: {self.informed}", *self.classes) if kind
+        ]
         return json.dumps([self.row, self.base, settings, self.seed, *kinds])
 
 
@@ -60,10 +64,12 @@ def read_rows(file: Path, more: Sequence[str] = (), seeds: Sequence[int] = ()) -
     rows = {row: given if isinstance(given, dict) else {"settings": given} for row, given in tree["rows"].items()}
     for row, given in rows.items():
         for key, value in given.items():
-            if key not in ("settings", *KINDS):
+            if key not in ("settings", "classes", *KINDS):
                 raise SystemExit(f"{file}: row {row}: unknown key {key}")
             if key in KINDS and value not in KINDS[key]:
                 raise SystemExit(f"{file}: row {row}: {key} {value!r} is not in {KINDS[key]}")
+        if "classes" in given and "informed" not in given:
+            raise SystemExit(f"{file}: row {row}: classes are those of informed")
         if KINDS.keys() <= given.keys():
             raise SystemExit(f"{file}: row {row} is either {' or '.join(KINDS)}")
     return [
@@ -74,6 +80,7 @@ def read_rows(file: Path, more: Sequence[str] = (), seeds: Sequence[int] = ()) -
             seed,
             given.get("reference", ""),
             given.get("informed", ""),
+            tuple(given.get("classes", ())),
         )
         for seed in (seeds or tree["seeds"])
         for row, given in rows.items()

@@ -56,7 +56,7 @@ def train(run: Run, device: str, reference: Path | None = None) -> dict[str, Any
     elif run.informed:
         from benchmarks.evidence.informed import InformedWorker
 
-        worker = InformedWorker(config, session, where, run.informed)
+        worker = InformedWorker(config, session, where, run.informed, run.classes)
     else:
         worker = Worker(config, session, where)
     worker.run()

@@ -23,6 +23,13 @@ def test_labels(kind: str, want: list[int]) -> None:
     assert informed(pseudo_labels, truth, kind).tolist() == [[want]]
 
 
+@pytest.mark.parametrize(("kind", "want"), [("right", [255, 255, 255, 255, 5]), ("corrected", [3, 2, 255, 255, 5])])
+def test_labels_of_some_classes(kind: str, want: list[int]) -> None:
+    pseudo_labels = torch.tensor([[[2, 3, 3, 255, 5]]], dtype=torch.uint8)
+    truth = torch.tensor([[[3, 2, 255, 3, 6]]])
+    assert informed(pseudo_labels, truth, kind, [3]).tolist() == [[want]]
+
+
 @pytest.mark.parametrize("judged_on", ["mixed", "weak"])
 @pytest.mark.parametrize("kind", ["right", "corrected"])
 def test_every_pseudo_label_is_right(kind: str, judged_on: str) -> None:
@@ -45,14 +52,24 @@ def test_a_method_without_pseudo_labels_is_refused() -> None:
         InformedWorker(tiny("method.name=supervised"), LocalSession(on_report=print), CPU, "right")
 
 
+def test_a_class_that_the_data_has_not_is_refused() -> None:
+    with pytest.raises(UserError, match="pavement is no class of"):
+        InformedWorker(tiny(), LocalSession(on_report=print), CPU, "right", ["pavement"])
+
+
 def test_rows_name_their_kind(tmp_path: Path) -> None:
     file = tmp_path / "rows.yaml"
     file.write_text(
         "base: quickstart\nseeds: [0]\nrows:\n  a: []\n  b: {informed: right}\n  c: {reference: corrected}\n"
+        "  d: {informed: right, classes: [lungs]}\n"
     )
     kinds = [(run.informed, run.reference) for run in read_rows(file)]
-    assert kinds == [("", ""), ("right", ""), ("", "corrected")]
-    assert len({run.key for run in read_rows(file)}) == 3
+    assert kinds == [("", ""), ("right", ""), ("", "corrected"), ("right", "")]
+    assert [run.classes for run in read_rows(file)] == [(), (), (), ("lungs",)]
+    assert len({run.key for run in read_rows(file)}) == 4
     file.write_text("base: quickstart\nseeds: [0]\nrows:\n  b: {informed: rihgt}\n")
     with pytest.raises(SystemExit, match="rihgt"):
+        read_rows(file)
+    file.write_text("base: quickstart\nseeds: [0]\nrows:\n  b: {reference: corrected, classes: [lungs]}\n")
+    with pytest.raises(SystemExit, match="classes are those of informed"):
         read_rows(file)
