@@ -1,25 +1,15 @@
 """Which files below a folder are images, which are masks, and which mask belongs to which image."""
 
 import os
-import re
-import unicodedata
-from collections import defaultdict
 from dataclasses import dataclass
-from pathlib import Path, PurePath
+from pathlib import Path
 
 from u2pl_ray.config.errors import UserError
 from u2pl_ray.data.init.folders import mirrors, role_and_place, role_of
+from u2pl_ray.data.init.mask_names import bare, image_key, is_no_mask, stem_of
+from u2pl_ray.data.init.matching import match
 from u2pl_ray.data.lists import IMAGE_SUFFIXES, walk
 from u2pl_ray.data.voc import LABEL_SUFFIXES
-
-_MASK_ENDS = (
-    "_gtfine_labeltrainids", "_gtfine_labelids", "_labeltrainids", "_labelids", "_segmentation", "_mask", "_masks",
-    "_label", "_labels", "_seg", "_gt", "_l", "-mask", "-label", ".mask", ".label", " mask",
-)  # fmt: skip
-"""Ends of mask names (in lower case), the preferred first where an image has several."""
-_IMAGE_ENDS = ("_leftimg8bit", "_image", "_img", "_rgb")
-_NO_MASKS = re.compile(r"(_color|_instanceids|_instancetrainids|_overlay|_disparity)$")
-"""Pictures that come with masks and are none."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +22,7 @@ class Pairs:
         labeled: image and mask of each image that has one, in order of name.
         unlabeled: images without a mask.
         orphans: masks without an image.
+        several: the masks of images that have equally good ones in different folders.
         notes: what was assumed.
     """
 
@@ -40,6 +31,7 @@ class Pairs:
     labeled: tuple[tuple[Path, Path], ...]
     unlabeled: tuple[Path, ...]
     orphans: tuple[Path, ...]
+    several: dict[Path, tuple[Path, ...]]
     notes: tuple[str, ...]
 
 
@@ -77,7 +69,7 @@ def find_pairs(images: Path, masks: Path | None) -> Pairs:
             f"{len(doubles)} images of the same name in another format are not used (such as {doubles[0].name})"
         )
     refused = [file for file in found if file.suffix.lower() not in LABEL_SUFFIXES]
-    found = [file for file in found if file.suffix.lower() in LABEL_SUFFIXES and not _NO_MASKS.search(_stem(file))]
+    found = [file for file in found if file.suffix.lower() in LABEL_SUFFIXES and not is_no_mask(file)]
     if refused and not found:
         raise UserError(
             f"{refused[0]}: masks in this format lose the exact classes at every border: save them as PNG "
@@ -87,7 +79,9 @@ def find_pairs(images: Path, masks: Path | None) -> Pairs:
         notes.append(
             f"{len(refused)} masks are in a format that loses the exact classes (such as {refused[0].name}): not used"
         )
-    partner, orphans = _match(pictures, found, images, given or images)
+    matches = match(pictures, found, images, given or images)
+    partner = matches.partner
+    notes += matches.notes
     if found and not partner:
         raise UserError(
             f"none of {len(found)} masks belongs to one of {len(pictures)} images by name: {_short(found[0])} has no "
@@ -99,7 +93,7 @@ def find_pairs(images: Path, masks: Path | None) -> Pairs:
         rest = [image for image in rest if image.parent != folder]
         notes.append(f"{folder.name}/ looks like masks of images beside it: not used as images")
     image_home, mask_home = _home([*partner, *rest], images), _home([mask for _, mask in labeled], given or images)
-    return Pairs(image_home, mask_home, labeled, tuple(rest), tuple(orphans), tuple(notes))
+    return Pairs(image_home, mask_home, labeled, tuple(rest), matches.orphans, matches.several, tuple(notes))
 
 
 def _folder(path: Path, name: str) -> Path:
@@ -122,13 +116,13 @@ def _by_name(files: list[Path], below: Path | None = None) -> tuple[list[Path], 
 
     Where some files lie in a folder named for images, these alone are the images.
     """
-    plain = {_stem(file) for file in files} | {_without(_stem(file), _IMAGE_ENDS) for file in files}
+    keys = {image_key(stem_of(file)) for file in files}
     masks: list[Path] = []
     images: list[Path] = []
     sure: list[Path] = []
     for file in files:
-        role, stem = role_of(file, below) if below else "", _stem(file)
-        named = bool(_NO_MASKS.search(stem)) or (_key(file) in plain and stem != _key(file))
+        role, stem = role_of(file, below) if below else "", stem_of(file)
+        named = is_no_mask(file) or (bare(stem) != stem and image_key(bare(stem)) in keys)
         if role == "masks" or (not role and named):
             masks.append(file)
         else:
@@ -154,63 +148,6 @@ def _beside(images: Path) -> Path | None:
         if len(known) == 1:
             return known[0]
     return None
-
-
-def _match(
-    images: list[Path], masks: list[Path], image_root: Path, mask_root: Path
-) -> tuple[dict[Path, Path], list[Path]]:
-    """Return each image's mask, and the masks without an image."""
-    by_key: dict[str, list[Path]] = defaultdict(list)
-    for image in images:
-        by_key[_without(_stem(image), _IMAGE_ENDS)].append(image)
-    found: dict[Path, list[Path]] = defaultdict(list)
-    orphans = []
-    for mask in masks:
-        candidates = by_key.get(_without(_stem(mask), _IMAGE_ENDS)) or by_key.get(_key(mask), [])
-        tail = _places(mask, mask_root)
-        scores = [_common(tail, _places(image, image_root)) for image in candidates]
-        best = [image for image, score in zip(candidates, scores, strict=True) if score == max(scores)]
-        if not best:
-            orphans.append(mask)
-        elif len(best) > 1 and len({image.parent for image in best}) > 1:
-            raise UserError(
-                f"{mask}: belongs to {len(best)} images by its name ({best[0]}, {best[1]}): put masks into folders of "
-                "the same names as the images'"
-            )
-        else:
-            found[best[0]].append(mask)
-    return {image: min(choices, key=_preference) for image, choices in found.items()}, orphans
-
-
-def _places(file: Path, root: Path) -> list[str]:
-    """Return the folders of a file from the inside out to `root`, without what only says image or mask."""
-    places = (role_and_place(part)[1] for part in reversed((root.name, *file.parent.relative_to(root).parts)))
-    return [place for place in places if place]
-
-
-def _common(first: list[str], second: list[str]) -> int:
-    return next(
-        (n for n, (a, b) in enumerate(zip(first, second, strict=False)) if a != b), min(len(first), len(second))
-    )
-
-
-def _stem(file: PurePath) -> str:
-    return unicodedata.normalize("NFC", file.stem).casefold()
-
-
-def _key(mask: PurePath) -> str:
-    """Return the name of a mask without what says that it is one."""
-    return _without(_without(_stem(mask), _MASK_ENDS), _IMAGE_ENDS)
-
-
-def _without(stem: str, ends: tuple[str, ...]) -> str:
-    return next((stem[: -len(end)] for end in ends if stem.endswith(end) and len(stem) > len(end)), stem)
-
-
-def _preference(mask: Path) -> tuple[int, int, Path]:
-    stem = _stem(mask)
-    end = next((number for number, end in enumerate(_MASK_ENDS) if stem.endswith(end)), len(_MASK_ENDS))
-    return end, LABEL_SUFFIXES.index(mask.suffix.lower()), mask
 
 
 def _home(files: list[Path], default: Path) -> Path:

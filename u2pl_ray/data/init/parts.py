@@ -7,6 +7,7 @@ from pathlib import Path
 
 from u2pl_ray.config.errors import UserError
 from u2pl_ray.data.init.folders import role_and_place
+from u2pl_ray.data.init.matching import refuse_several
 from u2pl_ray.data.init.pairing import Pairs
 from u2pl_ray.data.lists import Files, read_list, split_entry
 from u2pl_ray.data.voc import LABEL_SUFFIXES
@@ -47,7 +48,8 @@ def parts_of(pairs: Pairs, root: Path, lists: Mapping[str, Path]) -> Parts:
         lists: files given by the user, by part: labeled, unlabeled, val, test.
 
     Raises:
-        UserError: no labeled image, or a list that names an image or mask that is absent.
+        UserError: no labeled image, one with several equally good masks, or a list that names an image or mask that is
+            absent.
     """
     lists = dict(lists)
     voc = root / _VOC_LISTS
@@ -77,7 +79,11 @@ def _listed(pairs: Pairs, root: Path, lists: Mapping[str, Path]) -> Parts:
             image = images.find(name)
             if image is None:
                 raise UserError(f"{path}: lists {name!r}, but there is no such image below {root}")
-            mask = partner.get(image) if named is None or masks is None else masks.find(named)
+            if named is None or masks is None:
+                mask = partner.get(image)
+                _one_mask(image, pairs)
+            else:
+                mask = masks.find(named)
             if mask is None and part != "unlabeled":
                 raise UserError(f"{path}: lists {name!r}, which has no mask{f' {named}' if named else ''}")
             found[part].append((image, mask and Path(os.path.normpath(mask))))
@@ -94,9 +100,15 @@ def _listed(pairs: Pairs, root: Path, lists: Mapping[str, Path]) -> Parts:
     return Parts(given["labeled"], unlabeled, given.get("val"), given.get("test"), tuple(notes))
 
 
+def _one_mask(image: Path, pairs: Pairs) -> None:
+    if image in pairs.several:
+        refuse_several(image, pairs.several[image])
+
+
 def _by_folder(pairs: Pairs, root: Path) -> Parts:
     rows: dict[str, list[Pair]] = {"labeled": [], "unlabeled": [], "val": [], "test": []}
     for image, mask in pairs.labeled:
+        _one_mask(image, pairs)
         rows[_part(image, root)].append((image, mask))
     held = [image for image in pairs.unlabeled if _part(image, root) in ("val", "test")]
     skipped = set(held)
