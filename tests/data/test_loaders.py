@@ -168,15 +168,15 @@ def test_evaluation_groups_by_size(folder: Folder) -> None:
     assert [batch.ids for batch in data] == [batch.ids for batch in data]
 
 
-def test_an_image_that_keeps_its_stored_pixels_is_grouped_by_them(folder: Folder) -> None:
+def test_an_image_that_is_turned_is_grouped_by_its_upright_size(folder: Folder) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
-    folder.write("v0", 40, 50)  # to be turned, but its mask is not
+    folder.write("v0", 40, 50)  # its mask is of the stored pixels
     Image.open(folder.image("v0")).save(folder.image("v0"), exif=exif)
     folder.write("v1", 50, 40)
     assert check(folder.config(), full=False)
     sizes = {name: batch.size for batch in EvaluationBatches(folder.config(), "val") for name in batch.ids}
-    assert (sizes["v0"], sizes["v1"]) == ((40, 50), (50, 40))
+    assert (sizes["v0"], sizes["v1"]) == ((50, 40), (50, 40))
 
 
 def test_evaluation_needs_labels(folder: Folder) -> None:

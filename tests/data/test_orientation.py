@@ -9,6 +9,7 @@ import pytest
 import tifffile
 from PIL import Image
 
+from u2pl_ray.config.errors import UserError
 from u2pl_ray.config.schema import DataConfig
 from u2pl_ray.data.image_files import read_image, read_size, read_values
 from u2pl_ray.data.near_duplicates import hashes
@@ -71,13 +72,10 @@ def test_tiffs(tmp_path: Path, writer: str, orientation: int) -> None:
     for path, content in ((image, colors), (grey, values), (deep, wide), (alpha, four)):
         write(path, content, orientation)
         assert read_size(path) == upright(content).shape[:2]
-        assert read_size(path, upright=False) == (H, W)
         np.testing.assert_array_equal(read_values(path).reshape(content.shape), content)  # as stored
     np.testing.assert_array_equal(read_image(image), upright(colors))
-    np.testing.assert_array_equal(read_image(image, upright=False), colors)
     np.testing.assert_array_equal(read_image(grey, settings(channels=1))[..., 0], upright(values))
     np.testing.assert_array_equal(read_image(alpha, settings(channels=4)), upright(four))
-    np.testing.assert_array_equal(read_image(alpha, settings(channels=4), upright=False), four)
     for channels, path, content, most in ((3, image, colors, 255), (1, deep, wide[..., None], 65_535)):
         found = read_image(path, settings(channels=channels, value_range=(0, most)))
         np.testing.assert_allclose(found * most, upright(content), atol=0.01)
@@ -92,13 +90,31 @@ def test_tiffs(tmp_path: Path, writer: str, orientation: int) -> None:
 
 
 @pytest.mark.parametrize("orientation", UPRIGHT)
-def test_a_mask_drawn_on_the_stored_pixels_of_a_tiff(tmp_path: Path, orientation: int) -> None:
-    """It fits the image as stored, where that has other sides than the upright one."""
-    by_pillow("tiff_lzw")(tmp_path / "a.tif", noise(3), orientation)
-    Image.fromarray(noise(most=5)).save(tmp_path / "a.png")
-    pixels, label = read_item(Item("a", tmp_path / "a.tif", tmp_path / "a.png"), 5)
-    np.testing.assert_array_equal(label, noise(most=5))
-    np.testing.assert_array_equal(pixels, noise(3) if orientation >= 5 else UPRIGHT[orientation](noise(3)))
+@pytest.mark.parametrize("said", [None, "upright", "stored"])
+@pytest.mark.parametrize("drawn_on", ["upright", "stored"])
+@pytest.mark.parametrize("suffix", ["tif", "png"])
+def test_image_and_mask_are_both_upright(
+    tmp_path: Path, suffix: str, drawn_on: str, said: Any, orientation: int
+) -> None:
+    """Whatever the mask was drawn on, where the sizes or the settings tell it; a mask's own tag goes before."""
+    image, mask = tmp_path / f"a.{suffix}", tmp_path / "a_mask.png"
+    exif = Image.Exif()
+    exif[274] = orientation
+    more: dict[str, Any] = {"tiffinfo": {274: orientation}} if suffix == "tif" else {"exif": exif}
+    Image.fromarray(noise(3)).save(image, **more)
+    upright, stored = UPRIGHT[orientation](noise(most=5)), noise(most=5)
+    Image.fromarray(np.ascontiguousarray(upright if drawn_on == "upright" else stored)).save(mask)
+    data = settings(label_orientation=said)
+    if said not in (None, drawn_on) and orientation >= 5:
+        with pytest.raises(UserError, match="must be of one size"):
+            read_item(Item("a", image, mask), 5, data)
+        return
+    pixels, label = read_item(Item("a", image, mask), 5, data)
+    np.testing.assert_array_equal(pixels, UPRIGHT[orientation](noise(3)))
+    if said == drawn_on or (said is None and (drawn_on == "upright" or orientation >= 5)):
+        np.testing.assert_array_equal(label, upright)
+    Image.fromarray(stored).save(mask, exif=exif)
+    np.testing.assert_array_equal(read_item(Item("a", image, mask), 5, data)[1], upright)
 
 
 @pytest.mark.parametrize("orientation", UPRIGHT)
@@ -108,7 +124,6 @@ def test_channels_that_pillow_does_not_know(tmp_path: Path, orientation: int) ->
     upright = UPRIGHT[orientation](six)
     assert read_size(tmp_path / "a.tif") == upright.shape[:2]
     np.testing.assert_array_equal(read_image(tmp_path / "a.tif", settings(channels=6)), upright)
-    np.testing.assert_array_equal(read_image(tmp_path / "a.tif", settings(channels=6), upright=False), six)
 
 
 @pytest.mark.parametrize("orientation", UPRIGHT)
@@ -121,7 +136,5 @@ def test_other_formats(tmp_path: Path, orientation: int) -> None:
     for data in (settings(), settings(value_range=(0, 255))):
         scale = 1 if data.value_range is None else 255
         np.testing.assert_allclose(scale * read_image(tmp_path / "a.png", data), upright(noise(3)), atol=1e-3)
-        np.testing.assert_allclose(scale * read_image(tmp_path / "a.png", data, upright=False), noise(3), atol=1e-3)
     np.testing.assert_array_equal(read_label(tmp_path / "label.png", 5), upright(noise(most=5)))
     assert read_size(tmp_path / "a.png") == upright(noise(3)).shape[:2]
-    assert read_size(tmp_path / "a.png", upright=False) == (H, W)

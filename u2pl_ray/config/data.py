@@ -87,6 +87,9 @@ class DataConfig(Section):
     """Class of a mask's value (255: none), e.g. {255: 1} for 0/255 masks; values not named stay as they are."""
     reduce_zero_label: bool = False
     """Value 0 is no class, and value n is class n - 1."""
+    label_orientation: Literal["upright", "stored"] | None = None
+    """What masks were drawn on where an image has an orientation tag (EXIF, TIFF) and its mask has none: the image
+    turned upright, or its pixels as stored; null: what the sizes fit, upright where they fit both."""
     channels: Annotated[int, Field(ge=1, le=64)] = 3
     """Channels of the images. 3: colours (grey is repeated, alpha left out); 1: grey (colours become their luminance);
     others are read as they are in the file. Pretrained weights of the first layer are adapted, as smp does."""

@@ -9,13 +9,15 @@ import numpy as np
 
 from u2pl_ray.config.errors import UserError
 from u2pl_ray.config.schema import IGNORE, Config, DataConfig
-from u2pl_ray.data import overlaps
+from u2pl_ray.data import overlaps, turned_masks
 from u2pl_ray.data.at_once import read_all
 from u2pl_ray.data.image_files import read_size
+from u2pl_ray.data.orientation import SIDEWAYS, tag_of
 from u2pl_ray.data.percent import percent
 from u2pl_ray.data.registry import resolve
 from u2pl_ray.data.voc import (
     Item,
+    drawn_on_stored,
     open_split,
     open_training_splits,
     read_item,
@@ -119,6 +121,8 @@ def examine(config: Config, full: bool = True) -> tuple[DataReport, list[str]]:
     warnings += overlaps.same_images(splits)
     if config.method.semi_supervised:
         warnings += overlaps.same_scenes(splits)
+    read = [item for name, items in splits.items() if full or name == "labeled" for item in items]
+    warnings += turned_masks.warnings_of(read, data)
     if alike and not problems:
         warnings += overlaps.near_duplicates_across(splits)
     for report in reports:
@@ -152,7 +156,7 @@ def _refuse_one_class(labeled: SplitReport, data: DataConfig) -> None:
 def _examine(name: str, items: Sequence[Item], data: DataConfig, decode: bool, problems: list[str]) -> SplitReport:
     """Look at the files of a split, and append what is wrong with them to `problems`."""
     classes, labels = len(data.classes), sum(item.label is not None for item in items)
-    look = (lambda item: _count(item, data)) if decode else _compare_headers
+    look = (lambda item: _count(item, data)) if decode else (lambda item: _compare_headers(item, data))
     found = _each(look, items)
     problems += [str(result) for result in found if isinstance(result, UserError)]
     if not decode:
@@ -181,12 +185,12 @@ def _count(item: Item, data: DataConfig) -> np.ndarray:
     return np.bincount(counted.ravel(), minlength=IGNORE + 1)
 
 
-def _compare_headers(item: Item) -> None:
+def _compare_headers(item: Item, data: DataConfig) -> None:
     size = read_size(item.image)
     if item.label is not None:
         label = read_size(item.label)
-        if size == label[::-1] != label:  # drawn on the stored pixels, see `read_item`
-            size = read_size(item.image, upright=False)
+        if drawn_on_stored(item, size, label, data) and tag_of(item.image) >= SIDEWAYS:
+            label = label[::-1]
         refuse_sizes(item, size, label)
 
 

@@ -10,7 +10,7 @@ from PIL import Image, ImageFile
 
 from u2pl_ray.config.errors import UserError
 from u2pl_ray.config.schema import DataConfig
-from u2pl_ray.data.orientation import loaded, open_image, orientation_of, tiff_orientation, turned
+from u2pl_ray.data.orientation import SIDEWAYS, loaded, open_image, orientation_of, tiff_orientation, turned
 
 _PLAIN = DataConfig()
 _MODES = ("RGB", "L", "P", "RGBA", "LA", "CMYK", "YCbCr", "1")
@@ -29,31 +29,28 @@ DECODE_ERRORS = (
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # half as many pixels: large, not wrong
 
 
-def read_image(path: Path, data: DataConfig = _PLAIN, upright: bool = True) -> np.ndarray:
-    """Read an image [h, w, data.channels]: uint8, or with `data.value_range` float32 from 0 to 1.
+def read_image(path: Path, data: DataConfig = _PLAIN) -> np.ndarray:
+    """Read an image [h, w, data.channels], turned upright: uint8, or with `data.value_range` float32 from 0 to 1.
 
     Args:
         path: the file.
         data: `channels` and `value_range` are used. For three channels, grey is repeated and alpha left out; for one,
             colours become their luminance; other numbers must be what the file has.
-        upright: turn it as its EXIF orientation says.
 
     Raises:
         UserError: not a readable image, or with other channels or a depth that the settings do not name.
     """
     try:
         if data.value_range is not None:
-            values = _scaled(_fitted(read_values(path), data.channels, path), data.value_range)
-            return turned(values, path) if upright else values
-        if data.channels == 3 and (found := _colors(path, upright)) is not None:
+            return turned(_scaled(_fitted(read_values(path), data.channels, path), data.value_range), path)
+        if data.channels == 3 and (found := _colors(path)) is not None:
             return found
-        if data.channels in _AS_IT_IS and (found := _eight_bit(path, data.channels, upright)) is not None:
+        if data.channels in _AS_IT_IS and (found := _eight_bit(path, data.channels)) is not None:
             return found
         values = read_values(path)
         if values.dtype != np.uint8:
             raise _too_deep(path, str(values.dtype))
-        values = _fitted(values, data.channels, path)
-        return turned(values, path) if upright else values
+        return turned(_fitted(values, data.channels, path), path)
     except DECODE_ERRORS as error:
         raise unreadable(path, error) from None
 
@@ -81,12 +78,11 @@ def read_values(path: Path) -> np.ndarray:
     return turned(values, path, back=True) if tiff else values
 
 
-def read_size(path: Path, upright: bool = True) -> tuple[int, int]:
-    """Return (height, width) from the file's header.
+def read_size(path: Path) -> tuple[int, int]:
+    """Return (height, width) from the file's header, turned as its orientation tag says.
 
     Args:
         path: the file.
-        upright: turned as its EXIF orientation says.
 
     Raises:
         UserError: not a readable image.
@@ -94,7 +90,7 @@ def read_size(path: Path, upright: bool = True) -> tuple[int, int]:
     try:
         try:
             with open_image(path) as file:
-                size, sides = (file.height, file.width), orientation_of(file) >= 5
+                size, sides = (file.height, file.width), orientation_of(file) >= SIDEWAYS
                 if file.format == "TIFF":  # of which Pillow gives the sides turned
                     size = file.getexif()[_HEIGHT], file.getexif()[_WIDTH]
         except Image.UnidentifiedImageError:
@@ -102,8 +98,8 @@ def read_size(path: Path, upright: bool = True) -> tuple[int, int]:
                 raise
             with tifffile.TiffFile(path) as tiff:  # with channels that Pillow does not know
                 axes = dict(zip(tiff.series[0].axes, tiff.series[0].shape, strict=True))
-            size, sides = (axes["Y"], axes["X"]), tiff_orientation(path) >= 5
-        return size[::-1] if upright and sides else size
+            size, sides = (axes["Y"], axes["X"]), tiff_orientation(path) >= SIDEWAYS
+        return size[::-1] if sides else size
     except DECODE_ERRORS as error:
         raise unreadable(path, error) from None
 
@@ -147,7 +143,7 @@ def unreadable(path: Path, error: Exception) -> UserError:
     return UserError(f"{path}: can't be read as an image ({reason}): replace it or remove its id from the splits")
 
 
-def _colors(path: Path, upright: bool) -> np.ndarray | None:
+def _colors(path: Path) -> np.ndarray | None:
     """Return what Pillow makes of it; None for a TIFF with channels that it does not know."""
     try:
         file = open_image(path)
@@ -160,19 +156,19 @@ def _colors(path: Path, upright: bool) -> np.ndarray | None:
             raise _too_deep(path, depth)
         if file.mode not in _MODES:
             raise UserError(f"{path}: pixel format {file.mode} is not supported: save it as 8-bit RGB")
-        picture = loaded(file, upright)
+        picture = loaded(file, upright=True)
         return np.array(picture if picture.mode == "RGB" else picture.convert("RGB"))
 
 
-def _eight_bit(path: Path, channels: int, upright: bool) -> np.ndarray | None:
+def _eight_bit(path: Path, channels: int) -> np.ndarray | None:
     """Return what Pillow makes of it; None where the format is not one of these channels."""
     try:
         with open_image(path) as file:
             if depth := depth_of(file):
                 raise _too_deep(path, depth)
             if channels == 1 and file.mode in _MODES:
-                return np.array(loaded(file, upright).convert("L"))[..., None]
-            return np.array(loaded(file, upright)) if file.mode in _AS_IT_IS[channels] else None
+                return np.array(loaded(file, upright=True).convert("L"))[..., None]
+            return np.array(loaded(file, upright=True)) if file.mode in _AS_IT_IS[channels] else None
     except Image.UnidentifiedImageError:
         return None
 

@@ -139,8 +139,7 @@ class EvaluationBatches:
         items = self.split[rank::world_size]
         groups: dict[tuple[int, int], list[Item]] = {}
         for item in items:
-            # By the mask: an image takes its mask's orientation, see `read_item`
-            groups.setdefault(read_size(item.label or item.image), []).append(item)
+            groups.setdefault(read_size(item.image), []).append(item)
         count = config.train.eval_batch_size
         batches = [group[i : i + count] for group in groups.values() for i in range(0, len(group), count)]
         processes = config.data.loader_workers

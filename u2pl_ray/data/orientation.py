@@ -20,6 +20,8 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 """What the values of the tag ask for."""
+SIDEWAYS = 5
+"""From this value of the tag on, height and width change places."""
 _BACK = {
     Image.Transpose.ROTATE_90: Image.Transpose.ROTATE_270,
     Image.Transpose.ROTATE_270: Image.Transpose.ROTATE_90,
@@ -74,11 +76,7 @@ def turned(values: np.ndarray, path: Path, back: bool = False) -> np.ndarray:
         path: the file that they are from.
         back: they are upright, and are turned to how they are stored.
     """
-    try:
-        with Image.open(path) as file:
-            turn = _TURNS.get(orientation_of(file))
-    except Image.UnidentifiedImageError:
-        turn = _TURNS.get(tiff_orientation(path))
+    turn = _TURNS.get(tag_of(path))
     match _BACK.get(turn, turn) if back and turn is not None else turn:
         case Image.Transpose.FLIP_LEFT_RIGHT:
             values = values[:, ::-1]
@@ -95,6 +93,15 @@ def turned(values: np.ndarray, path: Path, back: bool = False) -> np.ndarray:
         case Image.Transpose.ROTATE_270:
             values = np.rot90(values, -1)
     return np.ascontiguousarray(values)
+
+
+def tag_of(path: Path) -> int:
+    """Read the orientation tag of a file: 1 (upright) to 8."""
+    try:
+        with Image.open(path) as file:
+            return orientation_of(file)
+    except Image.UnidentifiedImageError:
+        return tiff_orientation(path)
 
 
 def tiff_orientation(path: Path) -> int:

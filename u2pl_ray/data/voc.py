@@ -17,7 +17,7 @@ from u2pl_ray.config.schema import IGNORE, DataConfig
 from u2pl_ray.data.coding import decode
 from u2pl_ray.data.image_files import DECODE_ERRORS, read_image, unreadable
 from u2pl_ray.data.lists import Files, read_list, split_entry
-from u2pl_ray.data.orientation import open_image, turn_of
+from u2pl_ray.data.orientation import open_image, tag_of, turn_of, turned
 from u2pl_ray.system.stores import is_uri
 
 IMAGES = "JPEGImages"
@@ -229,8 +229,8 @@ def read_label(path: Path, num_classes: int, data: DataConfig | None = None) -> 
 def read_item(item: Item, num_classes: int, data: DataConfig | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Image [h, w, channels] (see `read_image`) and label uint8 [h, w] (255 where the item has none), sizes compared.
 
-    Each is turned as its own EXIF orientation says. A mask that then fits the image as stored was drawn on the stored
-    pixels: the image is not turned.
+    Each is turned as its own orientation tag says, and a mask that was drawn on the stored pixels of its image as the
+    image's tag says, see `drawn_on_stored`.
 
     Args:
         item: names the files.
@@ -242,10 +242,25 @@ def read_item(item: Item, num_classes: int, data: DataConfig | None = None) -> t
     if item.label is None:
         return image, np.full(image.shape[:2], IGNORE, np.uint8)
     label = read_label(item.label, num_classes, data)
-    if image.shape[:2] == label.shape[1::-1] != label.shape[:2]:
-        image = read_image(item.image, data, upright=False)
-    refuse_sizes(item, (image.shape[0], image.shape[1]), (label.shape[0], label.shape[1]))
+    sizes = (image.shape[0], image.shape[1]), (label.shape[0], label.shape[1])
+    if drawn_on_stored(item, *sizes, data):
+        label = turned(label, item.image)
+    refuse_sizes(item, sizes[0], (label.shape[0], label.shape[1]))
     return image, label
+
+
+def drawn_on_stored(item: Item, image: tuple[int, int], label: tuple[int, int], data: DataConfig) -> bool:
+    """Tell whether a mask was drawn on the pixels of its image as they are stored, though the image has to be turned.
+
+    Args:
+        item: image and mask.
+        image: (height, width), upright.
+        label: (height, width), turned as its own tag says.
+        data: `label_orientation` says it; where it does not, the sizes do.
+    """
+    if data.label_orientation is None:
+        return image == label[::-1] != label
+    return data.label_orientation == "stored" and item.label is not None and tag_of(item.label) == 1
 
 
 def palette() -> np.ndarray:
