@@ -12,6 +12,7 @@ import yaml
 from u2pl_ray.config.errors import UserError
 from u2pl_ray.config.overrides import merge
 from u2pl_ray.data.init.apart import set_apart
+from u2pl_ray.data.init.blank import blank_masks
 from u2pl_ray.data.init.coding import Coding, coding_of
 from u2pl_ray.data.init.draw import SHARE, draw
 from u2pl_ray.data.init.names import Code, find_names
@@ -73,6 +74,7 @@ def first_config(
     cityscapes = {"labelids": "ids", "labeltrainids": "trainids"}.get(ends.pop(), "") if len(ends) == 1 else ""
     coding = coding_of(found, find_names(places), classes, cityscapes, ignore)
     presence = coding.presence(found)
+    blank = blank_masks([mask for _, mask in parts.labeled + (parts.val or ())], found, coding)
     parts, scenes, notes = _divided(parts, presence, seed)
     parts, apart = set_apart(parts, scenes, "unlabeled" in (lists or {}))
     notes += apart
@@ -83,7 +85,7 @@ def first_config(
     pixels, read = pixel_settings([image for image, _ in labeled] + list(parts.unlabeled))
     tree = merge(tree, {"data": {**coding.settings, **pixels}})
     said = [*pairs.notes, *_counts(parts, pairs), *parts.notes, *notes]
-    said += [*coding.notes, *_shares(coding, found, shown), *read, *why]
+    said += [*coding.notes, *_shares(coding, found, shown), *blank, *read, *why]
     lines = {name: _lines(rows, home) for name, rows in _rows(parts).items()}
     return FirstConfig(tree, lines, tuple(said))
 
