@@ -11,6 +11,7 @@ from PIL import Image
 from plain_folder import SIDE, label, mask, picture, train_two_steps, written
 
 from u2pl_ray.cli import main
+from u2pl_ray.config.errors import UserError
 from u2pl_ray.config.overrides import load
 from u2pl_ray.config.schema import DataConfig
 from u2pl_ray.data.image_files import read_image
@@ -121,3 +122,22 @@ def test_formats_with_alpha_and_images_that_differ(tmp_path: Path) -> None:
     assert "images differ: 3 or 5 channels" in said[0]
     assert "1 images are JPEG" in said[1]
     assert pixel_settings([tmp_path / "photo.jpg"]) == pixel_settings([tmp_path / "broken.tif"]) == ({}, [])
+
+
+@pytest.mark.parametrize(("deep", "flat", "value_range"), [(2, 5, None), (2, 2, None), (5, 2, [0.0, 1023.0])])
+@pytest.mark.parametrize("suffix", ["jpg", "png"])
+def test_the_commoner_depth_is_read_and_the_other_refused(
+    tmp_path: Path, suffix: str, deep: int, flat: int, value_range: list[float] | None
+) -> None:
+    many = [tiff(tmp_path / f"deep{n}.tif", np.full((8, 8, 3), 900, np.uint16)) for n in range(deep)]
+    few = [tmp_path / f"flat{n}.{suffix}" for n in range(flat)]
+    for path in few:
+        picture(path, 0)
+    found, said = pixel_settings([*many, *few])
+    assert found.get("value_range") == value_range
+    assert f"about {deep} images have more than 8 bits a channel (such as deep0.tif), {flat} have 8" in said[0]
+    data = DataConfig.model_validate(found)
+    read, refused = (many, few) if value_range else (few, many)
+    assert read_image(read[0], data).max() > 0
+    with pytest.raises(UserError, match="all black; bring all" if value_range else "otherwise save it with 8 bits"):
+        read_image(refused[0], data)

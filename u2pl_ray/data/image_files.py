@@ -19,6 +19,8 @@ _AS_IT_IS = {1: (), 2: ("LA",), 4: ("RGBA", "CMYK")}
 """Modes with so many 8-bit channels; to one channel every mode of 8 bits is brought (as luminance)."""
 _LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)
 _TIFF = (".tif", ".tiff")
+_MOST = 255
+"""Greatest value of 8 bits."""
 _WIDTH, _HEIGHT = 0x0100, 0x0101
 _BITS_PER_SAMPLE = 0x0102
 DECODE_ERRORS = (
@@ -42,7 +44,10 @@ def read_image(path: Path, data: DataConfig = _PLAIN) -> np.ndarray:
     """
     try:
         if data.value_range is not None:
-            return turned(_scaled(_fitted(read_values(path), data.channels, path), data.value_range), path)
+            values = read_values(path)
+            if values.dtype == np.uint8 and not 1 < data.value_range[1] <= _MOST:
+                raise _too_shallow(path, data.value_range)
+            return turned(_scaled(_fitted(values, data.channels, path), data.value_range), path)
         if data.channels == 3 and (found := _colors(path)) is not None:
             return found
         if data.channels in _AS_IT_IS and (found := _eight_bit(path, data.channels)) is not None:
@@ -175,8 +180,16 @@ def _eight_bit(path: Path, channels: int) -> np.ndarray | None:
 
 def _too_deep(path: Path, kind: str) -> UserError:
     return UserError(
-        f"{path}: has more than 8 bits a channel ({kind}): say with data.value_range=[LOW,HIGH] which values become 0 "
-        "and 1, such as [0,65535] or [0,4095] (u2pl-ray init proposes it), or save it with 8 bits"
+        f"{path}: has more than 8 bits a channel ({kind}): if all images have, say with data.value_range=[LOW,HIGH] "
+        "which values become 0 and 1, such as [0,65535] or [0,4095]; otherwise save it with 8 bits"
+    )
+
+
+def _too_shallow(path: Path, value_range: tuple[float, float]) -> UserError:
+    low, high = value_range
+    return UserError(
+        f"{path}: has 8 bits a channel, but data.value_range=[{low:g},{high:g}] is of other images: it would be all "
+        f"{'black' if high > _MOST else 'white'}; bring all images to one depth"
     )
 
 

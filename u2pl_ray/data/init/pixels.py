@@ -1,7 +1,7 @@
 """How many channels images have, how deep they are, and which values they hold: the settings that read them."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +30,17 @@ def pixel_settings(images: Sequence[Path]) -> tuple[dict[str, Any], list[str]]:
     rest = [path for path in images if path.suffix.lower() not in _JPEG]
     if not rest:
         return {}, []
-    read = read_all(_sample, rest[:: -(-len(rest) // LOOKED_AT)])
-    samples = [sample for sample in read if sample is not None]
-    if not samples:
+    looked_at = rest[:: -(-len(rest) // LOOKED_AT)]
+    read = {
+        path: sample for path, sample in zip(looked_at, read_all(_sample, looked_at), strict=True) if sample is not None
+    }
+    if not read:
         return {}, []  # `data check` names the files that can't be read
+    samples, depths = _of_one_depth(read, len(rest) / len(read), len(images) - len(rest))
+    if not samples:
+        return {}, depths
     channels, notes = _channels(samples)
+    notes = [*depths, *notes]
     samples = [sample for sample in samples if sample.shape[1] == channels]
     value_range, word = _value_range(samples)
     if channels == 1:  # repeated, as pretrained weights take three
@@ -42,8 +48,10 @@ def pixel_settings(images: Sequence[Path]) -> tuple[dict[str, Any], list[str]]:
         samples, channels = [np.repeat(sample, 3, axis=1) for sample in samples], 3
     if channels == 3 and value_range is None:
         return {}, notes
-    if len(rest) < len(images):
-        notes.append(f"{len(images) - len(rest)} images are JPEG, with 8 bits: they do not go with the others")
+    if channels != 3 and len(rest) < len(images):
+        notes.append(
+            f"{len(images) - len(rest)} images are JPEG, with at most 3 channels: they do not go with the others"
+        )
     low, high = value_range or (0.0, 255.0)
     scaled = np.clip((np.concatenate(samples).astype(np.float64) - low) / (high - low), 0.0, 1.0)
     scaled = np.nan_to_num(scaled)
@@ -66,6 +74,27 @@ def _sample(path: Path) -> np.ndarray | None:
     pixels = values.reshape(-1, values.shape[2])
     pixels = pixels[:: -(-len(pixels) // _SAMPLE)]
     return pixels[:, :-1] if has_alpha(path, values) else pixels
+
+
+def _of_one_depth(read: Mapping[Path, np.ndarray], each: float, jpegs: int) -> tuple[list[np.ndarray], list[str]]:
+    """Return the samples of the commoner depth, 8 bits or more, and a note where there are both.
+
+    Args:
+        read: samples of files.
+        each: how many files one of these stands for.
+        jpegs: files of 8 bits beside.
+    """
+    deep = {path: sample for path, sample in read.items() if sample.dtype != np.uint8}
+    flat = {path: sample for path, sample in read.items() if path not in deep}
+    more, eight = round(each * len(deep)), round(each * len(flat)) + jpegs
+    if not more or not eight:
+        return list(read.values()), []
+    kept = flat if eight >= more else deep
+    return list(kept.values()), [
+        f"about {more} images have more than 8 bits a channel (such as {next(iter(deep)).name}), {eight} have 8: they "
+        f"do not go together. Read as {'8 bits' if kept is flat else 'the deeper ones'}, and `data check` names the "
+        "others: bring all to one depth"
+    ]
 
 
 def _channels(samples: Sequence[np.ndarray]) -> tuple[int, list[str]]:
