@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from u2pl_ray.data.init.scenes import scene_of
 from u2pl_ray.data.overlaps import same_scenes
 from u2pl_ray.data.voc import Item
 
@@ -45,7 +46,13 @@ def test_val_of_the_labeled_images_scenes_alone(labeled: str, unlabeled: str, va
         ("images/0001", "unlabeled/0100 unlabeled/0101", "images/0002"),  # folders that tell splits
         ("train2017/1", "unlabeled2017/1", "val2017/1"),
         ("train/a/1", "train/b/1 train/c/1", "val/d/1"),
+        ("day_1 day_2", "DAY_4 Day_5", "day_3"),  # cameras and programs differ in case
     ],
 )
 def test_no_word(labeled: str, unlabeled: str, val: str) -> None:
     assert warnings(labeled, unlabeled, val) == []
+
+
+def test_a_copy_is_of_its_images_scene() -> None:
+    assert scene_of(Path("images/p00 (1).jpg")) == scene_of(Path("images/P00.jpg")) == ("images/p", 0)
+    assert scene_of(Path("aachen_000012_000019_leftImg8bit.png")) == ("./aachen_000012_", 19)

@@ -79,11 +79,15 @@ def propose(seen: Seen) -> tuple[dict[str, Any], list[str]]:
             )
     method["contrastive"] = {"low_rank": low, "high_rank": high}
     if seen.unlabeled:
-        why.append(f"rank window {low}..{high}: what {count} classes leave room for")
+        why.append(
+            f"rank window {low}..{high} (method.contrastive.low_rank, high_rank): what {count} classes leave room for"
+        )
     if seen.classes[0].lower() not in ("background", "bg"):
         method["memory_bank"] = {"background_class": None, "background_capacity": None}
         if seen.unlabeled:
-            why.append("no class is called background: none gets a longer memory bank")
+            why.append(
+                "no class is called background: none gets a longer memory bank (method.memory_bank.background_class)"
+            )
     train: dict[str, Any] = {"epochs": 40, "batch_size": BATCH, "unlabeled_batch_size": BATCH}
     batches = -(-max(seen.unlabeled, 1) // BATCH)
     if not _STEPS[0] <= batches <= _STEPS[1]:

@@ -49,9 +49,11 @@ def group(images: Sequence[Path]) -> Groups:
         notes = [f"{len(numbers)} scenes by file name (the part before the last number); a scene stays on one side"]
     else:
         of = _runs(scenes, frames)
+        runs, few = len(set(of.tolist())), f"scenes by file name: {len(set(scenes))}, too few to keep apart"
         notes = [
-            f"scenes by file name: {len(set(scenes))}, too few to keep apart; cut into "
-            f"{len(set(of.tolist()))} runs of neighbouring frames, which stay on one side"
+            f"{few}; cut into {runs} runs of neighbouring frames, which stay on one side"
+            if runs < len(images)
+            else f"{few}: each image is taken by itself; if these are frames of one video, val is flattered"
         ]
     merged = _join(of, near_duplicates.pairs(images))
     joined = len(set(of.tolist())) - len(set(merged.tolist()))
@@ -64,9 +66,10 @@ def group(images: Sequence[Path]) -> Groups:
 
 
 def scene_of(path: Path) -> tuple[str, int]:
-    """Return an image's scene (its folder, and its name before the last number) and that number."""
-    found = re.match(r"^(.*?)(\d+)\D*?(?:_leftImg8bit)?$", path.stem)  # Cityscapes' 8 is no frame
-    name, frame = (found[1], int(found[2])) if found else (path.stem, 0)
+    """Return an image's scene (its folder, and its name before the last number in lower case) and that number."""
+    stem = re.sub(r"(_leftimg8bit|\s*\(\d+\))$", "", path.stem.lower())  # Cityscapes' 8 and a copy's (1) are no frames
+    found = re.match(r"^(.*?)(\d+)\D*$", stem)
+    name, frame = (found[1], int(found[2])) if found else (stem, 0)
     return f"{path.parent}/{name}", frame
 
 
