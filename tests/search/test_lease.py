@@ -95,6 +95,32 @@ def test_an_owner_elsewhere_is_refused_while_it_beats(path: Path) -> None:
             pass
 
 
+ALONE = ["unshare", "--pid", "--fork", "--kill-child=SIGKILL", "--mount-proc"]
+TAKE = """
+import sys
+from pathlib import Path
+from u2pl_ray.config.errors import UserError
+from u2pl_ray.search.storage.lease import Lease
+from u2pl_ray.search.storage.lease_marks import FileMark
+try:
+    with Lease(FileMark(Path(sys.argv[1])), "search", stale=3.0):
+        print("taken")
+except UserError as error:
+    print(error)
+"""
+
+
+def test_an_owner_in_another_container_of_this_machine_is_not_taken_for_dead(path: Path) -> None:
+    """Its process id says nothing there: a container has numbers of its own, and may have the same host name."""
+    if subprocess.run([*ALONE, "true"], capture_output=True).returncode:
+        pytest.skip("process namespaces are not permitted")
+    with lease(path, beat=0.2):
+        for command in ([sys.executable], [*ALONE, sys.executable]):
+            said = subprocess.run([*command, "-c", TAKE, str(path)], capture_output=True, text=True, check=True).stdout
+            assert "being run" in said
+            assert ("in another container" in said) == (command[0] == "unshare")
+
+
 def test_an_owner_elsewhere_is_succeeded_when_it_is_quiet(path: Path) -> None:
     with lease(path, beat=60.0):
         move_to_another_machine(path)
@@ -155,7 +181,7 @@ def test_one_whose_lease_was_deleted_and_taken_stops(path: Path) -> None:
             held = place._lease
             assert held is not None
             held._hold()
-            with pytest.raises(OSError, match="another driver has taken over"):
+            with pytest.raises(OSError, match="on this machine has taken over: this driver stops"):
                 place.commit()
             assert not lease(path).lost
         assert not path.exists()

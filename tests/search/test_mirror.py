@@ -157,7 +157,7 @@ def test_a_driver_that_was_taken_for_dead_stops(storage: str, base: Config, spac
             held = made.place._lease  # type: ignore[attr-defined]
             held._hold()
             assert held.lost
-            with pytest.raises(OSError, match="another driver has taken over"):
+            with pytest.raises(OSError, match="on this machine has taken over: this driver stops"):
                 made.place.commit()
     assert not lease(where, 1.0, 1.0).held()
 

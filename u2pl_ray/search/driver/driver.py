@@ -44,6 +44,7 @@ class Driver:
         listeners: receive every event.
         commit: stores the written files; called before the driver acts on them.
         allowance: what may be spent in trainings; None: no limit, and no replicates.
+        held: raises if another driver has taken the experiment over; called before anything is written.
 
     Attributes:
         rounds: replicates of the leaders, once exploring has ended.
@@ -60,11 +61,12 @@ class Driver:
         listeners: Listeners | None = None,
         commit: Callable[[], None] = lambda: None,
         allowance: Allowance | None = None,
+        held: Callable[[], None] = lambda: None,
     ) -> None:
         self.study, self.base, self.trials, self.folder = study, base, trials, folder
         self.rounds = Rounds(study, base, allowance or Allowance(base.train.epochs))
         self.listeners = listeners or Listeners()
-        self._commit = commit
+        self._commit, self._held = commit, held
         self.forks = Forks(study, base, trials or 0, folder)
         shared = self.forks.pruner is None and trials != 1 and few_warmups(study.space.distributions)
         self.warmups = Warmups(folder, share=shared)
@@ -106,6 +108,7 @@ class Driver:
 
     def _next(self) -> Assignment | None:
         while not self.spent:
+            self._held()
             if interrupted := self.interrupted():
                 record = self._take_up(interrupted[0])
             elif self._exploration.hopeless():
@@ -159,6 +162,7 @@ class Driver:
             trial: its id.
             metrics: of the epoch.
         """
+        self._held()
         record = self.study.record(int(trial))
         if not self._mine(record):  # another driver took over the trial, as this one did not count for too long
             return True
@@ -177,6 +181,7 @@ class Driver:
             trial: its id.
             outcome: how it ended.
         """
+        self._held()
         record = self.study.record(int(trial))
         if record.state != State.RUNNING or not self._mine(record):
             return

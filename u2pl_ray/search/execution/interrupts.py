@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import NoReturn
 
 _STOPPING = "stopping; every trial keeps its last checkpoint (once more: stop at once)"
 AGAIN = 75
@@ -14,7 +15,7 @@ AGAIN = 75
 _STOPPED = "stopped at once; `u2pl-ray resume` goes on from the last checkpoints"
 
 
-def end_now(line: str) -> None:
+def end_now(line: str) -> NoReturn:
     """End this process with `AGAIN`. Nothing is cleaned up, as that could wait for what is gone: resume needs none.
 
     Args:

@@ -41,7 +41,6 @@ def run_tune(driver: Driver, slots: Callable[[], int], place: Place, trainer: st
     from u2pl_ray.search.execution.progress import hear_progress
     from u2pl_ray.search.execution.reservations import end_process, reclaim, start_claims
     from u2pl_ray.search.execution.silence import Silence
-    from u2pl_ray.search.execution.storage_watch import watch_storage
     from u2pl_ray.search.execution.trial_actor import TrialRunner
     from u2pl_ray.search.execution.tune_scheduler import StudyScheduler
     from u2pl_ray.search.execution.tune_searcher import StudySearcher
@@ -140,7 +139,6 @@ def run_tune(driver: Driver, slots: Callable[[], int], place: Place, trainer: st
         stop_softly(note, stopping) as arm,
         hear_progress(note, heard, live),
         watch_head(again),
-        watch_storage(place, again),
     ):
         try:
             tuner.fit()

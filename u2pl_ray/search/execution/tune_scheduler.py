@@ -8,6 +8,8 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from u2pl_ray.search.driver.assignment import Outcome
 from u2pl_ray.search.driver.driver import Driver
+from u2pl_ray.search.execution.interrupts import end_now
+from u2pl_ray.search.storage.leased import TakenOverError
 from u2pl_ray.search.study.trial_record import State
 
 logger = logging.getLogger(__name__)
@@ -42,6 +44,8 @@ class StudyScheduler(FIFOScheduler):
             if OUTCOME in result:
                 state, reason, detail = result[OUTCOME]
                 self._driver.finish(name, Outcome(State(state), reason, detail))
+        except TakenOverError as error:
+            end_now(str(error))
         except OSError as error:
             logger.warning("a report of trial %s could not be stored; resume will ask for it again (%s)", name, error)
         except Exception:

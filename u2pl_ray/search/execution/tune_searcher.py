@@ -8,6 +8,8 @@ from ray.tune.search import Searcher
 
 from u2pl_ray.search.driver.assignment import Outcome
 from u2pl_ray.search.driver.driver import Driver
+from u2pl_ray.search.execution.interrupts import end_now
+from u2pl_ray.search.storage.leased import TakenOverError
 from u2pl_ray.search.study.trial_record import State
 
 logger = logging.getLogger(__name__)
@@ -48,6 +50,8 @@ class StudySearcher(Searcher):
             assignment = self._driver.next()
             # Replicates start when all others have ended, those of other drivers too.
             waits = assignment is None and self._driver.may_go_on and bool(self._live or self._waits_for_others())
+        except TakenOverError as error:
+            end_now(str(error))
         except Exception as error:
             logger.warning("no further trials: the study cannot be read or written", exc_info=not _outage(error))
             self.error = error
@@ -79,6 +83,8 @@ class StudySearcher(Searcher):
         self._ended(trial)
         try:
             self._driver.finish(trial, Outcome(State.FAILED, "lost", "its process died and could not be restarted"))
+        except TakenOverError as problem:
+            end_now(str(problem))
         except Exception as problem:
             line = "the end of trial %s could not be recorded; resume will take it up again"
             logger.warning(line, trial, exc_info=not _outage(problem))

@@ -1,5 +1,6 @@
 """Run an experiment, or continue it: a search with all that is needed for that, in one folder."""
 
+import shlex
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -11,6 +12,7 @@ from u2pl_ray.search.driver.budget import Meter
 from u2pl_ray.search.driver.driver import Driver
 from u2pl_ray.search.driver.presence import Presence
 from u2pl_ray.search.execution.run import INTERRUPTED, LOST, run_tune
+from u2pl_ray.search.execution.storage_watch import watch_storage
 from u2pl_ray.search.experiment.repair import mend_study, restore_files
 from u2pl_ray.search.experiment.stored import StoredExperiment
 from u2pl_ray.search.listeners.base import Listener, Listeners
@@ -63,13 +65,17 @@ class Experiment(StoredExperiment):
 
         Raises:
             UserError: another process runs this experiment, its files were edited, or a trial does not fit the cluster.
+            LostError: another driver has taken over. (Most often the process ends before that, see `watch_storage`.)
         """
         told = Listeners(listeners)
         with self._session(told, force) as (study, presence):
             trials = self.folder / layout.TRIALS
             study.borrowed = self.borrowed_trainings()
             told.add(Keeper(study, self.place.below(layout.TRIALS), self.options.keep))
-            driver = Driver(study, self.config, self.options.trials, trials, told, self.place.commit, self.allowance)
+            driver = Driver(
+                *(study, self.config, self.options.trials, trials, told, self.place.commit, self.allowance),
+                held=self.place.check_held,
+            )
             if presence is not None:
                 driver.share(presence)
             again = driver.retry_errored(RETRYABLE if retry_errored else RETRYABLE[:1])
@@ -89,6 +95,7 @@ class Experiment(StoredExperiment):
                             reason = run_tune(driver, slots, self.place, self.options.trainer)
             finally:
                 told.close()
+            self.place.check_held()
             judgement = self.judgement(study)
             self.write_best(study, judgement)
             best = self.best(study, judgement)
@@ -128,7 +135,8 @@ class Experiment(StoredExperiment):
             with Presence(study) as presence:
                 yield study, presence
         else:
-            with self.place.session():
+            again = f"u2pl-ray resume {shlex.quote(self.place.location)}"
+            with self.place.session(), watch_storage(self.place, again):
                 self._prepare(told, force)
                 yield self.study(), None
 

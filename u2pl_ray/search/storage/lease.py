@@ -3,16 +3,15 @@
 import contextlib
 import json
 import os
-import platform
 import signal
 import time
 import uuid
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from u2pl_ray.config.errors import UserError
 from u2pl_ray.search.storage.lease_marks import Mark
+from u2pl_ray.search.storage.processes import born, machine
 from u2pl_ray.system.periodic import every
 
 BEAT = 5.0
@@ -20,6 +19,7 @@ BEAT = 5.0
 STALE = 30.0
 """Seconds without a touch after which the owner counts as dead; longer than a busy file server delays a touch."""
 
+_ELSEWHERE = "is being run on another machine or in another container"
 _DYING = 2.0
 """Seconds for which a killed process may still be listed on a busy machine."""
 
@@ -28,7 +28,8 @@ class Lease:
     """Lease of an experiment, held while it runs: two drivers would start the same trials twice.
 
     A second driver on the owner's machine is refused if the owner's process lives, and takes over at once otherwise.
-    On another machine it watches the mark until it is touched (refused) or was not touched for `stale` s (takes over).
+    Elsewhere (another machine, or another container of this one) it watches the mark until it is touched (refused) or
+    was not touched for `stale` s (takes over). An owner that was only asleep finds out, see `keeps`.
 
     Args:
         mark: file or object in which the lease is kept.
@@ -36,7 +37,7 @@ class Lease:
         beat, stale: see `BEAT` and `STALE`.
 
     Attributes:
-        lost: whether another driver has taken it although this one lives.
+        successor: who has taken it although this driver lives, as a clause; empty while this driver has it.
 
     Raises:
         UserError: (on entering) another process runs the experiment, or the mark cannot be read or written.
@@ -44,9 +45,9 @@ class Lease:
 
     def __init__(self, mark: Mark, experiment: str, beat: float = BEAT, stale: float = STALE) -> None:
         self._mark, self._experiment, self._beat, self._stale = mark, experiment, beat, stale
-        self._mine = {"id": uuid.uuid4().hex, "machine": _machine(), "process": os.getpid(), "born": _born(os.getpid())}
-        self.lost = False
-        self._held = time.monotonic()
+        self._mine = {"id": uuid.uuid4().hex, "machine": machine(), "process": os.getpid(), "born": born(os.getpid())}
+        self.successor = ""
+        self._held = _clocks()
         self._beating = contextlib.ExitStack()
 
     def __enter__(self) -> "Lease":
@@ -62,7 +63,7 @@ class Lease:
         except OSError as error:
             why = error.strerror or error
             raise UserError(f"{self._experiment}: its {self._mark.name} cannot be taken ({why})") from None
-        self._held = time.monotonic()
+        self._held = _clocks()
         self._beating.enter_context(every(self._beat, self._hold, "lease"))
         return self
 
@@ -77,7 +78,19 @@ class Lease:
 
     def silent(self) -> float:
         """Return the seconds since the storage took the last beat."""
-        return time.monotonic() - self._held
+        return time.monotonic() - self._held[0]
+
+    @property
+    def lost(self) -> bool:
+        """Return whether another driver has taken it although this one lives."""
+        return bool(self.successor)
+
+    def keeps(self) -> bool:
+        """Return whether this driver still has it; asks the mark if a beat is overdue, as after a sleep."""
+        if self._overdue() > 2 * self._beat:
+            with contextlib.suppress(OSError):  # a storage that does not answer tells of no other driver
+                self._hold()
+        return not self.lost
 
     def held(self) -> bool:
         """Tell whether a driver holds the lease, without taking it: another driver may take it meanwhile.
@@ -91,7 +104,7 @@ class Lease:
         if owner is None:
             return False
         if owner["machine"] == self._mine["machine"]:
-            return _born(owner["process"]) == owner["born"]
+            return born(owner["process"]) == owner["born"]
         return time.time() - self._mark.touched() < self._stale
 
     def interrupt(self) -> int:
@@ -104,9 +117,7 @@ class Lease:
         if owner is None:
             raise UserError(f"{self._experiment}: nobody runs it")
         if owner["machine"] != self._mine["machine"]:
-            raise UserError(
-                f"{self._experiment}: is being run on another machine: stop it there (Ctrl-C, or its queue's command)"
-            )
+            raise UserError(f"{self._experiment}: {_ELSEWHERE}: stop it there (Ctrl-C, or its queue's command)")
         process: int = owner["process"]
         try:
             os.kill(process, signal.SIGTERM)
@@ -123,16 +134,16 @@ class Lease:
         name = self._experiment
         if owner["machine"] == self._mine["machine"]:
             patience = time.monotonic() + _DYING
-            while _born(owner["process"]) == owner["born"] and time.monotonic() < patience:
+            while born(owner["process"]) == owner["born"] and time.monotonic() < patience:
                 time.sleep(0.05)
-            if _born(owner["process"]) == owner["born"]:
+            if born(owner["process"]) == owner["born"]:
                 raise UserError(f"{name}: is being run by process {owner['process']}; stop that one first, or wait")
         else:
             seen, quiet_since = self._mark.touched(), time.monotonic()
             while time.monotonic() - quiet_since < self._stale:
                 time.sleep(min(0.5, self._stale / 10))
                 if self._mark.touched() != seen:
-                    raise UserError(f"{name}: is being run on another machine; stop that one first, or wait")
+                    raise UserError(f"{name}: {_ELSEWHERE}; stop that one first, or wait")
 
     def _owner(self) -> dict[str, Any] | None:
         """Read who holds the lease; None if nobody does or the mark is damaged.
@@ -151,40 +162,27 @@ class Lease:
     def _content(self) -> bytes:
         return json.dumps(self._mine).encode()
 
+    def _overdue(self) -> float:
+        """Return the seconds since the last beat, by the clock that says more: one stops while a machine sleeps."""
+        return max(now - then for now, then in zip(_clocks(), self._held, strict=True))
+
     def _hold(self) -> None:
-        """Touch the mark; write it again if it is gone or damaged; set `lost` if another driver has it."""
-        owner = self._owner()
-        if owner is None:
+        """Touch the mark; write it again if it is gone or damaged; note who has it if it was taken."""
+        if self.lost:
+            return
+        now, owner = _clocks(), self._owner()
+        if owner is None and self._overdue() > self._stale:
+            self.successor = "another driver may have had it and ended, as its lease is gone"
+        elif owner is None:
             self._mark.write(self._content)
         elif owner["id"] != self._mine["id"]:
-            self.lost = True
+            here = owner["machine"] == self._mine["machine"]
+            where = "on this machine" if here else "on another machine or in another container"
+            self.successor = f"process {owner['process']} {where} has taken over"
         else:
             self._mark.touch(self._content)
-        self._held = time.monotonic()
+        self._held = now
 
 
-def _machine() -> str:
-    """Return a hash that identifies this machine (or this start of a container) without naming it."""
-    boot = _read("/proc/sys/kernel/random/boot_id")
-    return uuid.uuid5(uuid.NAMESPACE_DNS, f"{platform.node()}/{boot}").hex
-
-
-def _born(process: int) -> str | None:
-    """Return the start time of a process of this machine, None if there is none: process ids are used again."""
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return None
-    except PermissionError:
-        pass
-    fields = _read(f"/proc/{process}/stat").rpartition(")")[2].split()  # behind the name, which may hold anything
-    if len(fields) < 20:  # not Linux: the number must do
-        return ""
-    return None if fields[0] == "Z" else fields[19]  # state and starttime, proc(5)
-
-
-def _read(path: str) -> str:
-    try:
-        return Path(path).read_text("utf-8")
-    except OSError:
-        return ""
+def _clocks() -> tuple[float, float]:
+    return time.monotonic(), time.time()

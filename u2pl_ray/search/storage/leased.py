@@ -1,7 +1,14 @@
 """What both kinds of places have in common: one driver at a time holds an experiment, by a lease beside its files."""
 
+import shlex
+
+from u2pl_ray.config.errors import LostError
 from u2pl_ray.search.storage.lease import Lease
 from u2pl_ray.search.storage.lease_marks import Mark
+
+
+class TakenOverError(LostError):
+    """Another driver runs the experiment now: what this one still wrote would damage the other's files."""
 
 
 class Leased:
@@ -30,14 +37,13 @@ class Leased:
         """See `Place`."""
         return 0.0 if self._lease is None else self._lease.silent()
 
+    def check_held(self) -> None:
+        """See `Place`."""
+        if self._lease is not None and not self._lease.keeps():
+            raise TakenOverError(
+                f"{self.location}: {self._lease.successor}: this driver stops and writes no more; "
+                f"see u2pl-ray status {shlex.quote(self.location)}"
+            )
+
     def _lease_of(self) -> Lease:
         return Lease(self._mark, self._experiment)
-
-    def _check_not_taken_over(self) -> None:
-        """Check that this driver, if it holds the lease, still does.
-
-        Raises:
-            OSError: another driver has taken over.
-        """
-        if self._lease is not None and self._lease.lost:
-            raise OSError(f"{self.location}: another driver has taken over")

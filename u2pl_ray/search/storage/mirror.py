@@ -78,7 +78,7 @@ class Mirror(Leased):
         Raises:
             OSError: the store did not take it for about a minute, or another driver has taken over.
         """
-        self._check_not_taken_over()
+        self.check_held()
         for name in self._changed(*layout.DECIDING):
             self._put(name)
 

@@ -49,6 +49,13 @@ class Place(Protocol):
     def publish(self) -> None:
         """Store all files of `folder`: those of `commit`, and reports and W&B's files."""
 
+    def check_held(self) -> None:
+        """Check that this driver, if it holds a `session`, still does; to be called before a session's files change.
+
+        Raises:
+            TakenOverError: another driver has taken over, as this one slept or was cut off.
+        """
+
     def below(self, name: str) -> str:
         """Return the location of `name` in the experiment."""
 
@@ -106,9 +113,9 @@ class Folder(Leased):
         """See `Place`.
 
         Raises:
-            OSError: another driver has taken over.
+            TakenOverError: another driver has taken over.
         """
-        self._check_not_taken_over()
+        self.check_held()
 
     def publish(self) -> None:
         """See `Place`."""
