@@ -43,11 +43,12 @@ class Site:
         (shared / "search.sbatch").write_text(text)
         write_files(shared)
 
-    def submit(self, storage: str, *options: str) -> str:
-        """Submit the search; return the job's id."""
+    def submit(self, storage: str, *options: str, **more: str) -> str:
+        """Submit the search, with variables; return the job's id."""
         search = ["my.yaml", "--space", "space.yaml", "--trials", str(TRIALS), "--baseline", "none"]
         search += ["--scheduler", "none", "--name", "mine", "--storage-path", storage]
         environment = {"VENV": sys.prefix, "RAY_worker_niceness": "0", "U2PL_RAY_CACHE": str(self.shared / "cache")}
+        environment |= more
         options = (f"--chdir={self.shared}", *options)
         return self.slurm.submit(*options, self.shared / "search.sbatch", *search, **environment)
 
@@ -145,3 +146,18 @@ def test_where_requeue_is_refused_the_job_submits_itself_again(site: Site) -> No
     assert "0000 continues after epoch" in site.log(other)
     site.slurm.ask("scancel", other)
     site.wait(other, "CANCELLED")
+
+
+def test_nodes_that_know_themselves_as_loopback_and_steps_that_inherit_nothing(site: Site, undisturbed: object) -> None:
+    """As on Debian's nodes, and where a site sets SLURM_EXPORT_ENV=NONE."""
+    for name, node in site.slurm.nodes.items():
+        hosts = site.shared / f"hosts.{name}"
+        hosts.write_text(f"127.0.0.1 localhost\n127.0.1.1 {name}\n10.77.0.1 n1\n")
+        node.run(["mount", "--bind", hosts, "/etc/hosts"])
+    try:
+        job = site.submit("debian", SLURM_EXPORT_ENV="NONE")
+        site.wait(job, "COMPLETED 0 0:0")
+    finally:
+        for node in site.slurm.nodes.values():
+            node.run(["umount", "/etc/hosts"])
+    assert outcome(site.shared / "debian" / "mine") == undisturbed
