@@ -10,8 +10,9 @@ import typer
 
 from u2pl_ray.cli import exit_codes
 from u2pl_ray.cli.arguments import AsJson, Force, MaxConcurrent, Name, Patience, Quiet, Storage
+from u2pl_ray.cli.asked import Asked
 from u2pl_ray.cli.common import check_data
-from u2pl_ray.cli.running import check_ready, print_plan, resume_experiment, run_experiment, tell_end
+from u2pl_ray.cli.running import check_ready, print_plan, resume_experiment, run_experiment, take_options, tell_end
 from u2pl_ray.config.errors import UserError
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ def resume(
             help="Settings that leave results as they are, e.g. data.root=/new/place for data that was moved.",
         ),
     ] = None,
+    max_concurrent: MaxConcurrent = None,
     storage_path: Storage = None,
     retry_errored: Annotated[
         bool,
@@ -53,6 +55,7 @@ def resume(
             check_ready(experiment)
             for line in record_change(experiment):
                 print(f"changed: {line}")
+        experiment = take_options(experiment, Asked(max_concurrent=max_concurrent))
         ended = resume_experiment(experiment, force, retry_errored, quiet)
     tell_end(experiment, ended)
 

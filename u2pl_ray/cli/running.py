@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from u2pl_ray.cli import exit_codes
+from u2pl_ray.cli.asked import NOTHING, Asked
 from u2pl_ray.cli.common import check_data, say, warn
 from u2pl_ray.cli.notice import heed_notice
 from u2pl_ray.config.errors import UserError
@@ -45,24 +46,29 @@ def existing(name: str | None, storage_path: str | None) -> "Experiment | None":
     return Experiment.open(name, storage_path) if locate(name, storage_path).exists() else None
 
 
-def run_again(experiment: "Experiment", config: "Config", space: "Space | None", quiet: bool) -> None:
+def run_again(
+    experiment: "Experiment", config: "Config", space: "Space | None", quiet: bool, asked: Asked = NOTHING
+) -> None:
     """Go on with an experiment that a job queue starts again; it must be the one that is asked for.
+
+    Options on which no result depends are taken from the command line. Of others that differ, a warning says so.
 
     Args:
         experiment: what is there under the name.
         config: what the command line asks for.
         space: the same; None for a single training.
         quiet: see `run_experiment`.
+        asked: the command line's options.
 
     Raises:
         UserError: it is of another configuration or space.
     """
-    from u2pl_ray.config.overrides import get, paths
+    from u2pl_ray.config.overrides import apply, get, paths
     from u2pl_ray.search.experiment.snapshot import HARMLESS
 
-    differ = [
-        path for path in paths() if not path.startswith(HARMLESS) and get(experiment.config, path) != get(config, path)
-    ]
+    config = config if space is None else apply(config, space.constants)  # as a search stores it
+    changed = [path for path in paths() if get(experiment.config, path) != get(config, path)]
+    differ = [path for path in changed if not path.startswith(HARMLESS)]
     if differ:
         path = differ[0]
         raise UserError(
@@ -74,12 +80,41 @@ def run_again(experiment: "Experiment", config: "Config", space: "Space | None",
             f"--name {experiment.name}: exists already with another search space than {space.source}; choose another "
             f"name, or `u2pl-ray extend {experiment.argument} --space` for other ranges"
         )
-    study = experiment.study()
-    records = study.records()
-    if experiment.is_finished(study) and any(record.state.value in ("COMPLETED", "STOPPED") for record in records):
+    for path in changed:  # without the values: some name an account
+        change = f"`u2pl-ray resume {experiment.argument} {path}=...` changes that"
+        warn(f"{path}: {experiment.name} has another, and keeps it; {change}")
+    for line in asked.unheeded(experiment):
+        warn(line)
+    study = _readable_study(experiment)
+    if study is not None and experiment.is_finished(study) and _succeeded(study):
         print(f"{experiment.name}: is finished; see `u2pl-ray best {experiment.argument}`")
         return
-    tell_end(experiment, resume_experiment(experiment, quiet=quiet))
+    with experiment.held():
+        experiment = take_options(experiment, asked)
+        summary = resume_experiment(experiment, quiet=quiet)
+    tell_end(experiment, summary)
+
+
+def take_options(experiment: "Experiment", asked: Asked) -> "Experiment":
+    """Give an experiment, which is held, the options on which no result depends; print those that were others.
+
+    Args:
+        experiment: stays as it is if it cannot go on.
+        asked: the command line's options.
+    """
+    from u2pl_ray.search.experiment.adjust import plan_options, record_options
+
+    changed, lines = plan_options(experiment, asked.max_concurrent, asked.keep_trials, asked.autoscale)
+    if lines:
+        check_ready(changed)
+        record_options(changed)
+    for line in lines:
+        print(f"changed: {line}")
+    return changed
+
+
+def _succeeded(study: "TrialStudy") -> bool:
+    return any(record.state.value in ("COMPLETED", "STOPPED") for record in study.records())
 
 
 def same_space(stored: str, asked: str) -> bool:

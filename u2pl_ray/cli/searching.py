@@ -17,7 +17,8 @@ from u2pl_ray.cli.arguments import (
     ResumeIfExists,
     Storage,
 )
-from u2pl_ray.cli.common import check_data, check_labels, default_name, load_config, parse_options, print_config, warn
+from u2pl_ray.cli.asked import Asked
+from u2pl_ray.cli.common import check_data, check_labels, default_name, load_config, parse_options, print_config
 from u2pl_ray.cli.estimating import announce, check_estimate, print_estimate
 from u2pl_ray.cli.running import existing, print_plan, run_again, run_experiment, same_space
 from u2pl_ray.config.errors import UserError
@@ -108,7 +109,7 @@ def search(
         list[str] | None,
         typer.Option("--scheduler-option", help="grace=N epochs, factor=N, interval=N, quantile=Q, ..."),
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", help="Seed of the proposals.")] = 0,
+    seed: Annotated[int | None, typer.Option("--seed", help="Seed of the proposals. Default: 0.")] = None,
     warm_start: Annotated[
         list[str] | None,
         typer.Option("--warm-start", help="An earlier experiment whose trials the sampler learns from (repeatable)."),
@@ -174,6 +175,25 @@ def search(
     budget.check()
     check_estimate(price_per_gpu_hour, dry_run, no_measure)
     options = parse_options("--sampler-option", sampler_option), parse_options("--scheduler-option", scheduler_option)
+    asked = Asked(
+        trials=trials,
+        trainings=trainings,
+        replicate=replicate,
+        hours=hours,
+        gpu_hours=gpu_hours,
+        patience=patience,
+        sampler=sampler,
+        sampler_options=options[0],
+        scheduler=scheduler,
+        scheduler_options=options[1],
+        seed=seed,
+        warm_start=warm_start or (),
+        study_url=study_url,
+        baseline=baseline or (),
+        max_concurrent=max_concurrent,
+        keep_trials=keep_trials,
+        autoscale=autoscale,
+    )
     if trials is None and not budget.limited:
         trials = 20
     if score not in ("last", "best"):
@@ -190,9 +210,7 @@ def search(
     if resume_if_exists and not dry_run and (there := existing(name, storage_path)) is not None:
         if same_space(there.space.text, (earlier := complete(FIRST_METRIC)).text):
             searched = earlier  # of a version whose spaces were compared by this one
-        if trials is not None and trials != there.options.trials:
-            warn(f"--trials {trials}: {there.name} has {there.options.trials}; `u2pl-ray extend` changes that")
-        run_again(there, settings, searched, quiet)
+        run_again(there, settings, searched, quiet, asked)
         return
     if dry_run and not no_measure:
         announce()
@@ -208,7 +226,7 @@ def search(
             sampler_options=options[0],
             scheduler=scheduler,
             scheduler_options=options[1],
-            seed=seed,
+            seed=seed or 0,
             warm_start=warm_start or [],
             study_url=study_url,
             max_concurrent=max_concurrent,
