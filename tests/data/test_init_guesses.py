@@ -107,7 +107,7 @@ def test_palettes_that_differ_are_read_by_colour(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_files_of_names(tmp_path: Path, name: str, text: str, expected: Names) -> None:
     (tmp_path / name).write_text(text)
-    assert find_names([tmp_path]) == expected
+    assert find_names([tmp_path]) == (expected, [])
 
 
 def photos(folder: Path, names: list[str], alike: dict[str, str] | None = None) -> list[Path]:

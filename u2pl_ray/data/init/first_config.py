@@ -72,7 +72,8 @@ def first_config(
     places = [root, *given, pairs.images, *(folder.parent for folder in given), pairs.images.parent]
     ends = {mask.stem.lower().rpartition("_gtfine_")[2] for _, mask in labeled}
     cityscapes = {"labelids": "ids", "labeltrainids": "trainids"}.get(ends.pop(), "") if len(ends) == 1 else ""
-    coding = coding_of(found, find_names(places), classes, cityscapes, ignore)
+    names, passed = (None, []) if classes else find_names(places)
+    coding = coding_of(found, names, classes, cityscapes, ignore)
     presence = coding.presence(found)
     blank = blank_masks([mask for _, mask in parts.labeled + (parts.val or ())], found, coding)
     parts, scenes, notes = _divided(parts, presence, seed)
@@ -85,7 +86,7 @@ def first_config(
     pixels, read = pixel_settings([image for image, _ in labeled] + list(parts.unlabeled))
     tree = merge(tree, {"data": {**coding.settings, **pixels}})
     said = [*pairs.notes, *_counts(parts, pairs), *parts.notes, *notes]
-    said += [*coding.notes, *_shares(coding, found, shown), *blank, *read, *why]
+    said += [*passed, *coding.notes, *_shares(coding, found, shown), *blank, *read, *why]
     lines = {name: _lines(rows, home) for name, rows in _rows(parts).items()}
     return FirstConfig(tree, lines, tuple(said))
 

@@ -9,6 +9,9 @@ from pathlib import Path
 
 from PIL import ImageColor
 
+from u2pl_ray.config.schema import IGNORE
+from u2pl_ray.data.lists import IMAGE_SUFFIXES
+
 Code = int | tuple[int, int, int]
 """A mask's value, or its colour."""
 _FILES = (
@@ -26,25 +29,33 @@ class Names:
     source: str
 
 
-def find_names(folders: Iterable[Path]) -> Names | None:
-    """Read the first file of class names in some folders; None where there is none that can be read.
+def find_names(folders: Iterable[Path]) -> tuple[Names | None, list[str]]:
+    """Read the first file of class names in some folders; None where there is none that can be read. Returns notes too.
 
-    Known are lists and {name: value} in JSON; one name a line; `name,r,g,b`; `r g b name`; `name:r,g,b::`.
+    Known are lists and {name: value} in JSON; one name a line; `name,r,g,b`; `r g b name`; `name:r,g,b::`. A file that
+    names images, or more than can be classes, is passed over with a note.
 
     Args:
         folders: where to look, the likeliest first.
     """
-    for folder in dict.fromkeys(folders):
-        for name in _FILES:
-            path = folder / name
-            if path.is_file():
-                try:
-                    found = _parse(path, path.read_text("utf-8-sig"))
-                except (ValueError, OSError):
-                    continue
-                if found is not None and len(set(found.names)) == len(found.names) > 1:
-                    return found
-    return None
+    notes = []
+    for path in (folder / name for folder in dict.fromkeys(folders) for name in _FILES):
+        if not path.is_file():
+            continue
+        try:
+            found = _parse(path, path.read_text("utf-8-sig"))
+        except (ValueError, OSError):
+            continue
+        if found is None or not len(set(found.names)) == len(found.names) > 1:
+            continue
+        images = [name for name in found.names if name.lower().endswith(IMAGE_SUFFIXES)]
+        if 2 * len(images) > len(found.names):
+            notes.append(f"{path} names images (such as {images[0]}): not taken for class names")
+        elif len(found.names) > IGNORE:
+            notes.append(f"{path} has {len(found.names)} names, more than can be classes: not taken for class names")
+        else:
+            return found, notes
+    return None, notes
 
 
 def _parse(path: Path, text: str) -> Names | None:
