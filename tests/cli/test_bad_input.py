@@ -71,7 +71,8 @@ def test_a_class_without_a_labeled_image_is_a_warning(run: Run, config: Path, vo
         Image.fromarray(np.where(label == 2, 0, label)).save(voc.label(name))
     code, _, complaint = run("data", "check", config)
     assert code == 0
-    (line,) = complaint.splitlines()
+    few, line = complaint.splitlines()
+    assert few.startswith("warning: val has 1 image:")
     assert line.startswith("warning:")
     assert "dog" in line
 

@@ -194,6 +194,6 @@ def test_a_warning_is_no_problem(run: Run, config: Path, tmp_path: Path, monkeyp
     monkeypatch.setattr(measurement, "_MODULE", "quick")
     code, out, _ = run("doctor", config, "data.test=null", "model.normalization=group")
     assert code == 0
-    assert "all well, 1 warning" in out
+    assert "all well, 2 warnings" in out  # the other: val has one image
     assert "data.test is null" in out
     assert "measured: 4 and 4 steps" in out

@@ -18,6 +18,15 @@ def large(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "SMALL", 5)
 
 
+def test_few_validation_images_are_a_warning(folder: Folder) -> None:
+    assert check(folder.config()).warnings == ()
+    folder.split("ImageSets/Segmentation/val.txt", ["v0", "v1"])
+    (warning,) = check(folder.config()).warnings
+    assert warning.startswith("val has 2 images: what is better on so few")
+    folder.split("ImageSets/Segmentation/val.txt", ["v0"])
+    assert check(folder.config()).warnings[0].startswith("val has 1 image:")
+
+
 def test_counts(folder: Folder) -> None:
     report = check(folder.config())
     assert report.root == str(folder.root)

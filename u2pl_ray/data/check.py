@@ -28,6 +28,8 @@ from u2pl_ray.data.voc import (
 
 SMALL = 1000
 """Sets of up to so many images are always checked in full: that takes a second or two."""
+FEW_VAL = 5
+"""With fewer validation images than this, the check says how little they tell."""
 T = TypeVar("T")
 
 
@@ -113,6 +115,11 @@ def examine(config: Config, full: bool = True) -> tuple[DataReport, list[str]]:
         splits["test"] = open_split(data, "test")
     else:
         warnings.append(f"data.test: split file {data.test} is missing: `evaluate` will need it for its test score")
+    if (few := len(splits["val"])) < FEW_VAL:
+        warnings.append(
+            f"val has {few} image{'s' * (few != 1)}: what is better on so few need not be better on other photographs, "
+            "however many seeds agree; label more for val, ten at least, before you trust small differences"
+        )
     alike, full = full, full or sum(len(items) for items in splits.values()) <= SMALL
     problems: list[str] = []
     reports = tuple(_examine(name, items, data, full or name == "labeled", problems) for name, items in splits.items())
