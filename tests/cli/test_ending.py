@@ -1,6 +1,7 @@
 """Ending an experiment: `stop` its run from another terminal, `delete` its files."""
 
 import io
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -99,6 +100,37 @@ def test_delete_asks_refuses_and_deletes(experiment: Experiment, run: Run, monke
     (experiment.folder.parent / "photos").mkdir()
     assert run("delete", "photos", "-y")[0] == 2  # no experiment
     assert (experiment.folder.parent / "photos").is_dir()
+
+
+def test_a_job_that_goes_on_while_delete_asks_is_not_deleted(experiment: Experiment) -> None:
+    terminal, other_end = os.openpty()
+    command = [sys.executable, "-m", "u2pl_ray", "delete", "here"]
+    asking = subprocess.Popen(command, stdin=other_end, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert asking.stdout is not None
+    said = ""
+    while "for good?" not in said:
+        said += asking.stdout.read(1)
+    job = drive(experiment.folder, "session")  # as of a queue that starts it again
+    os.write(terminal, b"y\n")
+    complained = asking.communicate(timeout=60)[1]
+    assert (asking.returncode, complained.splitlines()) == (
+        2,
+        [f"error: here: is being run by process {job.pid}; stop that one first, or wait"],
+    )
+    assert experiment.place.holds("experiment.json")
+    job.kill()
+    job.wait()
+
+
+def test_delete_refuses_a_link(storage: Path, experiment: Experiment, run: Run) -> None:
+    link = storage / "link"
+    link.symlink_to(experiment.folder)
+    code, _, complained = run("delete", "link", "--yes")
+    assert (code, complained) == (
+        2,
+        f"error: {link}: is a link to {experiment.folder}: delete that, then remove the link\n",
+    )
+    assert experiment.place.holds("experiment.json")
 
 
 def test_tables_in_a_file_are_not_squeezed(monkeypatch: pytest.MonkeyPatch) -> None:
