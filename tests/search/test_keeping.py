@@ -65,6 +65,42 @@ def test_the_best_finished_trials_keep_theirs_and_so_does_who_runs(tmp_path: Pat
     assert len(read_epochs(tmp_path / "trials" / "0003" / "epochs.jsonl")) == EPOCHS  # what it reported stays
 
 
+def test_what_may_run_again_keeps_its_checkpoint_until_it_has(tmp_path: Path, space: Space, base: Config) -> None:
+    driver = open_driver(tmp_path, space, base, 9)
+    for value in (0.1, 0.2, 0.3):
+        run(driver, value)
+    broken = driver.next()
+    assert broken is not None
+    train(driver, broken, 0.0, epochs=8)
+    driver.finish(broken.trial, Outcome(State.FAILED, "environment", "no space left"))
+    run(driver, 0.4)
+    driver.listeners.close()
+    assert with_checkpoints(tmp_path) == ["0002", "0003", "0004"]
+
+    driver = open_driver(tmp_path, space, base, 9)
+    assert driver.retry_errored(("environment",)) == ["0003"]
+    driver.listeners.close()  # the retry is queued, and has nothing yet
+    again = driver.next()
+    assert again is not None
+    assert (again.reported_epochs, with_checkpoints(tmp_path)) == (8, ["0002", "0003", "0004", "0005"])
+    train(driver, again, 0.5)
+    driver.listeners.close()
+    assert with_checkpoints(tmp_path) == ["0004", "0005"]
+
+
+def test_of_what_may_run_again_the_latest_keep_theirs(tmp_path: Path, space: Space, base: Config) -> None:
+    driver = open_driver(tmp_path, space, base, 9)
+    for reason, epochs in (("error", 3), ("lost", 3), ("environment", 2), ("nan", 3), ("error", 0)):
+        assignment = driver.next()
+        assert assignment is not None
+        train(driver, assignment, 0.5, epochs)
+        driver.finish(assignment.trial, Outcome(State.FAILED, reason, "broke"))
+    for value in (0.1, 0.2, 0.3):
+        run(driver, value)
+    driver.listeners.close()
+    assert with_checkpoints(tmp_path) == ["0001", "0002", "0006", "0007"]
+
+
 def test_a_completed_trial_is_not_pushed_out_by_failed_ones(tmp_path: Path, space: Space, base: Config) -> None:
     driver = open_driver(tmp_path, space, base, 4)
     completed = run(driver, 0.1)
@@ -74,7 +110,7 @@ def test_a_completed_trial_is_not_pushed_out_by_failed_ones(tmp_path: Path, spac
         train(driver, assignment, 0.9, epochs=5)
         driver.finish(assignment.trial, Outcome(State.FAILED, "error", "broke"))
     discard_checkpoints(driver.study.records(), True, str(tmp_path / "trials"), keep=1)
-    assert with_checkpoints(tmp_path) == [completed]
+    assert with_checkpoints(tmp_path) == [completed, "0003"]  # which may run again
     discard_checkpoints(driver.study.records(), True, str(tmp_path / "trials"), keep=0, spare=[completed])
     assert with_checkpoints(tmp_path) == [completed]
 

@@ -88,7 +88,7 @@ class Plan:
             f"cluster      {self.fit.arithmetic}",
             f"storage      {free_space(self.place.storage)}",
             *([f"study        {self.options.study_url}"] if self.options.study_url else []),
-            *checkpoints(self.config, self.space, self.options, self.fit.concurrent),
+            *checkpoints(self.config, self.space, self.options, self.fit.concurrent, self.place.storage),
             f"space        {self.space.source}",
             *(
                 f"  {path:<{width}}  {parameter.extent()}" + (f"   first: {self.paper[path]}" if self.paper else "")
