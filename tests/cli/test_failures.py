@@ -162,6 +162,33 @@ def test_an_experiment_with_an_epoch_is_never_replaced(experiment: Experiment, m
         training.plan_training(experiment.config, name="mine")
 
 
+@pytest.mark.parametrize("trained", [True, False])
+def test_an_experiment_whose_baseline_was_trained_is_never_replaced(
+    storage: Path, config: Path, monkeypatch: pytest.MonkeyPatch, trained: bool
+) -> None:
+    from u2pl_ray.config.errors import UserError
+    from u2pl_ray.search.experiment import plan, training
+    from u2pl_ray.search.study.companion import Companion, Kind
+
+    monkeypatch.setattr(plan, "connect", lambda: None)
+    monkeypatch.setattr(plan, "nodes", lambda: [{"CPU": 2.0, "memory": 2.0**33}])
+    made = create(storage, resolve(load(config)), SPACE, trials=1, name="mine")
+    made.study().enqueue({}, "supervised", companion=Companion(Kind.BASELINE, {"method.name": "supervised"}))
+    driver = Driver(made.study(), made.config, 1, made.folder / "trials")
+    paper = driver.next()
+    assert paper is not None
+    driver.finish(paper.trial, Outcome(State.FAILED, "environment", "no network"))
+    if not trained:  # it is queued still
+        assert training.plan_training(made.config, name="mine").replaces
+        return
+    baseline = driver.next()
+    assert baseline is not None
+    for epoch in range(1, made.config.train.epochs + 1):
+        driver.report(baseline.trial, {"training_iteration": epoch, "val/miou": 0.1, "val/teacher/miou": 0.1})
+    with pytest.raises(UserError, match="exists already"):
+        training.plan_training(made.config, name="mine")
+
+
 def command(*arguments: object) -> list[str]:
     return [sys.executable, "-m", "u2pl_ray", *map(str, arguments)]
 

@@ -7,12 +7,13 @@ from u2pl_ray.search.experiment.experiment import Experiment
 from u2pl_ray.search.listeners.formatting import why_failed
 from u2pl_ray.search.storage import layout
 from u2pl_ray.search.storage.place import Folder, Place, locate
+from u2pl_ray.search.study.trial_record import State
 
 
 def new_place(name: str, storage_path: str | Path | None = None) -> tuple[Place, str]:
     """Return the place of a new experiment, and why the one that is there makes way; empty if nothing is there.
 
-    An experiment makes way if all its trials failed before their first epoch.
+    An experiment makes way if all its trials failed before their first epoch, and no baseline came to one.
 
     Args:
         name: the experiment's.
@@ -42,13 +43,18 @@ def taken(place: Place) -> UserError:
 
 
 def _worthless(place: Place) -> str:
-    """Return why all trials of an experiment failed before their first epoch; empty if there is anything to keep."""
+    """Return why all trials of an experiment failed before their first epoch; empty if there is anything to keep.
+
+    That is also what was trained beside its trials; companions that are still queued are nothing.
+    """
     if not isinstance(place, Folder) or not place.holds(layout.EXPERIMENT):
         return ""
     experiment = Experiment.open(place.folder.name, place.storage)
     if experiment.options.study_url or experiment.is_running():
         return ""
-    records = experiment.study().records()
-    if not records or any(record.epochs or not record.state.finished for record in records):
+    everything = experiment.study().all_records()
+    records = [record for record in everything if record.companion is None]
+    begun = [record for record in everything if record.companion is None or record.state != State.PENDING]
+    if not records or any(record.epochs or not record.state.finished for record in begun):
         return ""
     return "; ".join(why_failed(records))
