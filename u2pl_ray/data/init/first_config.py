@@ -15,6 +15,7 @@ from u2pl_ray.data.init.apart import set_apart
 from u2pl_ray.data.init.blank import blank_masks
 from u2pl_ray.data.init.coding import Coding, coding_of
 from u2pl_ray.data.init.draw import SHARE, draw
+from u2pl_ray.data.init.mixed import mixed_codings
 from u2pl_ray.data.init.names import Code, find_names
 from u2pl_ray.data.init.pairing import Pairs, find_pairs
 from u2pl_ray.data.init.parts import Pair, Parts, parts_of
@@ -68,7 +69,8 @@ def first_config(
     parts = parts_of(pairs, root, lists or {})
     labeled = parts.labeled + (parts.val or ()) + (parts.test or ())
     found = survey(labeled, parts.unlabeled)
-    given = [folder for folder in (masks, pairs.masks) if folder]
+    mixed = mixed_codings([mask for _, mask in labeled], found, ignore)
+    given = [Path(os.path.abspath(folder.expanduser())) for folder in (masks, pairs.masks) if folder]
     places = [root, *given, pairs.images, *(folder.parent for folder in given), pairs.images.parent]
     ends = {mask.stem.lower().rpartition("_gtfine_")[2] for _, mask in labeled}
     cityscapes = {"labelids": "ids", "labeltrainids": "trainids"}.get(ends.pop(), "") if len(ends) == 1 else ""
@@ -86,7 +88,7 @@ def first_config(
     pixels, read = pixel_settings([image for image, _ in labeled] + list(parts.unlabeled))
     tree = merge(tree, {"data": {**coding.settings, **pixels}})
     said = [*pairs.notes, *_counts(parts, pairs), *parts.notes, *notes]
-    said += [*passed, *coding.notes, *_shares(coding, found, shown), *blank, *read, *why]
+    said += [*mixed, *passed, *coding.notes, *_shares(coding, found, shown), *blank, *read, *why]
     lines = {name: _lines(rows, home) for name, rows in _rows(parts).items()}
     return FirstConfig(tree, lines, tuple(said))
 
