@@ -26,8 +26,9 @@ class ModelConfig(Section):
     """Name of an encoder of segmentation-models-pytorch, or of timm as tu-NAME."""
     encoder_weights: str | None = None
     """Pretrained weights of the encoder: a name (such as imagenet; needs a network connection), a file or a folder
-    (timm, torchvision, smp, published U2PL or UniMatch checkpoints, a checkpoint of ours), `package` (installed by
-    u2pl_ray[weights]), or null for random ones. A relative path in a file belongs to that file's folder."""
+    (timm, torchvision, smp, a checkpoint of ours, published U2PL or UniMatch ones, whose ResNet has a deep stem:
+    tu-resnet101s), `package` (installed by u2pl_ray[weights]), or null for random ones. Paths have a slash, or end in
+    .pth or the like; a relative one in a file belongs to that file's folder."""
     freeze_encoder: bool = False
     """Train decoder and heads alone: the encoder keeps its weights and statistics."""
     freeze_statistics: bool = False
@@ -44,7 +45,9 @@ class ModelConfig(Section):
     """Weight of the supervised loss of an auxiliary head on the last stage but one of the encoder (PSPNet: Zhao et al.,
     CVPR 2017; the paper's Cityscapes settings: 0.4); 0: no such head."""
     normalization: Literal["batch", "group", "frozen"] = "batch"
-    """batch: BatchNorm, synchronised over GPU workers; group: GroupNorm; frozen: BatchNorm with fixed statistics."""
+    """batch: BatchNorm, synchronised over GPU workers; group: GroupNorm; frozen: the encoder's BatchNorm keeps
+    statistics, scale and shift as they start, of no use without model.encoder_weights; decoder and heads are then not
+    normalised at all. model.freeze_statistics lets the encoder's scale and shift learn, and normalises the rest."""
 
 
 class OptimConfig(Section):

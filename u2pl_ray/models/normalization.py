@@ -14,6 +14,8 @@ def convert_normalization(
 ) -> None:
     """Replace every BatchNorm2d below `module`, in place: group -> GroupNorm, frozen -> fixed statistics.
 
+    Frozen layers keep scale and shift too. Where nothing is pretrained (decoder and heads), they compute the identity.
+
     Args:
         module: a network.
         kind: which normalisation it shall have.

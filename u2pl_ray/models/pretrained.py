@@ -31,7 +31,13 @@ def check_weights(config: Config) -> list[str]:
     check_name(config.model)
     as_trained = config.model.model_copy(update={"normalization": "batch"})
     network = Segmentor(as_trained, num_classes=2, representation=False, channels=config.data.channels)
-    return [*_lost(config.model, network.encoder), *_other_colours(config)]
+    return [*_random(config.model, network), *_lost(config.model, network.encoder), *_other_colours(config)]
+
+
+def _random(config: ModelConfig, network: Segmentor) -> list[str]:
+    """Warn of what the file does not fill."""
+    kinds = network.pretrained.random() if network.pretrained is not None else []
+    return [f"model.encoder_weights={config.encoder_weights}: tensors of {config.encoder} {kind}" for kind in kinds]
 
 
 def _lost(config: ModelConfig, encoder: nn.Module) -> list[str]:

@@ -12,7 +12,7 @@ from u2pl_ray.config.schema import ModelConfig
 from u2pl_ray.models.dropout import Draws, name_dropout
 from u2pl_ray.models.initialization import draw_weights, weights_drawn_from
 from u2pl_ray.models.normalization import convert_normalization
-from u2pl_ray.models.weights import check_name, is_name, load_encoder_weights
+from u2pl_ray.models.weights import WeightsReport, check_name, is_name, load_encoder_weights
 
 STRIDE = 32
 """Height and width of the input must be multiples of it (the deepest encoders halve the image five times)."""
@@ -64,10 +64,11 @@ class Segmentor(nn.Module):
     ) -> None:
         super().__init__()
         self._channels = channels
+        self.pretrained: WeightsReport | None = None
         with weights_drawn_from(seed, "network"):  # the encoder, which is built first, keeps these
             network = _create(config, num_classes, channels)
             if config.encoder_weights is not None and not is_name(config.encoder_weights):
-                load_encoder_weights(network.encoder, config)
+                self.pretrained = load_encoder_weights(network.encoder, config)
         self._frozen = config.freeze_encoder, config.freeze_statistics
         self.encoder: nn.Module = network.encoder
         self.decoder: nn.Module = network.decoder

@@ -2,7 +2,7 @@
 
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,12 +13,11 @@ from torch import Tensor, nn
 from u2pl_ray.config.errors import UserError, nearest
 from u2pl_ray.config.relative import WEIGHT_SUFFIXES, looks_like_path
 from u2pl_ray.config.schema import ModelConfig
+from u2pl_ray.models.fit import misfit
 from u2pl_ray.models.lite import ENCODER, read_package_weights
 
 PACKAGE = "package"
 """Value of `model.encoder_weights` for the weights that `u2pl_ray[weights]` installs."""
-_LEAST = 0.5
-"""Share of the encoder's numbers that must be found: with fewer, the file is of another network."""
 _FILES = ("checkpoint.pt", "model.safetensors", "pytorch_model.bin")
 """What a folder is looked through for first: a training's checkpoint, an export, a hub's snapshot."""
 _NESTS = (
@@ -26,8 +25,11 @@ _NESTS = (
     "student", "model_state", "model", "state_dict", "net",
 )  # fmt: skip
 """Keys under which checkpoints keep a network, the teacher's (EMA) before the student's."""
-_PREFIX = re.compile(r"^(?:module|_orig_mod|model|net|student|teacher|encoder|backbone)\.")
-_STAGE = re.compile(r"(stages|layers|blocks|features)_(\d+)")
+_PREFIX = re.compile(r"^(?:module|_orig_mod|model|net|student|teacher|encoder|backbone|body)\.")
+_STAGE = re.compile(
+    r"^(stem|head|patch_embed|features|levels|stages|layers|blocks)_|(?<=[._])(stages|layers|blocks|features)_(?=\d)"
+)
+"""What timm flattens where it makes an encoder: `stem.0` becomes `stem_0`, `features.conv0` becomes `features_conv0`."""
 _log = logging.getLogger(__name__)
 
 
@@ -49,15 +51,17 @@ class WeightsReport:
     def lines(self) -> list[str]:
         """Say it for people."""
         out = [f"pretrained weights: {self.matched} tensors of the encoder from {self.source}"]
-        for words, names in (
-            ("stay random, absent there", self.missing),
-            ("stay random, of another shape there", self.reshaped),
-            ("not used, no place in the encoder", self.unused),
-        ):
-            if names:
-                more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-                out.append(f"  {words}: {', '.join(names[:3])}{more}")
-        return out
+        out += [f"  {line}" for line in self.random()]
+        return [*out, *([f"  not used, no place in the encoder: {_listed(self.unused)}"] if self.unused else [])]
+
+    def random(self) -> list[str]:
+        """Say which tensors stay random; nothing if there are none."""
+        kinds = ("stay random, absent there", self.missing), ("stay random, of another shape there", self.reshaped)
+        return [f"{words}: {_listed(names)}" for words, names in kinds if names]
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def is_name(weights: str) -> bool:
@@ -111,15 +115,14 @@ def load_encoder_weights(encoder: nn.Module, config: ModelConfig) -> WeightsRepo
         source, state = "the installed package", read_package_weights()
     else:
         source, state = _read(weights)
-    report = _fill(encoder, state, source)
-    total = sum(value.numel() for value in encoder.parameters())
-    absent = {*report.missing, *report.reshaped}
-    lost = sum(value.numel() for name, value in encoder.named_parameters() if name in absent)
-    if total - lost < _LEAST * total:
-        example = f"it has {report.unused[0]}" if report.unused else "it holds no tensors"
+    names = _names(state)
+    report = _fill(encoder, state, names, source)
+    absent = (*report.missing, *report.reshaped)
+    given = {short: state[name] for short, name in names.items()}
+    if (reason := misfit(encoder, absent, given, [*map(canonical, encoder.state_dict())])) is not None:
         raise UserError(
             f"model.encoder_weights={weights}: not of {config.encoder}: {report.matched} of "
-            f"{report.matched + len(absent)} tensors fit ({example}, the encoder has {sorted(absent)[0]})"
+            f"{report.matched + len(absent)} tensors fit, {reason}"
         )
     for line in report.lines():
         _log.info(line)
@@ -179,12 +182,16 @@ def canonical(name: str) -> str:
     """
     while (short := _PREFIX.sub("", name)) != name:
         name = short
-    return _STAGE.sub(r"\1.\2", name)
+    return _STAGE.sub(lambda found: f"{found[1] or found[2]}.", name)
 
 
-def _fill(encoder: nn.Module, state: Mapping[str, Tensor], source: str) -> WeightsReport:
+def _names(state: Mapping[str, Tensor]) -> dict[str, str]:
+    """Return the names of the encoder's tensors by their short ones; of all, where none is said to be the encoder's."""
     inside = [name for name in state if re.match(r"^(?:\w+\.)?(?:encoder|backbone)\.", name)]
-    names = {canonical(name): name for name in (inside or state)}
+    return {canonical(name): name for name in (inside or state)}
+
+
+def _fill(encoder: nn.Module, state: Mapping[str, Tensor], names: Mapping[str, str], source: str) -> WeightsReport:
     given = _resampled(encoder, {short: state[name] for short, name in names.items()})
     from timm.models import adapt_input_conv
 
@@ -204,7 +211,7 @@ def _fill(encoder: nn.Module, state: Mapping[str, Tensor], source: str) -> Weigh
     encoder.load_state_dict(filled, strict=False)
     places = {canonical(name) for name in own}
     unused = [name for short, name in names.items() if short not in places]
-    unused += [name for name in state if inside and name not in inside]
+    unused += [name for name in state if canonical(name) not in names]
     return WeightsReport(source, len(filled), tuple(missing), tuple(reshaped), tuple(unused))
 
 
