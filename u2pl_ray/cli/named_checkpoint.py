@@ -1,5 +1,6 @@
 """The checkpoint that a verb is to use: named by its experiment, or by its own path."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -40,7 +41,7 @@ def find(name: str, trial: str | None = None, storage_path: str | None = None) -
         raise UserError(f"{name} --trial {trial}: name the trial once")
     wanted = named or trial
     if not _holds_experiment(experiment_name, storage_path):
-        if "://" in name or Path(name).expanduser().exists():
+        if "://" in name or os.path.exists(Path(name).expanduser()):
             if trial is not None:
                 raise UserError(f"--trial {trial}: {name} is no experiment but a checkpoint of its own")
             return Found(name)

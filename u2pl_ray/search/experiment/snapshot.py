@@ -165,5 +165,7 @@ def _parsed(path: Path, parse: Callable[[str, str], T]) -> T:
         return parse(path.read_text("utf-8"), str(path))
     except FileNotFoundError:
         raise UserError(f"{path}: is gone") from None
-    except (OSError, UnicodeDecodeError):
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
+    except UnicodeDecodeError:
         raise UserError(f"{path}: damaged (cannot be read)") from None

@@ -21,6 +21,7 @@ from u2pl_ray.search.listeners.formatting import many
 from u2pl_ray.search.space.file import parse_space
 from u2pl_ray.search.space.space import Space
 from u2pl_ray.search.storage import layout
+from u2pl_ray.search.storage.looks import there
 from u2pl_ray.search.storage.place import Folder, Place, default_storage, experiments, find
 from u2pl_ray.search.study import borrowed, prior_trials
 from u2pl_ray.search.study.allowance import Allowance
@@ -97,7 +98,7 @@ class StoredExperiment:
             UserError: there is none, or one of its files is missing or damaged.
         """
         folder = place.folder
-        if not any((where / layout.EXPERIMENT).exists() for where in (folder, folder / layout.START)):
+        if not any(there(where / layout.EXPERIMENT) for where in (folder, folder / layout.START)):
             if place.running():
                 raise UserError(
                     f"{folder.name}: is being started: its data are looked at and Ray is started before anything of it "

@@ -8,7 +8,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -17,6 +17,7 @@ from u2pl_ray.search.storage import layout
 from u2pl_ray.search.storage.lease import Lease
 from u2pl_ray.search.storage.lease_marks import FileMark
 from u2pl_ray.search.storage.leased import Leased
+from u2pl_ray.search.storage.looks import looking, there
 from u2pl_ray.search.storage.mirror import Mirror
 from u2pl_ray.search.storage.object_store import Objects, child
 from u2pl_ray.system.stores import is_uri, why
@@ -104,7 +105,7 @@ class Folder(Leased):
 
     def exists(self) -> bool:
         """See `Place`."""
-        return self.folder.exists()
+        return there(self.folder)
 
     def fetch(self) -> None:
         """See `Place`."""
@@ -126,7 +127,7 @@ class Folder(Leased):
 
     def holds(self, name: str) -> bool:
         """See `Place`."""
-        return (self.folder / name).exists()
+        return there(self.folder / name)
 
     def running(self) -> bool:
         """See `Place`."""
@@ -230,10 +231,18 @@ def experiments(storage: str | Path | None = None) -> list[str]:
         if not found:
             objects.check_bucket()
         return found
-    folders = [
-        entry.parent for entry in Path(where).glob(f"*/{layout.EXPERIMENT}") if not entry.parent.name.startswith(".")
-    ]
-    return [folder.name for folder in sorted(folders, key=lambda folder: (folder / layout.EXPERIMENT).stat().st_mtime)]
+    with looking(where):
+        return [name for _, name in sorted(_written(Path(where)))]
+
+
+def _written(storage: Path) -> Iterator[tuple[float, str]]:
+    """Yield when experiment.json of each experiment in a folder was written, and its name."""
+    if not storage.exists():
+        return
+    for folder in storage.iterdir():
+        with suppress(FileNotFoundError, NotADirectoryError, PermissionError):  # somebody else's is not listed
+            if not folder.name.startswith("."):
+                yield (folder / layout.EXPERIMENT).stat().st_mtime, folder.name
 
 
 def writable(storage: str | Path) -> list[str]:
@@ -263,5 +272,9 @@ def free_space(storage: str | Path) -> str:
 
 
 def existing(folder: Path) -> Path:
-    """Return the folder, or the nearest existing one above it."""
-    return next(above for above in (folder, *folder.parents) if above.exists())
+    """Return the folder, or the nearest existing one above it.
+
+    Raises:
+        UserError: it cannot be told which exist.
+    """
+    return next(above for above in (folder, *folder.parents) if there(above))
