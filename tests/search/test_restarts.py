@@ -1,7 +1,16 @@
+import errno
+import pickle
+from pathlib import Path
+
 import pytest
 import torch
+from pyarrow.fs import LocalFileSystem
 from ray.exceptions import ActorDiedError, NodeDiedError, OutOfMemoryError
-from ray.train.v2._internal.exceptions import WorkerGroupStartupFailedError, WorkerGroupStartupTimeoutError
+from ray.train.v2._internal.exceptions import (
+    UserExceptionWithTraceback,
+    WorkerGroupStartupFailedError,
+    WorkerGroupStartupTimeoutError,
+)
 from ray.train.v2._internal.exceptions import WorkerHealthCheckFailedError as Unhealthy
 from ray.train.v2.api.exceptions import ControllerError, PreemptionError, WorkerGroupError
 from ray.train.v2.api.preemption import PreemptionInfo
@@ -49,6 +58,51 @@ def test_an_exception_in_a_loader_process_is_the_training_s_own() -> None:
     error = of_workers(KeyError("Caught KeyError in DataLoader worker process 0.\nTraceback ..."))
     assert interruption(error) is None
     assert classify(error).reason == "error"
+
+
+def full() -> OSError:
+    """Python's error of a disk that is full: /dev/full is one."""
+    with pytest.raises(OSError, match="No space") as caught:
+        Path("/dev/full").write_text("x")
+    return caught.value
+
+
+def full_to_pyarrow() -> OSError:
+    with pytest.raises(OSError, match="No space") as caught, LocalFileSystem().open_output_stream("/dev/full") as file:
+        file.write(b"x")
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (of_workers(full()), "No space left on device"),
+        (of_workers(UserExceptionWithTraceback(full_to_pyarrow(), "Traceback ...")), "No space left on device"),
+        (of_workers(OSError(str(full_to_pyarrow()))), "No space left on device"),
+        (of_workers(OSError("Caught OSError in DataLoader worker process 0.\nOSError: [Errno 5] ...")), "Input/output"),
+        (ControllerError(OSError(errno.ESTALE, "Stale file handle")), "Stale file handle"),
+        (OSError(errno.EDQUOT, "Disk quota exceeded"), "quota"),
+    ],
+)
+def test_a_folder_that_fails_is_no_training_s_fault(error: Exception, words: str) -> None:
+    why = interruption(pickle.loads(pickle.dumps(error)))
+    assert why is not None
+    assert why.what.startswith("cannot read or write its files (")
+    assert words in why.what
+    assert (why.counts, why.pause, why.reason) == (True, 60.0, "environment")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        FileNotFoundError(errno.ENOENT, "No such file or directory"),
+        PermissionError(errno.EACCES, "Permission denied"),
+        OSError("model.pt: not an image [Errno 2]"),
+        RuntimeError("[Errno 28] in a text is not the file system's word"),
+    ],
+)
+def test_other_errors_of_files_are_the_training_s_own(error: Exception) -> None:
+    assert interruption(of_workers(error)) is None
 
 
 ON_A_GPU = (

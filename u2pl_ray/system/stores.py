@@ -1,5 +1,9 @@
-"""Object stores behind a URI: s3://, and every other scheme that pyarrow (and so Ray Train) takes."""
+"""Object stores behind a URI: s3://, and every other scheme that pyarrow (and so Ray Train) takes; and what says that a
+store, or a folder, fails at present.
+"""
 
+import errno
+import os
 import re
 from typing import Any
 from urllib.parse import urlsplit
@@ -11,6 +15,10 @@ OUTAGES = tuple(
                  "THROTTLING")
 )  # fmt: skip
 """Messages of pyarrow for a store that does not answer at present."""
+_FAILING = {
+    *(errno.ENOSPC, errno.EDQUOT, errno.EROFS),  # full; over the user's quota; read-only, as after an error
+    *(errno.EIO, errno.ESTALE, errno.EREMOTEIO, errno.ENOTCONN),  # a disk, or a file server that went away
+}
 _REASONS = (
     (r"NO_SUCH_BUCKET", NO_BUCKET),
     (
@@ -66,6 +74,18 @@ def open_store(uri: str) -> tuple[Any, str]:
 def unanswered(error: BaseException) -> bool:
     """Return whether an error of a store says that it does not answer at present, which may pass."""
     return any(sign in str(error) for sign in OUTAGES)
+
+
+def failing(error: BaseException) -> str:
+    """Return what an error says of a file system that is full or out of reach; an empty string for other errors.
+
+    pyarrow, and torch where it passes on the error of a loader process, may keep the number in the text alone.
+    """
+    if not isinstance(error, OSError):
+        return ""
+    told = re.search(r"\[errno (\d+)\]", str(error), re.IGNORECASE)
+    number = int(told[1]) if error.errno is None and told else error.errno
+    return os.strerror(number) if number in _FAILING else ""
 
 
 def refused(error: BaseException) -> bool:

@@ -39,7 +39,10 @@ def save(folder: Path, state: dict[str, Any]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     partial = folder / f"{FILE}.partial"
     with partial.open("wb") as file:
-        torch.save({"format": FORMAT, **state}, file)
+        try:
+            torch.save({"format": FORMAT, **state}, file)
+        except RuntimeError as error:  # torch's words for what the file system said, such as that it is full
+            raise error.__context__ if isinstance(error.__context__, OSError) else error from None
         file.flush()
         os.fsync(file.fileno())
     (folder / CHECKSUM).write_text(digest(partial))
@@ -61,7 +64,7 @@ def load(path: Path, device: "torch.device | str" = "cpu") -> dict[str, Any]:
             raise CorruptCheckpoint(f"{file}: its content does not match {CHECKSUM}")
         state = torch.load(file, map_location=device, weights_only=True)
     except OSError as error:
-        raise CorruptCheckpoint(f"{file}: {error.strerror or error}") from None
+        raise CorruptCheckpoint(f"{file}: {error.strerror or error}") from error
     except CorruptCheckpoint:
         raise
     except Exception as error:

@@ -13,7 +13,7 @@ from u2pl_ray.config.errors import LostError, UserError
 from u2pl_ray.search.driver.assignment import Outcome
 from u2pl_ray.search.execution.memory import PROGRAMS, held_by_others
 from u2pl_ray.search.study.trial_record import State
-from u2pl_ray.system.stores import OUTAGES
+from u2pl_ray.system.stores import OUTAGES, failing
 
 RESTARTS = 3
 """Largest number of restarts in a row without a finished epoch in between."""
@@ -45,7 +45,8 @@ _SIGNS = (
 _OUTAGE_SECONDS = 10.0
 _CROWD_SECONDS = 60.0
 """For others to go, before a training that ran out of memory beside them is started again."""
-
+_FULL_SECONDS = 60.0
+"""For somebody to make room on a disk, or a file server to come back."""
 
 _OUT_OF_MEMORY = (
     "OutOfMemoryError",  # torch's, and Ray's when it kills a process to save the node
@@ -107,6 +108,9 @@ def interruption(error: BaseException, workers: int = 1, shared: bool = False) -
         return Interruption("cannot reach the storage", counts=False, pause=_OUTAGE_SECONDS)
     if any(isinstance(cause, LostError) for cause in causes):
         return Interruption("cannot reach its data", counts=True, pause=_OUTAGE_SECONDS, reason="environment")
+    if told := next(filter(None, map(failing, causes)), ""):
+        what = f"cannot read or write its files ({told})"
+        return Interruption(what, counts=True, pause=_FULL_SECONDS, reason="environment")
     if kinds & _NO_ROOM:
         return Interruption("finds no room on the cluster", counts=False, no_room=True)
     if kinds & _LOST:
