@@ -6,9 +6,10 @@ from pathlib import Path
 
 from u2pl_ray.config.errors import UserError
 from u2pl_ray.data.init.folders import mirrors, role_and_place, role_of
+from u2pl_ray.data.init.found_files import not_read, pictures_below, without_copies
 from u2pl_ray.data.init.mask_names import bare, image_key, is_no_mask, stem_of
 from u2pl_ray.data.init.matching import match
-from u2pl_ray.data.lists import IMAGE_SUFFIXES, walk
+from u2pl_ray.data.lists import IMAGE_SUFFIXES
 from u2pl_ray.data.voc import LABEL_SUFFIXES
 
 
@@ -47,22 +48,26 @@ def find_pairs(images: Path, masks: Path | None) -> Pairs:
     """
     images = _folder(images, "IMAGES")
     given = None if masks is None else _folder(masks, "--masks")
-    files, notes = _files(images), []
+    (files, others), notes = pictures_below(images), list[str]()
     if given is not None:
-        found, pictures = _files(given), [file for file in files if not file.is_relative_to(given)]
+        found, pictures = pictures_below(given)[0], [file for file in files if not file.is_relative_to(given)]
         if given == images or images.is_relative_to(given):
             found, pictures = _by_name(files)
-        elif others := [file for file in pictures if role_of(file, images) == "masks"]:
+        elif spare := [file for file in pictures if role_of(file, images) == "masks"]:
             pictures = [file for file in pictures if role_of(file, images) != "masks"]
-            notes.append(f"{len(others)} files in other folders of masks are not used (such as {_short(others[0])})")
+            notes.append(f"{len(spare)} files in other folders of masks are not used (such as {_short(spare[0])})")
     else:
         found, pictures = _by_name(files, images)
         if not found and (beside := _beside(images)):
-            given, found = beside, _files(beside)
+            given, found = beside, pictures_below(beside)[0]
             notes.append(f"masks are taken from {beside.name}/ beside it (another folder: --masks DIR)")
-    if not any(file.suffix.lower() in IMAGE_SUFFIXES for file in pictures):
-        raise UserError(f"{images}: holds no images ({', '.join(IMAGE_SUFFIXES)}); name the folder that does")
+    others += [file for file in pictures if file.suffix.lower() not in IMAGE_SUFFIXES]
     pictures = [file for file in pictures if file.suffix.lower() in IMAGE_SUFFIXES]
+    others = without_copies((file for file in others if role_of(file, images) != "masks"), pictures)
+    if not pictures:
+        advice = not_read(others) if others else "name the folder that does"
+        raise UserError(f"{images}: holds no images ({', '.join(IMAGE_SUFFIXES)}); {advice}")
+    notes += [not_read(others)] if others else []
     pictures, doubles = _one_per_name(pictures)
     if doubles:
         notes.append(
@@ -101,14 +106,6 @@ def _folder(path: Path, name: str) -> Path:
     if not folder.is_dir():
         raise UserError(f"{name} {path}: no such folder")
     return folder
-
-
-def _files(folder: Path) -> list[Path]:
-    """Return all picture files below a folder, in order of name; hidden ones are passed over."""
-    suffixes, found = {*IMAGE_SUFFIXES, *LABEL_SUFFIXES}, []
-    for place, names in walk(folder):
-        found += [Path(place, name) for name in names if os.path.splitext(name)[1].lower() in suffixes]
-    return found
 
 
 def _by_name(files: list[Path], below: Path | None = None) -> tuple[list[Path], list[Path]]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from u2pl_ray.config.errors import UserError
 from u2pl_ray.data.init.folders import role_and_place
+from u2pl_ray.data.init.found_files import POLYGONS, contents
 from u2pl_ray.data.init.matching import refuse_several
 from u2pl_ray.data.init.pairing import Pairs
 from u2pl_ray.data.lists import Files, read_list, split_entry
@@ -58,11 +59,24 @@ def parts_of(pairs: Pairs, root: Path, lists: Mapping[str, Path]) -> Parts:
         lists |= {name: voc / f"{name}.txt" for name in ("val", "test") if (voc / f"{name}.txt").is_file()}
     parts = _listed(pairs, root, lists) if lists else _by_folder(pairs, root)
     if not parts.labeled:
-        raise UserError(
-            f"{root}: no image has a mask, and without a few labeled images nothing can be trained: give their folder "
-            "(--masks DIR)"
-        )
+        raise UserError(_none_labeled(pairs, root))
     return parts
+
+
+def _none_labeled(pairs: Pairs, root: Path) -> str:
+    if pairs.labeled:
+        return f"{root}: all {len(pairs.labeled)} images with masks are for val or test: none is left to train on"
+    given = pairs.masks if pairs.masks not in (root, pairs.images) else None
+    if given and (found := contents(given)):
+        return f"{given}: holds no masks, but {found}"
+    if found := contents(root, POLYGONS):
+        return f"{root}: holds no masks, but {found}"
+    if given:
+        return f"{given}: holds no masks"
+    return (
+        f"{root}: no image has a mask, and without a few labeled images nothing can be trained: give their folder "
+        "(--masks DIR)"
+    )
 
 
 def _listed(pairs: Pairs, root: Path, lists: Mapping[str, Path]) -> Parts:
