@@ -21,7 +21,7 @@ from u2pl_ray.search.experiment.experiment import Experiment
 from u2pl_ray.search.storage import layout
 from u2pl_ray.search.storage.lease import Lease
 from u2pl_ray.search.storage.lease_marks import FileMark
-from u2pl_ray.search.storage.waits import WaitFile, WaitingProcess
+from u2pl_ray.search.storage.waits import WaitFile, WaitingProcess, read_waits
 from u2pl_ray.search.study.trial_record import State
 
 
@@ -158,3 +158,13 @@ def test_what_is_waited_for_is_named_while_it_runs(begun: Experiment, tmp_path: 
         assert "0003: worker 1 waits for a training step, 1 min now" in lines[first + 1]
         file.write([])
         assert "waits for" not in told(experiment)
+
+
+def test_a_killed_drivers_waits_end_with_its_trials(tmp_path: Path) -> None:
+    """Of several drivers on one study; the files of the killed ones stay."""
+    since = time.time() - 60
+    mine, others, ended = (WaitingProcess(trial, "it", "room", since) for trial in ("0001", "0002", "0003"))
+    WaitFile(tmp_path, "killed").write([others, ended])
+    WaitFile(tmp_path, "alive").write([mine])
+    assert read_waits(tmp_path, {"0001": "alive", "0002": "killed"}) == [mine, others]  # nobody has taken it over yet
+    assert read_waits(tmp_path, {"0001": "alive", "0002": "alive"}) == [mine]

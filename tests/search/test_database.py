@@ -15,6 +15,7 @@ from fake_training import miou
 from optuna.trial import TrialState
 
 from tests.search.postgres import PASSWORD
+from u2pl_ray.cli import main
 from u2pl_ray.config import overrides
 from u2pl_ray.config.errors import UserError
 from u2pl_ray.config.schema import Config
@@ -250,3 +251,20 @@ def test_two_drivers_on_a_cluster_one_of_them_killed(
     started = [[line.split()[1] for line in told if line.startswith("started")] for told in lines]
     assert set(started[0]) | set(started[1]) == {f"{number:04d}" for number in range(20)}
     assert len(set(started[0]) & set(started[1])) == 1  # the one that was cut off
+
+
+def test_a_shared_search_is_not_said_to_be_run_by_nobody(
+    tmp_path: Path, base: Config, space: Space, two_cpus: None, database: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = search(tmp_path, base, space, database, "stopped")
+
+    def stop() -> str:
+        with pytest.raises(SystemExit) as ended:
+            main(["stop", "stopped", "--storage-path", str(tmp_path)])
+        assert ended.value.code == 2
+        return capsys.readouterr().err
+
+    with Presence(made.study()):
+        why = "its study is in a database, and several drivers may run it: stop each where it runs"
+        assert stop() == f"error: stopped: {why} (Ctrl-C, or its queue's command)\n"
+    assert stop() == "error: stopped: nobody runs it\n"

@@ -7,11 +7,15 @@ from pathlib import Path
 import pytest
 from fake_training import miou
 
+from tests.search.small_search import searched, train
 from tests.search.stored import a_plan, lease
+from tests.train.conftest import tiny
+from u2pl_ray.cli import main
 from u2pl_ray.config.errors import UserError
 from u2pl_ray.config.schema import Config
 from u2pl_ray.search.driver.driver import Driver
 from u2pl_ray.search.experiment import plan
+from u2pl_ray.search.experiment.confirm import plan_confirmation
 from u2pl_ray.search.experiment.experiment import Experiment
 from u2pl_ray.search.experiment.extend import extend
 from u2pl_ray.search.space.space import Space
@@ -187,3 +191,24 @@ def test_a_path_is_a_folder(tmp_path: Path) -> None:
 def test_planning_asks_the_store(bucket: str, base: Config, space: Space) -> None:
     with pytest.raises(UserError, match="there is no such bucket"):
         plan.plan_search(base, space, name="a", trials=1, storage_path="s3://no-such-bucket/x")
+
+
+def test_a_confirmation_stores_the_searchs_new_best(
+    storage: str, two_cpus: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = searched(storage, tiny())
+    made.write_best()
+    made.place.publish()
+    stored = Objects(made.place.location)
+    before = stored.read("best.yaml")
+    confirmation = plan_confirmation(made, top=2, seeds=3).create()
+    train(confirmation)
+    confirmation.place.publish()
+    for verb in (["confirm", "a"], ["confirm", "a", "--json"]):
+        stored.write("best.yaml", before or b"")
+        with pytest.raises(SystemExit) as ended:
+            main([*verb, "--storage-path", storage])
+        assert not ended.value.code, capsys.readouterr()
+        after = stored.read("best.yaml")
+        assert after not in (None, before)
+        assert b"Seeds alone spread by" in (after or b"").splitlines()[0]  # known from the confirmation alone

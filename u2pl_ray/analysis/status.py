@@ -130,7 +130,7 @@ def _lines(analysis: Analysis) -> list[tuple[str, str]]:
     if analysis.running and working:
         lines.append(("in use", _in_use(analysis, working)))
     if analysis.running:
-        lines += _waits(read_waits(experiment.folder))
+        lines += _waits(_waiting(analysis))
     if analysis.running and not is_finished(analysis):
         left = time_left(analysis)
         lines.append(("time left", "not known before the first epoch" if left is None else f"about {duration(left)}"))
@@ -163,6 +163,11 @@ def _rung(analysis: Analysis, rung: int) -> str:
     reached = [record for record in analysis.records if rung in record.values]
     stopped = sum(record.state == State.STOPPED and record.epochs == rung for record in reached)
     return f"epoch {rung}: {len(reached)} reached, {stopped} stopped"
+
+
+def _waiting(analysis: Analysis) -> list[WaitingProcess]:
+    drivers = {record.id: record.driver for record in analysis.everything if record.state == State.RUNNING}
+    return read_waits(analysis.experiment.folder, drivers)
 
 
 def _waits(waits: Sequence[WaitingProcess]) -> list[tuple[str, str]]:
@@ -236,7 +241,7 @@ def as_data(analysis: Analysis) -> dict[str, Any]:
             "device_hours": {"limit": budget.device_hours, "used": device_hours},
             "patience": budget.patience,
         },
-        "waits": [wait._asdict() for wait in read_waits(experiment.folder)] if analysis.running else [],
+        "waits": [wait._asdict() for wait in _waiting(analysis)] if analysis.running else [],
         "seconds_left": None if left is None else left.total_seconds(),
         "answer": {"sentence": answered.sentence, "doubt": answered.doubt, **_judged(analysis)},
         "unlabeled": as_rows(against_supervised(analysis)),

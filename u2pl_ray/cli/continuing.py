@@ -156,13 +156,27 @@ def confirm(
             return
         if json_:
             summary = experiment.run()
-            search.write_best()
+            _renew_best(search)
             print(json.dumps(confirmation(experiment), indent=2))
             if not (summary.finished and summary.succeeded):
                 raise typer.Exit(exit_codes.AGAIN if summary.noticed else exit_codes.FAILED)
         else:
             run_experiment(experiment, quiet=quiet)
-            search.write_best()
+            _renew_best(search)
+
+
+def _renew_best(search: "Experiment") -> None:
+    """Write and store the best.yaml of a search whose confirmation has ended, which may have changed it.
+
+    Args:
+        search: as it was before the confirmation, during which it may have gone on elsewhere.
+    """
+    from u2pl_ray.search.experiment.experiment import Experiment
+
+    now = Experiment.open(search.place.location)
+    if not now.is_running():  # its driver writes best.yaml at its end
+        now.write_best()
+        now.place.publish()
 
 
 def worth(

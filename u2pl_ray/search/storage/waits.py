@@ -1,7 +1,7 @@
 """What a search waits for at present, in a file of its folder: written by the driver, read by `status`."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -52,16 +52,21 @@ class WaitFile:
         write_whole(self._path, json.dumps([wait._asdict() for wait in self._written]))
 
 
-def read_waits(folder: Path) -> list[WaitingProcess]:
+def read_waits(folder: Path, drivers: Mapping[str, str]) -> list[WaitingProcess]:
     """Return what the running drivers of an experiment wait for, the longest first; empty if they say nothing.
+
+    The file of a driver that was killed stays. What it says of trials that another driver has now is left out.
 
     Args:
         folder: the experiment's.
+        drivers: the driver of each running trial, by the trial's id.
     """
     waits: list[WaitingProcess] = []
     for path in folder.glob(layout.WAITS):
+        driver = path.stem.partition("-")[2]
         with suppress(OSError, ValueError, TypeError):  # gone, or of a later version
-            waits += [WaitingProcess(**wait) for wait in json.loads(path.read_text("utf-8"))]
+            told = [WaitingProcess(**wait) for wait in json.loads(path.read_text("utf-8"))]
+            waits += [wait for wait in told if not driver or drivers.get(wait.trial) == driver]
     return sorted(waits, key=lambda wait: wait.since)
 
 
