@@ -5,7 +5,7 @@ import yaml
 
 from u2pl_ray.config import overrides
 from u2pl_ray.config.checks import PAPER_RANKS, rank_window
-from u2pl_ray.config.errors import UserError
+from u2pl_ray.config.errors import UserError, first_line
 from u2pl_ray.config.schema import Config
 
 
@@ -103,3 +103,22 @@ def test_files_that_are_no_configuration(tmp_path: Path, content: str, word: str
 def test_an_unknown_key_is_named_before_other_problems() -> None:
     with pytest.raises(UserError, match=r"epohcs.*did you mean 'train\.epochs'"):
         overrides.load("quickstart", ["train.epohcs=3", "optim.lr=-1"])
+
+
+def test_relative_paths_on_the_command_line_belong_to_its_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker on another node, or `resume` from another folder, finds the same file."""
+    monkeypatch.chdir(tmp_path)
+    given = ["model.encoder_weights=weights/x.pth", "model.encoder=tu-local-dir:hub/one", "data.root=images"]
+    config = overrides.load("camvid", given)
+    assert config.model.encoder_weights == str(tmp_path / "weights/x.pth")
+    assert config.model.encoder == f"tu-local-dir:{tmp_path / 'hub/one'}"
+    assert config.data.root == str(tmp_path / "images")
+    for text in ("imagenet", "~/x.pth", "/there/x.pth"):
+        assert overrides.load("camvid", [f"model.encoder_weights={text}"]).model.encoder_weights == text
+    assert overrides.load("camvid", ["data.root=s3://bucket/images"]).data.root == "s3://bucket/images"
+
+
+def test_an_error_without_words_has_a_first_line() -> None:
+    assert [first_line(error) for error in (AssertionError(), ValueError("a\nb"))] == ["AssertionError", "a"]

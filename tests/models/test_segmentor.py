@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
@@ -72,3 +74,23 @@ def test_wrong_names_are_one_line(values: dict[str, object], word: str) -> None:
     with pytest.raises(UserError, match=word) as caught:
         check_model(config(**values))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("encoder", ["tu-vgg11", "tu-dla34", "tu-hrnet_w18_small"])
+def test_an_encoder_that_cannot_be_dilated_is_one_line(encoder: str) -> None:
+    """timm asserts it without a word."""
+    with pytest.raises(UserError, match=f"model.encoder={encoder}: its maps cannot be dilated.*DeepLabV3Plus"):
+        check_model(config(architecture="DeepLabV3Plus", encoder=encoder))
+
+
+def test_feature_perturbation_tells_maps_from_images_of_as_many_channels() -> None:
+    model = Segmentor(config(architecture="FPN", encoder="tu-tf_efficientnet_lite0"), 3, channels=16).eval()
+    maps: list[Any] = []
+    model.decoder.register_forward_pre_hook(lambda _, inputs: maps.extend(inputs[0]))
+    images = torch.randn(2, 16, 64, 64)
+    model(images, 1)
+    assert torch.equal(maps[0], images)
+    assert maps[1].shape[1] == 16  # no more than the images
+    for level in maps[1:]:
+        dropped = (level == 0).flatten(2).all(2)
+        assert 0 < dropped[1].sum() - dropped[0].sum() < level.shape[1]

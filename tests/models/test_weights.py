@@ -155,3 +155,23 @@ def test_what_does_not_fit_is_refused_in_one_line(tmp_path: Path, make: Any, wor
 def test_unknown_names_are_refused_before_the_start(values: dict[str, object], words: str) -> None:
     with pytest.raises(UserError, match=words):
         check_model(config(**values))
+
+
+def test_a_folder_hides_no_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("imagenet", "mine"):
+        (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path)
+    check_model(config(encoder_weights="imagenet"))
+    with pytest.raises(UserError, match=r"no such weights.* written \./mine"):
+        check_model(config(encoder_weights="mine"))
+
+
+def test_too_little_memory_is_no_unreadable_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.save(random_state(), tmp_path / "w.pth")
+
+    def fail(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(torch, "load", fail)
+    with pytest.raises(MemoryError):
+        encoder_of(config(encoder_weights=str(tmp_path / "w.pth")))

@@ -63,3 +63,26 @@ def test_what_a_user_types_is_answered_in_one_line(tmp_path: Path) -> None:
     (tmp_path / checkpoint.FILE).write_text("not a checkpoint")
     with pytest.raises(UserError, match="not a readable checkpoint"):
         checkpoint.load_for_user(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory."),
+        MemoryError(),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes"),
+    ],
+)
+def test_too_little_memory_is_no_corrupt_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    """A corrupt one is given up, and an older one taken."""
+    checkpoint.save(tmp_path, STATE)
+
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(torch, "load", fail)
+    with pytest.raises(type(error)) as caught:
+        checkpoint.load(tmp_path)
+    assert caught.value is error

@@ -18,6 +18,17 @@ class UserError(Exception):
         super().__init__(" ".join(message.split()))
 
 
+def first_line(error: Exception) -> str:
+    """Return the first line of what an error says, or its kind where it says nothing."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def short_of_memory(error: Exception) -> bool:
+    """Tell whether an error, torch's too, says that there is too little memory, of a GPU or of the machine."""
+    gpu = type(error).__name__ == "OutOfMemoryError"
+    return gpu or isinstance(error, MemoryError) or "can't allocate memory" in str(error)
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """`"; did you mean 'x'?"` for the known word nearest to `word`, or an empty string if none is near."""
     candidates = list(known)

@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from u2pl_ray.config.errors import UserError, nearest
+from u2pl_ray.config.errors import UserError, first_line, nearest
 from u2pl_ray.config.preset import read_presets
 from u2pl_ray.config.relative import beside
 from u2pl_ray.config.schema import Config
@@ -37,7 +37,7 @@ def load(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Config:
     tree = _undotted(tree, source)
     if Path(source).is_file():
         tree = beside(tree, Path(source).expanduser().absolute().parent)
-    changed = merge(tree, parse_overrides(overrides))
+    changed = merge(tree, beside(parse_overrides(overrides), Path.cwd()))
     try:
         return Config.model_validate(changed)
     except ValidationError as error:
@@ -70,7 +70,7 @@ def parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:
     try:
         tree = OmegaConf.to_container(OmegaConf.from_dotlist(list(overrides)), resolve=False)
     except Exception as error:
-        raise UserError(f"overrides {' '.join(overrides)}: {str(error).splitlines()[0]}") from None
+        raise UserError(f"overrides {' '.join(overrides)}: {first_line(error)}") from None
     assert isinstance(tree, dict)
     return {str(key): value for key, value in tree.items()}
 

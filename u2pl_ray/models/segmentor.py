@@ -1,13 +1,14 @@
 """The student: a segmentation-models-pytorch network with a classifier and a representation head."""
 
 import inspect
+import traceback
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from u2pl_ray.config.errors import UserError, nearest
+from u2pl_ray.config.errors import UserError, first_line, nearest
 from u2pl_ray.config.schema import ModelConfig
 from u2pl_ray.models.dropout import Draws, name_dropout
 from u2pl_ray.models.initialization import draw_weights, weights_drawn_from
@@ -63,7 +64,6 @@ class Segmentor(nn.Module):
         self, config: ModelConfig, num_classes: int, representation: bool = True, seed: int = 0, channels: int = 3
     ) -> None:
         super().__init__()
-        self._channels = channels
         self.pretrained: WeightsReport | None = None
         with weights_drawn_from(seed, "network"):  # the encoder, which is built first, keeps these
             network = _create(config, num_classes, channels)
@@ -123,16 +123,16 @@ class Segmentor(nn.Module):
         encoded = self.encoder(images)
         maps, *tokens = encoded if isinstance(encoded, tuple) else (encoded,)
         if perturbed:
-            maps = [self._perturb(level, map_, perturbed) for level, map_ in enumerate(maps)]
+            maps = [self._perturb(level, map_, perturbed, images) for level, map_ in enumerate(maps)]
         auxiliary = self.auxiliary(maps[-2]) if self.auxiliary is not None and self.training else None
         features = self.decoder(maps, *tokens)
         logits = self.classifier(self.dropout(features))
         representation = None if self.representation is None else self.representation(features)
         return Outputs(logits, representation, auxiliary)
 
-    def _perturb(self, level: int, maps: Tensor, count: int) -> Tensor:
-        """Drop channels of the last `count` of maps [B, D, H, W]; the image itself, the first of most, stays."""
-        if maps.shape[1] <= self._channels:
+    def _perturb(self, level: int, maps: Tensor, count: int, images: Tensor) -> Tensor:
+        """Drop channels of the last `count` of maps [B, D, H, W]; the images, the first maps of most encoders, stay."""
+        if maps.shape[1:] == images.shape[1:] or maps.shape[1] == 0:  # 0: in place of a scale that an encoder lacks
             return maps
         keep = self.draws.keep(f"perturbation/{level}", 0.5, maps, (maps.shape[1], 1, 1))
         keep[:-count] = 0.5
@@ -210,11 +210,22 @@ def _create(config: ModelConfig, num_classes: int, channels: int = 3) -> Any:
             f"({type(error).__name__}); check the network, or set model.encoder_weights=null for random weights"
         ) from None
     except Exception as error:
+        if _cannot_dilate(error):
+            raise UserError(
+                f"model.encoder={config.encoder}: its maps cannot be dilated, which model.architecture="
+                f"{config.architecture} asks for; use FPN or Unet, or another encoder"
+            ) from None
         raise UserError(
             f"model: {config.architecture} with encoder {config.encoder} and options {config.options} "
-            f"cannot be built{f' for data.channels={channels}' if channels != 3 else ''}: {str(error).splitlines()[0]}"
+            f"cannot be built{f' for data.channels={channels}' if channels != 3 else ''}: {first_line(error)}"
         ) from None
     return network
+
+
+def _cannot_dilate(error: Exception) -> bool:
+    """Whether it is timm's assertion, without words, that an encoder's maps are of 1/32."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return isinstance(error, AssertionError) and "output_stride" in (last.line or "")
 
 
 def _transformer_options(config: ModelConfig) -> dict[str, object]:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from u2pl_ray.config.errors import UserError, nearest
+from u2pl_ray.config.errors import UserError, nearest, short_of_memory
 from u2pl_ray.config.relative import WEIGHT_SUFFIXES, looks_like_path
 from u2pl_ray.config.schema import ModelConfig
 from u2pl_ray.models.fit import misfit
@@ -29,7 +29,7 @@ _PREFIX = re.compile(r"^(?:module|_orig_mod|model|net|student|teacher|encoder|ba
 _STAGE = re.compile(
     r"^(stem|head|patch_embed|features|levels|stages|layers|blocks)_|(?<=[._])(stages|layers|blocks|features)_(?=\d)"
 )
-"""What timm flattens where it makes an encoder: `stem.0` becomes `stem_0`, `features.conv0` becomes `features_conv0`."""
+"""What timm flattens where it makes an encoder: `stem.0` is `stem_0` there, `features.conv0` is `features_conv0`."""
 _log = logging.getLogger(__name__)
 
 
@@ -66,7 +66,7 @@ def _listed(names: Sequence[str]) -> str:
 
 def is_name(weights: str) -> bool:
     """Tell whether `model.encoder_weights` is the name of weights to download, not a file, folder or package."""
-    return weights != PACKAGE and not looks_like_path(weights) and not Path(weights).exists()
+    return weights != PACKAGE and not looks_like_path(weights)
 
 
 def check_name(config: ModelConfig) -> None:
@@ -92,6 +92,8 @@ def check_name(config: ModelConfig) -> None:
         known = ["imagenet"]
     if weights not in known:
         choice = f"{encoder} has {', '.join(known)}" if known else f"{encoder} has none to download"
+        if Path(weights).exists():
+            choice += f"; what is in this folder is written ./{weights}"
         raise UserError(
             f"model.encoder_weights={weights}: no such weights{nearest(weights, known)} "
             f"({choice}; write null for random weights, or give a file)"
@@ -153,6 +155,8 @@ def _read(weights: str) -> tuple[str, dict[str, Tensor]]:
         else:
             content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
+        if short_of_memory(error):
+            raise
         raise UserError(
             f"model.encoder_weights={weights}: {path.name} is not a readable file of weights "
             f"({type(error).__name__}); give a safetensors file, or one that torch.load reads with weights_only"

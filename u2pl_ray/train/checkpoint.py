@@ -11,7 +11,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from u2pl_ray.config.errors import UserError
+from u2pl_ray.config.errors import UserError, short_of_memory
 from u2pl_ray.train.errors import CorruptCheckpoint
 
 if TYPE_CHECKING:
@@ -68,6 +68,8 @@ def load(path: Path, device: "torch.device | str" = "cpu") -> dict[str, Any]:
     except CorruptCheckpoint:
         raise
     except Exception as error:
+        if short_of_memory(error):
+            raise
         raise CorruptCheckpoint(f"{file}: not a readable checkpoint ({type(error).__name__})") from None
     if not isinstance(state, dict) or state.get("format") != FORMAT:
         raise CorruptCheckpoint(f"{file}: not a checkpoint of this program (format {FORMAT})")

@@ -60,7 +60,7 @@ def open_checkpoint(path: str, networks: Sequence[str] = NETWORKS) -> Trained:
             states: dict[str, dict[str, Tensor]] = {held: weights}
             representation = False
         else:
-            state = load_for_user(place, device)
+            state = load_for_user(place)  # optimizer and memory bank too, which no GPU has to hold
             config = validate(state["config"], f"{path}: its config")
             states, epochs_done = {name: state[name] for name in NETWORKS}, state["epochs_done"]
             representation = config.method.contrasts

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from u2pl_ray.config.errors import UserError
+from u2pl_ray.config.errors import UserError, first_line
 from u2pl_ray.config.schema import IGNORE, Config
 from u2pl_ray.method.collectives import Collectives
 from u2pl_ray.method.objective import build_objective
@@ -147,7 +147,7 @@ def _explain_parts(error: Exception, size: int) -> str:
             f"train.micro_batch_size={size}: a part of a step has one image, too few for the statistics of BatchNorm; "
             "use 3 or more (or null), or model.normalization=group"
         )
-    return f"train.micro_batch_size={size}: a step in parts fails: {str(error).splitlines()[0]}; set it to null"
+    return f"train.micro_batch_size={size}: a step in parts fails: {first_line(error)}; set it to null"
 
 
 def _explain(error: Exception, stage: str, config: Config) -> str:
@@ -160,7 +160,7 @@ def _explain(error: Exception, stage: str, config: Config) -> str:
             "labeled image a worker, too few for the statistics of BatchNorm; use a larger train.batch_size, fewer "
             f"workers, {'resources.device=cuda if they have GPUs, ' * shared}or model.normalization=group"
         )
-    reason = (str(error) or type(error).__name__).splitlines()[0]
+    reason = first_line(error)
     if stage == _EVALUATION:
         window = "null" if config.evaluation.window is None else config.evaluation.window
         return (
