@@ -41,3 +41,16 @@ def test_settings_are_its_own_and_the_state_is_the_parents(tmp_path: Path) -> No
     fork.run(2)  # to the end, at its own rates
     assert fork.position.epochs_done == 3
     assert fork.optimizer.param_groups[0]["lr"] == 0.0
+
+
+def test_with_other_steps_its_rate_is_that_of_as_many_epochs(tmp_path: Path) -> None:
+    train(tiny(), tmp_path)
+    state = load(folder_of(tmp_path, 2))  # of 3 epochs, 4 steps
+    fork = Worker(tiny("train.steps_per_epoch=1", "optim.poly_power=1"), LocalSession(), CPU)
+    fork.continue_from(state)
+    assert [group["lr"] for group in fork.optimizer.param_groups] == pytest.approx([0.02 / 3, 0.2 / 3])
+    more = Worker(tiny("train.steps_per_epoch=4", "optim.poly_power=1"), LocalSession(), CPU)
+    more.continue_from(state)
+    assert more.optimizer.param_groups[0]["lr"] == pytest.approx(0.02 / 3)
+    more.train_epoch()
+    assert more.optimizer.param_groups[0]["lr"] == pytest.approx(0.0, abs=1e-9)

@@ -20,7 +20,7 @@ from u2pl_ray.data.voc import open_split, read_item
 from u2pl_ray.method.reliability import entropy
 from u2pl_ray.train.images import SampleImages, image_files
 from u2pl_ray.train.loop import Worker
-from u2pl_ray.train.prediction import predict
+from u2pl_ray.train.prediction import logit_bands, predict
 from u2pl_ray.train.session import LocalSession
 
 
@@ -144,3 +144,40 @@ def drawn(worker: Worker, metrics: dict[str, Any]) -> dict[str, str]:
 
 def untrained(config: Config) -> Worker:
     return Worker(config, LocalSession(None), CPU)
+
+
+def test_images_are_seen_by_windows_where_evaluation_does() -> None:
+    """Whole images may fit neither the network nor the memory."""
+    config = tiny("tracking.images=1", "data.synthetic.size=72", "evaluation.window=32", "evaluation.average=logits")
+    worker = untrained(config)
+    items = {split: open_split(config.data, split)[0] for split in ("val", "unlabeled")}
+    networks = {"val": worker.student, "unlabeled": worker.teacher.module}
+    images = {split: normalise(read_item(item, 6)[0], config.data).unsqueeze(0) for split, item in items.items()}
+    bands = logit_bands(worker.teacher.module, images["unlabeled"][..., :72, :72], config.evaluation)
+    entropies = entropy(torch.cat(list(bands), 2))[0]
+    gamma = float(entropies.median())
+    sizes: list[torch.Size] = []
+    for network in networks.values():
+        network.register_forward_pre_hook(lambda _, inputs: sizes.append(inputs[0].shape[-2:]))
+    found = decoded(drawn(worker, {"diag/gamma": gamma, "diag/alpha": 0.3}))
+    assert set(sizes) == {(32, 32)}
+    worker.student.eval()
+    for split, kind in {"val": "prediction", "unlabeled": "pseudo_label"}.items():
+        expected = predict(networks[split], images[split], (72, 72), config.evaluation)[0]
+        assert (found[f"{split}.0.{items[split].id}.{kind}.png"] == expected.numpy()).all()
+    reliable = found[f"unlabeled.0.{items['unlabeled'].id}.reliable.png"]
+    assert (reliable == (entropies < gamma).numpy()).mean() > 0.999
+
+
+def test_images_that_cannot_be_drawn_end_no_training(capsys: pytest.CaptureFixture[str]) -> None:
+    def refuse(network: torch.nn.Module, inputs: tuple[torch.Tensor]) -> None:
+        if not network.training and len(inputs[0]) == 1:  # one image at a time is drawn, and none else
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 3 GiB")
+
+    reports: list[dict[str, Any]] = []
+    worker = Worker(tiny("tracking.images=1", "train.eval_batch_size=5"), LocalSession(None, reports.append), CPU)
+    worker.student.register_forward_pre_hook(refuse)
+    worker.run()
+    assert worker.position.epochs_done == len(reports) == 3
+    assert not any("image_data" in report for report in reports)
+    assert "no sample images of epoch 2 could be drawn: CUDA out of memory" in capsys.readouterr().out

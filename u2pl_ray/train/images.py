@@ -3,7 +3,7 @@
 import base64
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from u2pl_ray.data.transforms import normalise
 from u2pl_ray.data.voc import Item, read_item
 from u2pl_ray.method.maps import per_pixel
 from u2pl_ray.method.reliability import most_likely
+from u2pl_ray.train.prediction import logit_bands
 from u2pl_ray.train.session import Metrics
 
 INTERVALS = 4
@@ -72,23 +73,33 @@ class SampleImages:
         """
         mode = student.training
         student.eval()
+        try:
+            files = self._files(student, teacher, objective, metrics, device)
+        finally:
+            student.train(mode)
+        return {name: base64.b64encode(content).decode() for name, content in files.items()}
+
+    def _files(
+        self, student: nn.Module, teacher: nn.Module, objective: Any, metrics: Metrics, device: torch.device
+    ) -> dict[str, bytes]:
         files: dict[str, bytes] = {}
         for number, item in enumerate(self._val):
             pixels, truth = read_item(item, len(self._config.data.classes), self._config.data)
-            logits = self._logits(student, pixels, device)
-            maps = {"truth": truth, "prediction": _crop(per_pixel(most_likely, *logits), truth)}
+            parts = self._logits(student, pixels, device)
+            predicted = torch.cat([per_pixel(most_likely, *part) for part in parts], 1)
+            maps = {"truth": truth, "prediction": _crop(predicted, truth)}
             files |= image_files(f"val.{number}.{_plain(item.id)}", pixels, maps, self._colors)
         alpha = metrics.get("diag/alpha")
         for number, item in enumerate(() if alpha is None else self._unlabeled):
             pixels, truth = read_item(item, len(self._config.data.classes), self._config.data)
-            logits = self._logits(teacher, pixels, device)
-            labels, reliable = objective.judged(*logits, threshold=self._gamma(metrics, device), alpha=alpha)
+            gamma, parts = self._gamma(metrics, device), self._logits(teacher, pixels, device)
+            judged = [objective.judged(*part, threshold=gamma, alpha=alpha) for part in parts]
+            labels, reliable = (torch.cat(bands, 1) for bands in zip(*judged, strict=True))
             maps = {"pseudo_label": _crop(labels, truth), "reliable": _crop(reliable, truth)}
             if (truth != IGNORE).any():
                 maps["truth"] = truth
             files |= image_files(f"unlabeled.{number}.{_plain(item.id)}", pixels, maps, self._colors)
-        student.train(mode)
-        return {name: base64.b64encode(content).decode() for name, content in files.items()}
+        return files
 
     def _gamma(self, metrics: Metrics, device: torch.device) -> Tensor:
         """The epoch's mean threshold, 0-dim, or of each class [C]; 0, with nothing below, for one without pixels."""
@@ -97,10 +108,20 @@ class SampleImages:
         found = [metrics.get(names.per_class("gamma", name), 0.0) for name in self._config.data.classes]
         return torch.tensor(found, device=device)
 
-    def _logits(self, network: nn.Module, pixels: np.ndarray, device: torch.device) -> tuple[Tensor, torch.Size]:
-        """The network's small logits for a whole image, and the padded image's size."""
+    def _logits(
+        self, network: nn.Module, pixels: np.ndarray, device: torch.device
+    ) -> Iterator[tuple[Tensor, torch.Size]]:
+        """The network's logits for an image, and the size they are of: small ones of the whole padded image.
+
+        With windows, a band of rows at a time: the network may take no other size, and the memory no more.
+        """
         image = normalise(pixels, self._config.data).unsqueeze(0).to(device)
-        return network(image).logits, image.shape[-2:]
+        if self._config.evaluation.window is None:
+            yield network(image).logits, image.shape[-2:]
+            return
+        height, width = pixels.shape[:2]
+        for band in logit_bands(network, image[..., :height, :width], self._config.evaluation):
+            yield band, band.shape[-2:]
 
 
 def _spread(items: Sequence[Item], count: int) -> list[Item]:

@@ -12,6 +12,7 @@ from torch import nn
 from torch.optim.lr_scheduler import PolynomialLR
 
 from u2pl_ray.config import metrics as names
+from u2pl_ray.config.errors import first_line
 from u2pl_ray.config.schema import Config
 from u2pl_ray.data.loaders import EvaluationBatch, EvaluationBatches, TrainingBatch, TrainingBatches
 from u2pl_ray.method.collectives import Collectives
@@ -231,20 +232,22 @@ class Worker:
         """Take over another training's state (a fork's parent) under this one's settings.
 
         The memory bank keeps the newest keys that fit; momenta stay; the learning rate is what this configuration's
-        schedule has at that step. With the parent's schedule it stays to the last bit.
+        schedule has after as many epochs, of its own steps. With the parent's schedule it stays to the last bit.
         """
         schedule = self.schedule.state_dict()
+        own_settings = {key: schedule[key] for key in _SETTINGS}
         groups = [{key: value for key, value in group.items() if key != "params"}
                   for group in self.optimizer.param_groups]  # fmt: skip
         self.load_state(state)
-        if all(state["schedule"][key] == schedule[key] for key in _SETTINGS):
+        step = state["epochs_done"] * self.steps
+        place = {"last_epoch": step, "_step_count": step + 1}
+        if all(state["schedule"][key] == value for key, value in (own_settings | place).items()):
             for group, own in zip(self.optimizer.param_groups, groups, strict=True):
                 group.update({key: value for key, value in own.items() if key != "lr"})
             return
-        step = state["schedule"]["last_epoch"]
         left = max(0.0, 1.0 - step / schedule["total_iters"]) ** schedule["power"]
         rates = [base * left for base in schedule["base_lrs"]]
-        self.schedule.load_state_dict({**state["schedule"], **{key: schedule[key] for key in _SETTINGS}})
+        self.schedule.load_state_dict({**state["schedule"], **own_settings, **place})
         for group, own, rate in zip(self.optimizer.param_groups, groups, rates, strict=True):
             group.update(own, lr=rate)
         self.schedule._last_lr = rates
@@ -277,7 +280,11 @@ class Worker:
         epoch = self.position.epochs_done
         if self.session.rank != 0 or metrics[names.EPOCH] != epoch or not self.images.due(epoch):
             return {}
-        drawn = self.images.draw(self.student, self.teacher.module, self.objective, metrics, self.device)
+        try:
+            drawn = self.images.draw(self.student, self.teacher.module, self.objective, metrics, self.device)
+        except Exception as error:  # too large for the memory, say: no reason to end a training
+            self.session.progress(f"no sample images of epoch {epoch} could be drawn: {first_line(error)}")
+            return {}
         return {names.IMAGE_DATA: drawn}
 
     def _to_device(self, loaded: TrainingBatch) -> Batch:

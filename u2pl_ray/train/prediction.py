@@ -47,6 +47,18 @@ def predict(
     return total.argmax(1).byte()
 
 
+@torch.inference_mode()
+def logit_bands(network: nn.Module, images: Tensor, views: EvaluationConfig) -> Iterator[Tensor]:
+    """Yield the mean logits [B, C, r, w] of images [B, 3, h, w] by windows, a band of rows at a time from the top.
+
+    Args:
+        network: as in `predict`.
+        images: float32 [B, 3, h, w], normalised.
+        views: window and stride; flip and scales are left out.
+    """
+    yield from _bands(network, images, views.model_copy(update={"flip": False, "average": "logits"}))
+
+
 def window_starts(length: int, window: int, step: int) -> list[int]:
     """Return where windows begin along a side: `step` apart, the last one where it ends with the image.
 

@@ -40,6 +40,9 @@ from u2pl_ray.search.study.prior_trials import NOTHING, Earlier
 from u2pl_ray.search.study.study import TrialStudy
 from u2pl_ray.search.trials.retention import KEEP
 
+_SHAPES = ("model.representation_dim", "model.options.")
+"""Settings that give a network's tensors other shapes."""
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -238,6 +241,11 @@ def plan_search(
         raise UserError(f"--scheduler pbt copies checkpoints between trials: give a folder, not {place.storage}")
     if stopping.name == "pbt" and (trials is None or space.further):
         raise UserError("--scheduler pbt: give --trials, the size of its population, and one objective")
+    moved = [path for path, each in space.parameters.items() if path.startswith(_SHAPES) and each.choices is None]
+    if stopping.name == "pbt" and moved:
+        raise UserError(
+            f"--scheduler pbt: {moved[0]} changes the network, which goes on from a copy: write it as values"
+        )
     if warm_start and not choice.spec.warm_start:
         able = " or ".join(name for name, spec in SAMPLERS.items() if spec.warm_start)
         raise UserError(f"--warm-start: {choice.name} learns nothing from other trials; use {able}")
