@@ -16,6 +16,7 @@ from u2pl_ray.method.objective import IMAGENET
 from u2pl_ray.method.pseudo_label import rampup
 from u2pl_ray.method.statistics import RELIABLE
 from u2pl_ray.method.strong_view import StrongView
+from u2pl_ray.method.trust import Judged, Trust
 
 ALONE = Collectives(tiny.CPU)
 TAU = 0.4
@@ -246,3 +247,14 @@ def test_rampup() -> None:
     assert rampup(0.0, 0.0) == rampup(0.5, 0.5) == rampup(1.0, 0.5) == 1.0
     assert rampup(0.0, 0.5) == pytest.approx(math.exp(-5))
     assert rampup(0.25, 0.5) == pytest.approx(math.exp(-1.25))
+
+
+def test_the_mean_of_the_classes_gammas_is_over_those_with_pixels() -> None:
+    entropies, labels = torch.tensor([0.2, 0.4, 1.0, 1.2]), torch.tensor([0, 0, 2, 2], dtype=torch.uint8)
+    judged = [Judged(entropies, labels, None)]
+    trust = Trust(judged, 0.0, 4, quantile=True, per_class=True, weight_power=0.0)
+    torch.testing.assert_close(trust.threshold, torch.tensor([0.4, 0.0, 1.2, 0.0]))
+    torch.testing.assert_close(trust.mean_threshold(), torch.tensor(0.8))
+    _, stats, _, _ = step("pseudo_label", reliability={"per_class": True})
+    found = stats.shared["class/gamma"]
+    torch.testing.assert_close(stats.shared["gamma"], found[found > 0].mean())

@@ -12,7 +12,11 @@ from u2pl_ray.config.sections import Count, Fraction, NonNegative, Positive, Sec
 
 
 class AlphaConfig(Section):
-    """Schedule of alpha, the fraction of pixels called unreliable."""
+    """Schedule of alpha, the fraction of pixels called unreliable.
+
+    With fixmatch and unimatch confidence decides what is reliable: there alpha serves the contrastive term, and without
+    that one diagnostics alone.
+    """
 
     start: Fraction = 0.2
     """Alpha at epoch 0. The schedule is over all epochs: those of the warm-up count, so what is used first is nearer
@@ -34,7 +38,8 @@ class MixingConfig(Section):
     """Chance that a pair of images is mixed (cutout: that an image is cut)."""
     labeled_partner: Fraction = 0.0
     """Chance that a labeled image of the batch takes the partner's place in cutmix and classmix: its true labels come
-    along with its pixels (DACS: Tranheden et al., WACV 2021; AugSeg: Zhao et al., CVPR 2023); 0: never, as in U2PL."""
+    along with its pixels (DACS: Tranheden et al., WACV 2021; AugSeg: Zhao et al., CVPR 2023); 0: never, as in U2PL.
+    Other kinds have no partner, and it does nothing."""
 
 
 class MemoryBankConfig(Section):
@@ -134,7 +139,8 @@ class ReliabilityConfig(Section):
     """Least probability of a reliable pseudo-label; null: the method's own (fixmatch, unimatch 0.95; others none)."""
     per_class: bool = False
     """One entropy quantile for each class, among the pixels with that pseudo-label, so that every class keeps the same
-    share (class-balanced self-training: Zou et al., ECCV 2018)."""
+    share (class-balanced self-training: Zou et al., ECCV 2018). As with method.alpha, fixmatch and unimatch without the
+    contrastive term only show it in diagnostics."""
 
 
 class BalanceConfig(Section):

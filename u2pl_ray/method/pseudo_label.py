@@ -105,7 +105,7 @@ class PseudoLabel(Supervised):
             first.judged_labels, own[0], first.truth, first.entropies, self.num_classes
         )
         stats.local["entropy"] = first.entropies.nansum(dtype=torch.float64)
-        stats.shared["gamma"] = trust.threshold.mean()  # of the classes, where each has its own
+        stats.shared["gamma"] = trust.mean_threshold()
         if trust.per_class:
             stats.shared["class/gamma"], stats.shared["class/steps"] = trust.threshold, (trust.threshold > 0).float()
         stats.shared["steps"] = torch.ones_like(stats.shared["gamma"])

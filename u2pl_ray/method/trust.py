@@ -76,6 +76,10 @@ class Trust:
         self.weights = class_weights(self.counts, weight_power) if self.counts is not None and weight_power else None
         """[C], factors on the unsupervised loss by pseudo-label."""
 
+    def mean_threshold(self) -> Tensor:
+        """Return gamma_t, 0-dim; where each class has its own, the mean over those with pixels (0: none has)."""
+        return self.threshold.sum() / (self.threshold > 0).sum().clamp_min(1) if self.per_class else self.threshold
+
     def divide(self, view: Judged) -> Division:
         """Divide a view's pixels, of this worker or of all, by the thresholds."""
         return divide(view, self.threshold, self.alpha, quantile=self.quantile)

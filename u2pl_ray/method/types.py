@@ -60,7 +60,8 @@ class Losses:
     """0-dim float32 tensors whose MEAN over the workers is the loss of the global batch.
 
     Data-parallel training averages gradients, so this is what makes them those of the global batch. `total` carries
-    the gradient: supervised + method.unsupervised_weight * unsupervised + method.contrastive.weight * contrastive.
+    the gradient: supervised + method.unsupervised_weight * ramp-up * unsupervised + method.contrastive.weight *
+    contrastive, with the ramp-up of method.unsupervised_rampup.
     The three parts are detached; a part that the step did not compute is 0.
     """
 
@@ -82,7 +83,14 @@ class Stats:
     | `entropy` | local | [] float64 | sum of the entropies of these pixels, in nats |
     | `steps` | shared | [] float32 | 1: what the sums of shared values are to be divided by |
     | `alpha` | shared | [] float32 | alpha_t |
-    | `gamma` | shared | [] float32 | gamma_t, in nats |
+    | `gamma` | shared | [] float32 | gamma_t, in nats; the mean over the classes with pixels, where each has its own |
+
+    with method.reliability.per_class, each [C] float32:
+
+    | name | kind | meaning |
+    |---|---|---|
+    | `class/gamma` | shared | gamma_t of the class, in nats; 0 where it has no pixels |
+    | `class/steps` | shared | 1 where it has pixels: what the sums of `class/gamma` are to be divided by |
 
     and, with a contrastive loss, each [C] float32:
 

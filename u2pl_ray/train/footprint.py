@@ -11,14 +11,16 @@ _FLOAT = 4
 
 
 def checkpoint_bytes(config: Config) -> int:
-    """Return the bytes of a training's last checkpoint: student, teacher, momentum, and the memory bank's keys.
+    """Return the bytes of a training's last checkpoint: student, teacher, optimizer, and the memory bank's keys.
 
     From the network's shapes alone. Earlier ones are smaller, as the memory bank fills by and by.
     """
     network = blank(config.model, len(config.data.classes), config.method.contrasts, config.data.channels)
     weights = sum(parameter.numel() for parameter in network.parameters())
     buffers = sum(buffer.numel() for buffer in network.buffers())
-    return _FLOAT * (3 * weights + 2 * buffers) + bank_bytes(config)
+    learning = sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)
+    moments = 2 if config.optim.name == "adamw" else int(config.optim.momentum > 0)
+    return _FLOAT * (2 * (weights + buffers) + moments * learning) + bank_bytes(config)
 
 
 def bank_bytes(config: Config) -> int:

@@ -207,7 +207,7 @@ def build_trainer(
             storage_path=storage_path,
             callbacks=list(callbacks),
             checkpoint_config=CheckpointConfig(num_to_keep=config.train.keep_checkpoints),
-            # Each is raised to whoever started the training, and decided there: see `search.restarts`.
+            # Each is raised to whoever started the training, and decided there: see `search/execution/failures.py`.
             failure_config=FailureConfig(max_failures=0, controller_failure_limit=0, max_preemption_failures=0),
             worker_runtime_env={"env_vars": dict(WORKER_ENVIRONMENT)},
         ),
