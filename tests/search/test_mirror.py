@@ -212,3 +212,49 @@ def test_a_confirmation_stores_the_searchs_new_best(
         after = stored.read("best.yaml")
         assert after not in (None, before)
         assert b"Seeds alone spread by" in (after or b"").splitlines()[0]  # known from the confirmation alone
+
+
+def test_a_look_fetches_what_changed(storage: str, base: Config, space: Space) -> None:
+    made = a_plan(storage, base, space).create()
+    stored = Objects(made.place.location)
+    pictures = ["wandb/offline-run-1/run-1.wandb", "trials/0000/images/epoch_00001/val.a.image.jpg"]
+    for name in pictures:
+        stored.write(name, b"12")
+    time.sleep(6)
+    stored.write("results.json", b"[]")
+    looking = Experiment.open("a", storage)
+    assert isinstance(looking.place, Mirror)
+    read: list[str] = []
+    objects = looking.place._objects
+    plain = objects.read
+
+    def counted(name: str) -> bytes | None:
+        read.append(name)
+        return plain(name)
+
+    objects.read = counted  # type: ignore[method-assign]
+    looking.place.fetch()
+    assert read == ["results.json"]  # in the second of the newest object it could have changed again
+    assert not any((looking.folder / name).exists() for name in pictures)
+    stored.write("study.journal", (stored.read("study.journal") or b"").replace(b"a", b"b"))  # as large as before
+    (looking.folder / "config.yaml").write_text("")  # what was written here counts for nothing
+    read.clear()
+    looking.place.fetch()
+    assert sorted(read) == ["config.yaml", "results.json", "study.journal"]
+    assert (looking.folder / "study.journal").read_bytes() == stored.read("study.journal")
+    assert (looking.folder / "config.yaml").read_bytes() == stored.read("config.yaml")
+    read.clear()
+    for _ in range(2):
+        looking.place.complete()
+        assert [(looking.folder / name).read_bytes() for name in pictures] == [b"12"] * 2
+    assert sorted(read) == sorted(pictures)
+    stored.write(pictures[0], b"1234")
+    with looking.place.session():
+        assert (looking.folder / pictures[0]).read_bytes() == b"1234"
+        (looking.folder / pictures[0]).write_bytes(b"123456")
+        looking.place.complete()
+        assert (looking.folder / pictures[0]).read_bytes() == b"123456"
+    assert stored.read(pictures[0]) == b"123456"
+    read.clear()
+    looking.place.complete()  # as for the report at the end of a run: nothing that this process stored
+    assert read == []

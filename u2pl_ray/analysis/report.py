@@ -49,6 +49,8 @@ def write_report(analyses: Sequence[Analysis], output: Path | None = None) -> st
     elif output.is_file() and not _is_report(output):
         raise UserError(f"-o {output}: exists and is no report; choose another file, or remove it first")
     target = analyses[0].experiment.folder / layout.REPORT if output is None else output
+    for analysis in analyses:
+        analysis.experiment.place.complete()  # pictures
     try:
         write_whole(target, render(analyses))
     except OSError as error:

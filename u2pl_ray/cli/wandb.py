@@ -21,6 +21,7 @@ def sync(
     from u2pl_ray.tracking import sync as syncing
 
     experiment = Experiment.open(name, storage_path)
+    experiment.place.complete()
     tracking = experiment.config.tracking
     if dry_run:
         to = "/".join(part for part in (tracking.entity or "(your account)", tracking.project) if part)
@@ -52,6 +53,7 @@ def workspace(name: Name, storage_path: Storage = None) -> None:
     from u2pl_ray.tracking.workspace import View, save
 
     experiment = Experiment.open(name, storage_path)
+    experiment.place.complete()
     study = experiment.study()
     judgement, parameters = experiment.judgement(study), experiment.space.parameters
     best_trial = experiment.best(study, judgement)

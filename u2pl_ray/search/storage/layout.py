@@ -46,5 +46,8 @@ DECIDING = (
 )
 """Patterns of the files that `resume` needs, in the order in which they are stored: each after those it refers to."""
 
+FOR_PEOPLE = ("wandb/*", f"{TRIALS}/*/{IMAGES}/*")
+"""Patterns of files, large ones among them, that only a driver, `report` and `wandb` need."""
+
 NOT_UPLOADED = (f"{TRIALS}/*/{RUN}/*", f"{WARMUPS}/*", f"{TUNE}/*", LEASE, "*.partial", "*.partial/*", "*.lock")
 """Patterns of files that the search does not upload: checkpoints (Ray Train does), locks, unfinished files."""

@@ -2,8 +2,9 @@
 
 The files that decide (study, epochs, settings) are small and are uploaded as whole objects, each change before the
 driver acts on it: a proposal before it runs, an epoch before the decision on it. So a kill at any moment leaves a
-state in the store that can be resumed from any machine: every run begins with a fresh copy. Ray Train uploads the
-checkpoints itself. W&B's files and reports are uploaded within `_LAG` seconds, and at the end.
+state in the store that can be resumed from any machine: every run begins with a fresh copy, and every look at it
+fetches what changed since the last one. Ray Train uploads the checkpoints itself. W&B's files and reports are uploaded
+within `_LAG` seconds, and at the end.
 """
 
 import atexit
@@ -11,7 +12,7 @@ import fnmatch
 import logging
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -30,6 +31,8 @@ logger = logging.getLogger(__name__)
 _LAG = 30.0
 _PATIENCE = (0.0, 1.0, 4.0, 15.0, 30.0)
 _SETTLE = 1.0
+_SETTLED = 5_000_000_000
+"""Nanoseconds; more than a store's clocks differ."""
 
 
 class Mirror(Leased):
@@ -50,6 +53,7 @@ class Mirror(Leased):
         self.folder = held.enter_context(scratch()) / name
         atexit.register(held.close)
         self._stored: dict[str, tuple[int, int] | None] = {}
+        self._fetched: dict[str, tuple[int, int]] = {}
         self._running = False
         self._lock = threading.Lock()
 
@@ -65,12 +69,46 @@ class Mirror(Leased):
 
     def fetch(self) -> None:
         """See `Place`."""
+        self._update(lambda name: not _matches(name, layout.FOR_PEOPLE))
+
+    def complete(self) -> None:
+        """See `Place`."""
+        if not self._running:  # else the copy is ahead of the store
+            self._update(lambda name: _matches(name, layout.FOR_PEOPLE))
+
+    def _update(self, wanted: Callable[[str], bool]) -> None:
+        """Fetch the objects that changed since they were fetched, by their size and time, or whose copies did.
+
+        The time may be in seconds, in the last of which an object may change once more. So it tells a version only
+        where another object was written seconds later.
+
+        Args:
+            wanted: tells of which names.
+
+        Raises:
+            UserError: the store does not answer, or refuses.
+        """
         try:
-            names = [name for name in self._objects.names() if not _matches(name, layout.NOT_UPLOADED)]
+            there = {
+                name: version
+                for name, version in self._objects.versions().items()
+                if not _matches(name, layout.NOT_UPLOADED)
+            }
+            settled = max((time for _, time in there.values()), default=0) - _SETTLED
+            names = [name for name in there if wanted(name) and self._differs(name, there[name])]
             with ThreadPoolExecutor(8) as pool:
                 list(pool.map(self._get, names))
+            self._fetched |= {name: there[name] for name in names if there[name][1] < settled}
         except OSError as error:
             raise UserError(f"{self.location}: {why(error)}") from None
+
+    def _differs(self, name: str, version: tuple[int, int]) -> bool:
+        copy = _stamp(self.folder / name)
+        if copy is None or copy != self._stored.get(name):
+            return True
+        if _matches(name, layout.FOR_PEOPLE):  # which are written once, or only grow
+            return copy[0] != version[0]
+        return self._fetched.get(name) != version
 
     def commit(self) -> None:
         """See `Place`.
@@ -128,6 +166,7 @@ class Mirror(Leased):
             if self._lease is None:
                 held.enter_context(self.starting())
             self.fetch()
+            self.complete()
             self._running = True
             try:
                 with every(_LAG, follow, "mirror"):

@@ -76,10 +76,18 @@ class Objects:
 
     def names(self) -> list[str]:
         """List the names of all objects, relative to the URI."""
+        return list(self.versions())
+
+    def versions(self) -> dict[str, tuple[int, int]]:
+        """List all objects: size, and time of the last write (ns, by the store's clock), by name relative to the URI.
+
+        A store may tell the time in whole seconds.
+        """
         from pyarrow import fs
 
         selector = fs.FileSelector(self._root, recursive=True, allow_not_found=True)
-        return [info.path[len(self._root) + 1 :] for info in self._filesystem.get_file_info(selector) if info.is_file]
+        found = [info for info in self._filesystem.get_file_info(selector) if info.is_file]
+        return {info.path[len(self._root) + 1 :]: (info.size, info.mtime_ns or 0) for info in found}
 
     def folders(self) -> list[str]:
         """List the names directly below the URI that have objects below them."""

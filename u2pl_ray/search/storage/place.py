@@ -42,7 +42,10 @@ class Place(Protocol):
         """Return whether an experiment is there."""
 
     def fetch(self) -> None:
-        """Update `folder` from the storage."""
+        """Update `folder` from the storage: what changed since the last time, but for `layout.FOR_PEOPLE`."""
+
+    def complete(self) -> None:
+        """Update what `fetch` leaves out: W&B's runs and pictures."""
 
     def commit(self) -> None:
         """Store the files of `folder` that resume needs; return when they are stored."""
@@ -108,6 +111,9 @@ class Folder(Leased):
         return there(self.folder)
 
     def fetch(self) -> None:
+        """See `Place`."""
+
+    def complete(self) -> None:
         """See `Place`."""
 
     def commit(self) -> None:
