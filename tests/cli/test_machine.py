@@ -50,6 +50,39 @@ def test_doctor_says_so_too(deep: Path, run: Run) -> None:
     assert f"!!  TMPDIR={deep}: too long" in said
 
 
+@pytest.mark.parametrize("number", ["abc", "0", "-1", "1.5"])
+def test_a_number_of_cpus_that_is_none_is_one_line(
+    no_ray: None, config: Path, run: Run, monkeypatch: pytest.MonkeyPatch, number: str
+) -> None:
+    monkeypatch.setenv("RAY_NUM_CPUS", number)
+    why = f"RAY_NUM_CPUS={number}: give a whole number of CPUs, or unset it to use all of this process"
+    code, said, _ = run("doctor")
+    assert (code, f"!!  {why}" in said) == (1, True), said
+    if number == "abc":
+        code, _, complaint = run("train", config)
+        assert (code, complaint.splitlines()[-1]) == (2, f"error: {why}")
+
+
+def test_doctor_goes_on_where_nodes_do_not_join(
+    no_ray: None, run: Run, storage: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import ray
+
+    from u2pl_ray.search.cluster import connection
+
+    monkeypatch.setattr(connection, "_JOINING", 0.5)  # they have minutes otherwise
+    monkeypatch.setattr(connection, "check_address", lambda *told: None)
+    monkeypatch.setattr(ray, "init", lambda **options: None)
+    monkeypatch.setattr(ray, "nodes", lambda: [{"Alive": True}])
+    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
+    monkeypatch.setenv("U2PL_RAY_NODES", "2")
+    code, said, complaint = run("doctor")
+    assert (code, complaint) == (1, "")
+    assert "!!  U2PL_RAY_NODES=2: only 1 nodes joined within 0.5 s" in said
+    assert f"{storage}: " in said
+    assert "1 problem found" in said
+
+
 def test_the_bound_is_that_of_the_sockets(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     from ray._private.utils import validate_socket_filepath
 

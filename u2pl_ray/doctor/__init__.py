@@ -50,7 +50,7 @@ def examine(
         findings: list[Finding] = []
         try:
             findings += look()
-        except UserError as error:
+        except (UserError, LostError) as error:  # of one part; the others may be well
             findings.append((False, str(error)))
         for well, line in findings:
             colour, sign = _SIGNS[well]
@@ -98,10 +98,11 @@ def _machine() -> Iterator[Finding]:
 def _cluster() -> Iterator[Finding]:
     address = os.environ.get("RAY_ADDRESS")
     if not address:
-        from u2pl_ray.search.cluster.connection import check_temporary_folder
+        from u2pl_ray.search.cluster.connection import asked_cpus, check_temporary_folder
 
         yield True, "RAY_ADDRESS is not set: searches start Ray on this machine alone"
         check_temporary_folder()
+        asked_cpus()
         return
     import ray
 

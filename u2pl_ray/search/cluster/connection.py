@@ -156,9 +156,21 @@ def _temporary_folder() -> str:
     return os.environ.get("RAY_TMPDIR") or tempfile.gettempdir()
 
 
+def asked_cpus() -> int:
+    """Return how many CPUs a Ray of this machine takes: RAY_NUM_CPUS, else all that this process may use.
+
+    Raises:
+        UserError: RAY_NUM_CPUS is no number of CPUs.
+    """
+    text = os.environ.get("RAY_NUM_CPUS") or str(usable_cpus())
+    if not text.isdecimal() or int(text) < 1:
+        raise UserError(f"RAY_NUM_CPUS={text}: give a whole number of CPUs, or unset it to use all of this process")
+    return int(text)
+
+
 def _share() -> dict[str, Any]:
     """Return what a Ray of this machine alone may take: what this process may, not what the machine has."""
-    share: dict[str, Any] = {"num_cpus": int(os.environ.get("RAY_NUM_CPUS") or usable_cpus())}
+    share: dict[str, Any] = {"num_cpus": asked_cpus()}
     limit = memory_limit()
     if limit is not None and limit < os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"):
         share["_memory"] = int(limit * (1 - _STORE_SHARE))
