@@ -39,9 +39,11 @@ def draw(presence: np.ndarray, groups: np.ndarray, seed: int, test: bool = True)
         if not (side == part).any():  # groups are too large, or hold all that shows a class
             side[:] = before
             _fill(side, part, wanted, presence, np.arange(count), seed)
-            notes.append(f"no scene could be spared for {('', 'val', 'test')[part]}: single images were drawn")
-    if not (side == 1).any():
-        notes.append("no image can be spared for validation: each class needs a training image")
+            name = ("", "val", "test")[part]
+            if (side == part).any():
+                notes.append(f"no scene could be spared for {name}: single images were drawn")
+            else:
+                notes.append(f"no image can be spared for {name}: each class needs a training image")
     rows = [tuple(int(row) for row in np.flatnonzero(side == part)) for part in (0, 1, 2)]
     return Draw(rows[0], rows[1], rows[2], tuple(notes))
 

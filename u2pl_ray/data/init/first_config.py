@@ -18,10 +18,11 @@ from u2pl_ray.data.init.draw import SHARE, draw
 from u2pl_ray.data.init.mixed import mixed_codings
 from u2pl_ray.data.init.names import Code, find_names
 from u2pl_ray.data.init.pairing import Pairs, find_pairs
-from u2pl_ray.data.init.parts import Pair, Parts, parts_of
+from u2pl_ray.data.init.parts import Parts, parts_of
 from u2pl_ray.data.init.pixels import pixel_settings
 from u2pl_ray.data.init.proposal import Seen, propose
 from u2pl_ray.data.init.scenes import group
+from u2pl_ray.data.init.split_files import below, list_folder, split_lines, split_settings
 from u2pl_ray.data.init.survey import Survey, survey
 from u2pl_ray.data.percent import percent
 
@@ -62,7 +63,8 @@ def first_config(
         seed: of the draw of validation and test images.
 
     Raises:
-        UserError: no images, no masks, or masks that can't be understood.
+        UserError: no images, no masks, a single one and none for val, masks that can't be understood, or names that
+            lists can't hold.
     """
     root = Path(os.path.abspath(images.expanduser()))
     pairs = find_pairs(images, masks)
@@ -76,6 +78,9 @@ def first_config(
     cityscapes = {"labelids": "ids", "labeltrainids": "trainids"}.get(ends.pop(), "") if len(ends) == 1 else ""
     names, passed = (None, []) if classes else find_names(places)
     coding = coding_of(found, names, classes, cityscapes, ignore)
+    if len(parts.labeled) == 1 and parts.val is None:
+        only = "has a mask" if len(pairs.labeled) == 1 else "is labeled"
+        raise UserError(f"only 1 image {only}: at least two are needed, one of them for validation")
     presence = coding.presence(found)
     blank = blank_masks([mask for _, mask in parts.labeled + (parts.val or ())], found, coding)
     parts, scenes, notes = _divided(parts, presence, seed)
@@ -84,13 +89,12 @@ def first_config(
     shown = coding.pixels(found)
     proposal, why = propose(Seen(coding.classes, shown, found.sizes, len(parts.unlabeled)))
     home, where = _places(pairs, out)
-    tree = merge({"data": {**where, **_split_files(parts, home, out), "classes": list(coding.classes)}}, proposal)
+    tree = merge({"data": {**where, **split_settings(parts, home, out), "classes": list(coding.classes)}}, proposal)
     pixels, read = pixel_settings([image for image, _ in labeled] + list(parts.unlabeled))
     tree = merge(tree, {"data": {**coding.settings, **pixels}})
     said = [*pairs.notes, *_counts(parts, pairs), *parts.notes, *notes]
     said += [*mixed, *passed, *coding.notes, *_shares(coding, found, shown), *blank, *read, *why]
-    lines = {name: _lines(rows, home) for name, rows in _rows(parts).items()}
-    return FirstConfig(tree, lines, tuple(said))
+    return FirstConfig(tree, split_lines(parts, home), tuple(said))
 
 
 def _divided(parts: Parts, presence: np.ndarray, seed: int) -> tuple[Parts, bool, list[str]]:
@@ -114,27 +118,22 @@ def _divided(parts: Parts, presence: np.ndarray, seed: int) -> tuple[Parts, bool
     drawn = draw(presence[: len(labeled)], groups.of, seed, test is None)
     if drawn.test:
         test = tuple(labeled[row] for row in drawn.test)
-    notes += [
-        f"no val list: {len(drawn.val)} val{f' and {len(drawn.test)} test' if drawn.test else ''} images drawn from "
-        f"{len(labeled)} labeled ones ({round(100 * SHARE)} % each, seed {seed}); every class stays in training",
-        *groups.notes,
-        *drawn.notes,
-    ]
-    if not drawn.val:
-        notes.append("data.val is null: a part of the labeled images is held out instead")
+    if drawn.val:
+        parted = f"{len(drawn.val)} val" + (f" and {len(drawn.test)} test" if drawn.test else "")
+        notes += [
+            f"no val list: {parted} images drawn from {len(labeled)} labeled ones "
+            f"({round(100 * SHARE)} % each, seed {seed}); every class stays in training",
+            *groups.notes,
+            *drawn.notes,
+        ]
+    else:
+        notes.append(
+            f"no val list, and each of {len(labeled)} labeled images alone shows a class: data.val is null, a part of "
+            "them is held out instead, and training loses what they show; label more"
+        )
     rest = tuple(labeled[row] for row in drawn.train)
     held = tuple(labeled[row] for row in drawn.val) or None
     return Parts(rest, parts.unlabeled, held, test, parts.notes), groups.scenes, notes
-
-
-def _rows(parts: Parts) -> dict[str, Sequence[Pair | Path]]:
-    rows: dict[str, Sequence[Pair | Path] | None] = {
-        "labeled": parts.labeled,
-        "unlabeled": parts.unlabeled,
-        "val": parts.val,
-        "test": parts.test,
-    }
-    return {name: found for name, found in rows.items() if found}
 
 
 def _places(pairs: Pairs, out: Path) -> tuple[Path, dict[str, str]]:
@@ -145,30 +144,7 @@ def _places(pairs: Pairs, out: Path) -> tuple[Path, dict[str, str]]:
         home = pairs.images
     beside = out.absolute().parent
     root = os.path.relpath(home, beside) if home.is_relative_to(beside) else str(home)
-    return home, {"root": root, "images": _below(pairs.images, home), "labels": _below(masks, home)}
-
-
-def _below(path: Path, home: Path) -> str:
-    return path.relative_to(home).as_posix() if path.is_relative_to(home) else str(path)
-
-
-def list_folder(out: Path) -> Path:
-    """Return the folder of a configuration's split files, beside it."""
-    return out.absolute().with_name(f"{out.stem}.lists")
-
-
-def _split_files(parts: Parts, home: Path, out: Path) -> dict[str, str | None]:
-    """Return the settings that name the split files; relative where the data lies below the configuration."""
-    folder, rows = list_folder(out), _rows(parts)
-    near = home.is_relative_to(folder.parent)
-    named = {name: folder / f"{name}.txt" for name in rows}
-    paths = {name: os.path.relpath(path, home) if near else str(path) for name, path in named.items()}
-    return {name: paths.get(name) for name in ("labeled", "unlabeled", "val", "test")}
-
-
-def _lines(rows: Sequence[Pair | Path], home: Path) -> tuple[str, ...]:
-    pairs = [(row,) if isinstance(row, Path) else row for row in rows]
-    return tuple("\t".join(_below(path, home) for path in pair) for pair in pairs)
+    return home, {"root": root, "images": below(pairs.images, home), "labels": below(masks, home)}
 
 
 def _counts(parts: Parts, pairs: Pairs) -> list[str]:

@@ -49,8 +49,8 @@ def parts_of(pairs: Pairs, root: Path, lists: Mapping[str, Path]) -> Parts:
         lists: files given by the user, by part: labeled, unlabeled, val, test.
 
     Raises:
-        UserError: no labeled image, one with several equally good masks, or a list that names an image or mask that is
-            absent.
+        UserError: no labeled image, one with several equally good masks, or a list
+            that names an image or mask that is absent.
     """
     lists = dict(lists)
     voc = root / _VOC_LISTS
