@@ -14,6 +14,7 @@ from u2pl_ray.search.execution.failures import RESTARTS
 from u2pl_ray.search.storage import layout
 from u2pl_ray.search.storage.place import Place
 from u2pl_ray.search.storage.waits import WaitFile, WaitingProcess
+from u2pl_ray.search.study.outage import lost
 
 logger = logging.getLogger(__name__)
 
@@ -84,8 +85,9 @@ def run_tune(driver: Driver, slots: Callable[[], int], place: Place, trainer: st
             return
         try:
             driver.meter.tick(live)
-        except Exception:
-            logger.exception("what the search used could not be recorded; it goes on")
+        except Exception as error:
+            line = "what the search used could not be recorded; it goes on (%s)"
+            logger.warning(line, lost(error) or error, exc_info=not lost(error))
         if driver.spent and not ending:
             ending.append(driver.spent)
             note(f"{driver.spent}: the search ends; running trials keep their last checkpoint")
@@ -150,6 +152,7 @@ def run_tune(driver: Driver, slots: Callable[[], int], place: Place, trainer: st
                     driver.meter.save()
     shutil.rmtree(scratch, ignore_errors=True)
     if searcher.error is not None:
-        gone = isinstance(searcher.error, OSError)
-        return f"{LOST if gone else 'the study could not be read or written'}: {searcher.error}"
+        if why := lost(searcher.error):
+            return f"{LOST}: {why}"
+        return f"the study could not be read or written: {searcher.error}"
     return driver.spent or (INTERRUPTED if driver.left() else "")

@@ -10,6 +10,7 @@ from u2pl_ray.search.driver.assignment import Outcome
 from u2pl_ray.search.driver.driver import Driver
 from u2pl_ray.search.execution.interrupts import end_now
 from u2pl_ray.search.storage.leased import TakenOverError
+from u2pl_ray.search.study.outage import lost
 from u2pl_ray.search.study.trial_record import State
 
 logger = logging.getLogger(__name__)
@@ -53,7 +54,7 @@ class StudySearcher(Searcher):
         except TakenOverError as error:
             end_now(str(error))
         except Exception as error:
-            logger.warning("no further trials: the study cannot be read or written", exc_info=not _outage(error))
+            logger.warning("no further trials: the study cannot be read or written", exc_info=not lost(error))
             self.error = error
             return Searcher.FINISHED
         if assignment is None:
@@ -87,7 +88,7 @@ class StudySearcher(Searcher):
             end_now(str(problem))
         except Exception as problem:
             line = "the end of trial %s could not be recorded; resume will take it up again"
-            logger.warning(line, trial, exc_info=not _outage(problem))
+            logger.warning(line, trial, exc_info=not lost(problem))
             self.error = problem
 
     def save(self, checkpoint_path: str) -> None:
@@ -95,8 +96,3 @@ class StudySearcher(Searcher):
 
     def restore(self, checkpoint_path: str) -> None:
         """Do nothing: the study is the state."""
-
-
-def _outage(error: Exception) -> bool:
-    """Tell whether it is the storage's fault, which a stack trace would not explain."""
-    return isinstance(error, OSError)

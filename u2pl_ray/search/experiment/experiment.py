@@ -2,10 +2,11 @@
 
 import shlex
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 
+from u2pl_ray.config.errors import LostError
 from u2pl_ray.search.cluster.capacity import Slots, devices
 from u2pl_ray.search.cluster.connection import connect
 from u2pl_ray.search.driver.budget import Meter
@@ -17,6 +18,7 @@ from u2pl_ray.search.experiment.repair import mend_study, restore_files
 from u2pl_ray.search.experiment.stored import StoredExperiment
 from u2pl_ray.search.listeners.base import Listener, Listeners
 from u2pl_ray.search.storage import layout
+from u2pl_ray.search.study.outage import lost, outage
 from u2pl_ray.search.study.study import TrialStudy
 from u2pl_ray.search.study.trial_record import RETRYABLE, State, TrialRecord
 from u2pl_ray.search.trials.retention import Keeper
@@ -65,9 +67,13 @@ class Experiment(StoredExperiment):
 
         Raises:
             UserError: another process runs this experiment, its files were edited, or a trial does not fit the cluster.
-            LostError: another driver has taken over. (Most often the process ends before that, see `watch_storage`.)
+            LostError: the storage failed, or another driver has taken over; see also `watch_storage`.
         """
-        told = Listeners(listeners)
+        with self._or_lost(outage):
+            return self._run(Listeners(listeners), force, retry_errored)
+
+    def _run(self, told: Listeners, force: bool, retry_errored: bool) -> Summary:
+        """See `run`."""
         with self._session(told, force) as (study, presence):
             trials = self.folder / layout.TRIALS
             study.borrowed = self.borrowed_trainings()
@@ -95,14 +101,32 @@ class Experiment(StoredExperiment):
                             reason = run_tune(driver, slots, self.place, self.options.trainer)
             finally:
                 told.close()
-            self.place.check_held()
-            judgement = self.judgement(study)
-            self.write_best(study, judgement)
-            best = self.best(study, judgement)
+            with self._or_lost(lost):  # all that is left is to store what came of it, or to say that it was not
+                self.place.check_held()
+                judgement = self.judgement(study)
+                self.write_best(study, judgement)
+                best = self.best(study, judgement)
         finished = bool(driver.spent) or not driver.unfinished()
         # What gave up would give up again.
         noticed = not finished and not driver.given_up and reason.startswith((INTERRUPTED, LOST))
         return Summary(study.all_records(), best, finished, driver.given_up or reason, noticed)
+
+    @contextmanager
+    def _or_lost(self, told: Callable[[BaseException], str]) -> Iterator[None]:
+        """Within: raise a `LostError` of one line where the storage is at fault, so that the search is started again.
+
+        Args:
+            told: returns what an error says of the storage; an empty string for other errors, which stay as they are.
+        """
+        try:
+            yield
+        except LostError:
+            raise
+        except Exception as error:
+            if not (why := told(error)):
+                raise
+            line = f"{self.place.location}: {why}: the search could not be stored to its end"
+            raise LostError(f"{line}; go on with: u2pl-ray resume {self.argument}") from error
 
     def check_free(self) -> None:
         """Refuse to go on while another process runs the experiment, unless several may.

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from u2pl_ray.config.schema import Config
+from u2pl_ray.search.study.outage import outage
 from u2pl_ray.search.study.trial_record import TrialRecord
 
 logger = logging.getLogger(__name__)
@@ -91,7 +92,8 @@ class Listeners(Listener):
         for listener in self._listeners:
             try:
                 tell(listener)
-            except Exception:
+            except Exception as error:
                 if id(listener) not in self._complained:
                     self._complained.add(id(listener))
-                    logger.exception("%s failed; the search goes on", type(listener).__name__)
+                    line, name = "%s failed; the search goes on (%s)", type(listener).__name__
+                    logger.error(line, name, outage(error) or error, exc_info=not outage(error))

@@ -12,6 +12,7 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
 from u2pl_ray.config.errors import UserError
 from u2pl_ray.search.study.journal import Journal
+from u2pl_ray.search.study.outage import database_said
 
 _DRIVERS = {"postgresql": "postgresql+psycopg"}
 
@@ -46,8 +47,7 @@ def open_database(url: str) -> BaseStorage:
     except (ImportError, NoSuchModuleError):
         raise UserError("--study-url: its client library is missing: pip install 'u2pl_ray[postgresql]'") from None
     except SQLAlchemyError as error:
-        cause = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
-        raise UserError(f"--study-url: the database cannot be used: {cause}") from None
+        raise UserError(f"--study-url: the database cannot be used: {database_said(error)}") from None
 
 
 @contextmanager
