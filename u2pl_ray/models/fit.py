@@ -10,7 +10,12 @@ _LEAST = 0.5
 _FEW = 2
 """Convolutions and linear layers that may stay random: a first layer of other channels, a block that was exchanged.
 A deep stem in a plain ResNet's place leaves three."""
-_SIZES = {(2, 2, 2, 2): ("18", ""), (3, 4, 6, 3): ("34", "50"), (3, 4, 23, 3): ("", "101"), (3, 8, 36, 3): ("", "152")}
+_SIZES: dict[tuple[int, ...], tuple[str, str]] = {
+    (2, 2, 2, 2): ("18", ""),
+    (3, 4, 6, 3): ("34", "50"),
+    (3, 4, 23, 3): ("", "101"),
+    (3, 8, 36, 3): ("", "152"),
+}
 """ResNets by the blocks of their stages: with blocks of two and of three convolutions."""
 _TELLING = ("conv1.weight", "conv1.6.weight", "layer1.0.conv3.weight")
 _BLOCK = {"conv1", "bn1", "conv2", "bn2", "conv3", "bn3", "downsample"}
