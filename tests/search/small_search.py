@@ -27,7 +27,7 @@ MINE = [(0.1, [0.5, 2.0]), (0.4, [1.0, 1.0]), (0.4, [1.0, 1.0])]
 
 
 def searched(
-    folder: Path, base: Config, name: str = "a", mine: Sequence[tuple[float, list[float]]] = MINE, **more: Any
+    folder: Path | str, base: Config, name: str = "a", mine: Sequence[tuple[float, list[float]]] = MINE, **more: Any
 ) -> Experiment:
     """A search of the paper's setting and `mine`, to its end; `more` is for `plan_search`."""
     space = parse_space(SPACE, "s")
