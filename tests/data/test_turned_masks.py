@@ -8,7 +8,8 @@ from PIL import Image
 
 from tests.data.voc_folder import Folder
 from u2pl_ray.data.check import check
-from u2pl_ray.data.turned_masks import look
+from u2pl_ray.data.init.first_config import first_config
+from u2pl_ray.data.turned_masks import look, setting
 
 H, W = 20, 30
 
@@ -33,6 +34,27 @@ def test_what_sizes_tell(tmp_path: Path) -> None:
     assert look([stored, upright]).agreed is None
     found = look([plain, *unclear, other])
     assert (found.agreed, found.counts["unclear"], found.example) == (None, 2, unclear[0][0])
+
+
+def test_init_writes_what_the_other_masks_tell(tmp_path: Path) -> None:
+    stored, unclear = _pair(tmp_path, "a", 6, (H, W)), _pair(tmp_path, "c", 3, (H, W))
+    found, (said,) = setting([stored, unclear])
+    assert found == {"label_orientation": "stored"}
+    assert "stored pixels, as the sizes of 1 tell: so are those of 1 images" in said
+    upright = _pair(tmp_path, "b", 8, (W, H))
+    for pairs in ([stored], [unclear], [stored, upright, unclear], [_pair(tmp_path, "e", 1, (H, W))]):
+        assert setting(pairs) == ({}, [])
+    for number, tag in enumerate((6, 3, 3)):
+        image, mask = _pair(tmp_path, f"set{number}", tag, (H, W))
+        values = np.zeros((H, W), np.uint8)
+        values[:, : W // 2 + number] = 1
+        Image.fromarray(values).save(mask)
+        for path, folder in ((image, "images"), (mask, "masks")):
+            (tmp_path / "set" / folder).mkdir(parents=True, exist_ok=True)
+            path.rename(tmp_path / "set" / folder / path.name)
+    first = first_config(tmp_path / "set", None, tmp_path / "mine.yaml")
+    assert first.tree["data"]["label_orientation"] == "stored"
+    assert any("stored pixels" in line for line in first.said)
 
 
 @pytest.mark.parametrize("split", ["l", "v"])

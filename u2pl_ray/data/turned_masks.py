@@ -49,6 +49,22 @@ def look(pairs: Iterable[Pair]) -> Turned:
     return Turned(Counter(drawn for drawn in found if drawn is not None), example)
 
 
+def setting(pairs: Iterable[Pair]) -> tuple[dict[str, str], list[str]]:
+    """Return `label_orientation` where some masks tell it and others do not, and a note; empty where nothing is asked.
+
+    Args:
+        pairs: image and mask each.
+    """
+    turned = look(pairs)
+    if turned.example is None or turned.agreed is None:
+        return {}, []
+    told = turned.counts[turned.agreed]
+    return {"label_orientation": turned.agreed}, [
+        f"masks are drawn on {turned.agreed} pixels, as the sizes of {told} tell: so are those of "
+        f"{turned.counts['unclear']} images that keep their size when turned (such as {turned.example.name})"
+    ]
+
+
 def warnings_of(items: Iterable[Item], data: DataConfig) -> list[str]:
     """Return a warning where sizes do not tell what a mask was drawn on, and the settings neither.
 

@@ -11,6 +11,7 @@ import yaml
 
 from u2pl_ray.config.errors import UserError
 from u2pl_ray.config.overrides import merge
+from u2pl_ray.data import turned_masks
 from u2pl_ray.data.init.apart import set_apart
 from u2pl_ray.data.init.blank import blank_masks
 from u2pl_ray.data.init.coding import Coding, coding_of
@@ -91,9 +92,10 @@ def first_config(
     home, where = _places(pairs, out)
     tree = merge({"data": {**where, **split_settings(parts, home, out), "classes": list(coding.classes)}}, proposal)
     pixels, read = pixel_settings([image for image, _ in labeled] + list(parts.unlabeled))
-    tree = merge(tree, {"data": {**coding.settings, **pixels}})
+    orientation, turned = turned_masks.setting(labeled)
+    tree = merge(tree, {"data": {**coding.settings, **orientation, **pixels}})
     said = [*pairs.notes, *_counts(parts, pairs), *parts.notes, *notes]
-    said += [*mixed, *passed, *coding.notes, *_shares(coding, found, shown), *blank, *read, *why]
+    said += [*mixed, *passed, *coding.notes, *_shares(coding, found, shown), *blank, *turned, *read, *why]
     return FirstConfig(tree, split_lines(parts, home), tuple(said))
 
 
