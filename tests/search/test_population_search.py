@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 
 from u2pl_ray.config import overrides
-from u2pl_ray.config.errors import UserError
 from u2pl_ray.search.experiment.plan import plan_search
 from u2pl_ray.search.space.file import parse_space
 from u2pl_ray.search.study.trial_record import State
@@ -60,13 +59,3 @@ def test_a_forks_first_epoch_continues_from_its_parent(tmp_path: Path) -> None:
         assert max(fills) >= min(capacity, max(theirs)) > STEPS * PUSHED
         resized += capacity != parent.params["method.memory_bank.capacity"]
     assert resized
-
-
-def test_sizes_of_the_network_are_not_perturbed(tmp_path: Path) -> None:
-    """A fork goes on with its parent's tensors."""
-    sizes = SPACE + "  model.representation_dim: {min: 8, max: 64}\n"
-    with pytest.raises(UserError, match=r"--scheduler pbt: model\.representation_dim changes the network"):
-        plan_search(
-            overrides.load("quickstart"), parse_space(sizes, "s"), name="a", trials=4, storage_path=tmp_path,
-            scheduler="pbt", sampler="random", seed=1,
-        )  # fmt: skip

@@ -1,11 +1,15 @@
+from pathlib import Path
 from typing import Any
 
 import pytest
 from optuna.pruners import MedianPruner, NopPruner, PercentilePruner
 
+from u2pl_ray.config import overrides
 from u2pl_ray.config.errors import UserError
+from u2pl_ray.search.experiment.plan import plan_search
 from u2pl_ray.search.schedulers.registry import SCHEDULERS, SchedulerChoice, from_early_terminate
 from u2pl_ray.search.schedulers.successive_halving import RungPruner
+from u2pl_ray.search.space.file import parse_space
 
 
 @pytest.mark.parametrize(("epochs", "rungs"), [(80, [40]), (20, [10]), (9, [5]), (5, [3]), (1, [])])
@@ -88,3 +92,13 @@ def test_the_first_rung_comes_after_the_warmup() -> None:
 def test_a_scheduler_without_a_warmup_option_is_not_given_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(SCHEDULERS, "percentile", (lambda epochs: PercentilePruner(25.0), ()))
     assert isinstance(SchedulerChoice("percentile").after(4, 14).build(14), PercentilePruner)
+
+
+def test_sizes_of_the_network_are_not_perturbed(tmp_path: Path) -> None:
+    """A fork goes on with its parent's tensors."""
+    sizes = "parameters: {model.representation_dim: {min: 8, max: 64}}"
+    with pytest.raises(UserError, match=r"--scheduler pbt: model\.representation_dim changes the network"):
+        plan_search(
+            overrides.load("quickstart"), parse_space(sizes, "s"), name="a", trials=4, storage_path=tmp_path,
+            scheduler="pbt", sampler="random", seed=1,
+        )  # fmt: skip
