@@ -36,7 +36,7 @@ main(["resume", "lost"])
 @pytest.mark.parametrize(
     ("patience", "pause", "epochs", "words"),
     [
-        (5.0, 60.0, 12, "the storage has not answered for"),  # the driver tries to store an epoch
+        (12.0, 60.0, 12, "the storage has not answered for"),  # two beats and more; the driver tries to store an epoch
         (600.0, 0.1, 3, "the store does not answer (AWS Error NETWORK_CONNECTION)"),  # it gave up, and the trial ended
     ],
 )
