@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from u2pl_ray.config.errors import UserError
-from u2pl_ray.data.at_once import read_all
+from u2pl_ray.data.at_once import read_all, read_every
 
 HANGS = """
 import sys
@@ -32,6 +32,20 @@ def test_results_are_in_order_and_errors_raised() -> None:
 
     with pytest.raises(UserError, match="seven"):
         read_all(refuse, range(20))
+
+
+def test_all_files_that_are_refused_are_named() -> None:
+    def refuse(path: Path) -> Path:
+        if path.suffix == ".bad":
+            raise UserError(f"{path}: no image")
+        return path
+
+    paths = [Path(f"{number}.{'bad' if number in (3, 5, 8) else 'png'}") for number in range(10)]
+    assert read_every(refuse, paths[:3]) == paths[:3]
+    with pytest.raises(UserError, match=r"^3\.bad: no image$"):
+        read_every(refuse, paths[:5])
+    with pytest.raises(UserError, match=r"^3\.bad: no image \(and 2 more: 5\.bad, 8\.bad\)$"):
+        read_every(refuse, paths)
 
 
 def test_a_file_that_is_never_read_to_its_end_is_named(tmp_path: Path) -> None:

@@ -183,7 +183,7 @@ def test_relative_weights_belong_to_the_folder_of_the_config(folder: Folder, mon
     config.write_text("model: {encoder: 'tu-local-dir:nets/a'}\n")
     assert load(config).model.encoder == f"tu-local-dir:{here}/nets/a"
     # on the command line they belong to where it is typed
-    assert load(config, ["model.encoder_weights=b.pth"]).model.encoder_weights == "b.pth"
+    assert load(config, ["model.encoder_weights=b.pth"]).model.encoder_weights == f"{folder.root}/b.pth"
 
 
 def test_relative_paths_belong_to_the_folder_of_the_config(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:

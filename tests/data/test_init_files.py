@@ -6,6 +6,7 @@ import pytest
 from plain_folder import label, mask, picture
 from voc_folder import refused
 
+from u2pl_ray.config.errors import UserError
 from u2pl_ray.data.init.first_config import first_config
 from u2pl_ray.data.init.pairing import find_pairs
 
@@ -94,3 +95,14 @@ def test_photographs_of_other_kinds_are_counted(tmp_path: Path) -> None:
         path.unlink()
     with refused("holds no images", "5 files of other kinds (.cr2, .gif, .heic, .nef) are not read"):
         first_config(tmp_path / "photos", masks, tmp_path / "mine.yaml")
+
+
+def test_all_photographs_that_cannot_be_read_are_named_at_once(tmp_path: Path) -> None:
+    for number in range(8):
+        picture(tmp_path / "images" / f"p{number}.jpg", number)
+        if number < 4:
+            mask(tmp_path / "masks" / f"p{number}.png", label(number, 3))
+    for name in ("p5", "p7"):
+        (tmp_path / "images" / f"{name}.jpg").write_bytes(b"no picture")
+    with pytest.raises(UserError, match=r"p5\.jpg: can't be read .*take it out \(and 1 more: p7\.jpg\)"):
+        first_config(tmp_path, None, tmp_path / "mine.yaml")

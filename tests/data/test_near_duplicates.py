@@ -114,8 +114,8 @@ def test_data_check_names_near_duplicates(folder: Folder) -> None:
 @pytest.mark.parametrize(
     ("name", "scene"),
     [
-        ("IMG_0012.jpg", ("IMG_", 12)),
-        ("0016E5_08370.png", ("0016E5_", 8370)),
+        ("IMG_0012.jpg", ("img_", 12)),
+        ("0016E5_08370.png", ("0016e5_", 8370)),
         ("aachen_000000_000019_leftImg8bit.png", ("aachen_000000_", 19)),
         ("cat.png", ("cat", 0)),
     ],

@@ -36,7 +36,7 @@ def test_it_is_just_another_voc_folder(cache: Cache) -> None:
     assert config.data.classes == ("background", *CLASSES[:3])
     report = check(config)
     assert {split.name: split.images for split in report.splits} == {split: getattr(SMALL, split) for split in SPLITS}
-    assert report.warnings == ()
+    assert [line for line in report.warnings if not line.startswith("val has ")] == []
     train = (Path(config.data.root) / "ImageSets/Segmentation/train.txt").read_text().split()
     assert len(train) == 7
 

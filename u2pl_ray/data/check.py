@@ -1,16 +1,16 @@
 """Looking over a data set before anything is started on it."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
 from u2pl_ray.config.errors import UserError
 from u2pl_ray.config.schema import IGNORE, Config, DataConfig
 from u2pl_ray.data import overlaps, turned_masks
-from u2pl_ray.data.at_once import read_all
+from u2pl_ray.data.at_once import read_each
 from u2pl_ray.data.image_files import read_size
 from u2pl_ray.data.orientation import SIDEWAYS, tag_of
 from u2pl_ray.data.percent import percent
@@ -30,7 +30,6 @@ SMALL = 1000
 """Sets of up to so many images are always checked in full: that takes a second or two."""
 FEW_VAL = 5
 """With fewer validation images than this, the check says how little they tell."""
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -164,25 +163,13 @@ def _examine(name: str, items: Sequence[Item], data: DataConfig, decode: bool, p
     """Look at the files of a split, and append what is wrong with them to `problems`."""
     classes, labels = len(data.classes), sum(item.label is not None for item in items)
     look = (lambda item: _count(item, data)) if decode else (lambda item: _compare_headers(item, data))
-    found = _each(look, items)
+    found = read_each(look, items)
     problems += [str(result) for result in found if isinstance(result, UserError)]
     if not decode:
         return SplitReport(name, len(items), labels, (), 0)
     counts = sum((result for result in found if isinstance(result, np.ndarray)), np.zeros(IGNORE + 1, np.int64))
     pixels = tuple(int(count) for count in counts[:classes]) if labels else ()
     return SplitReport(name, len(items), labels, pixels, int(counts[IGNORE]))
-
-
-def _each(function: Callable[[Item], T], items: Sequence[Item]) -> list[T | UserError]:
-    """Apply a function to each item; one that is refused gives its error."""
-
-    def attempt(item: Item) -> T | UserError:
-        try:
-            return function(item)
-        except UserError as error:
-            return error
-
-    return read_all(attempt, items)
 
 
 def _count(item: Item, data: DataConfig) -> np.ndarray:

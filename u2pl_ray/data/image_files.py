@@ -145,7 +145,7 @@ def unreadable(path: Path, error: Exception) -> UserError:
         return UserError(f"{path}: has more than {limit} million pixels: cut it into tiles, or scale it down")
     reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     reason = reason.replace(repr(str(path)), "").strip() or type(error).__name__
-    return UserError(f"{path}: can't be read as an image ({reason}): replace it or remove its id from the splits")
+    return UserError(f"{path}: can't be read as an image ({reason}): replace it or take it out")
 
 
 def _colors(path: Path) -> np.ndarray | None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from u2pl_ray.data.at_once import read_all
+from u2pl_ray.data.at_once import read_every
 from u2pl_ray.data.image_files import DECODE_ERRORS, depth_of, read_values, unreadable
 from u2pl_ray.data.orientation import open_image
 
@@ -29,7 +29,7 @@ def hashes(images: Sequence[Path]) -> np.ndarray:
     Raises:
         UserError: an image can't be read.
     """
-    return np.array(read_all(_hash, images), bool).reshape(len(images), _SIDE * _SIDE)
+    return np.array(read_every(_hash, images), bool).reshape(len(images), _SIDE * _SIDE)
 
 
 def pairs(images: Sequence[Path]) -> list[tuple[int, int]]:

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from u2pl_ray.config.errors import UserError
-from u2pl_ray.data.at_once import read_all
+from u2pl_ray.data.at_once import read_every
 from u2pl_ray.data.coding import refuse_lossy, values_of
 from u2pl_ray.data.image_files import DECODE_ERRORS, read_size
 from u2pl_ray.data.init.names import Code
@@ -58,11 +58,11 @@ def survey(pairs: Sequence[tuple[Path, Path]], more: Sequence[Path] = ()) -> Sur
     """
     masks = [mask for _, mask in pairs]
     images = [image for image, _ in pairs] + list(more[:: max(1, len(more) // 500)])
-    seen = read_all(_look, masks)
+    seen = read_every(_look, masks)
     color = any(mask.color for mask in seen) or not _palettes_agree(seen)
     if color:
-        seen = read_all(lambda path: _look(path, as_color=True), masks)
-    sizes = Counter(read_all(read_size, images))
+        seen = read_every(lambda path: _look(path, as_color=True), masks)
+    sizes = Counter(read_every(read_size, images))
     pixels: Counter[Code] = Counter()
     inside: Counter[Code] = Counter()
     for mask in seen:
