@@ -108,7 +108,9 @@ def test_a_search_ends_at_its_budget_and_goes_on_when_extended(
     assert summary.reason
     before = summary.trials
     again = Experiment.open("a", tmp_path).run()  # kept across resume: nothing is left
-    assert (again.trials, again.reason, again.finished) == (before, summary.reason, True)
+    assert (again.trials, again.finished) == (before, True)
+    # the look itself took milliseconds of the hours
+    assert again.reason.rpartition(" of ")[2] == summary.reason.rpartition(" of ")[2]
 
     extended, _ = extend(Experiment.open("a", tmp_path), **more)
     after = extended.run()
