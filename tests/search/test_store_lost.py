@@ -43,6 +43,7 @@ main(["resume", "lost"])
 def test_it_ends_with_75_and_goes_on(
     tmp_path: Path, bucket: str, monkeypatch: pytest.MonkeyPatch, patience: float, pause: float, epochs: int, words: str
 ) -> None:
+    monkeypatch.chdir(tmp_path)  # the trials keep their count in a file below it
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]))
     monkeypatch.setenv("FAKE_EPOCH_SECONDS", "0.5")
     monkeypatch.setenv("RAY_NUM_CPUS", "1")
